@@ -1,0 +1,1 @@
+//! Short programs that use Shoal as a library user would.

@@ -1,0 +1,2 @@
+//! A Shoal node: drives the protocol with actix, libp2p and tch.
+

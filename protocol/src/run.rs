@@ -1,0 +1,380 @@
+//! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
+
+use crate::id::{Digest, PeerId, RunId};
+use crate::math::codec::{BLOCK, Codec};
+use crate::wire;
+use serde::{Deserialize, Serialize};
+
+/// The version of the protocol that this crate speaks. Peers of another version are refused with a reason.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Everything that the peers of one run must agree on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// The protocol's version, [`PROTOCOL_VERSION`].
+    pub protocol: u16,
+    /// A short name for people.
+    pub name: String,
+    /// Who made the run.
+    pub creator: PeerId,
+    /// Initial parameters and the order of the data follow from it.
+    pub seed: u64,
+    /// After this round the run is over.
+    pub rounds: u64,
+    /// The architecture.
+    pub model: ModelSpec,
+    /// How text becomes tokens.
+    pub tokenizer: TokenizerSpec,
+    /// What is learned from.
+    pub data: DataSpec,
+    /// What each peer does between exchanges.
+    pub inner: InnerSpec,
+    /// What is done with the mean of the pseudo-gradients.
+    pub outer: OuterSpec,
+    /// How pseudo-gradients travel.
+    pub exchange: ExchangeSpec,
+    /// Who takes part in a round, and how long it waits.
+    pub group: GroupSpec,
+}
+
+/// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Tokens in the vocabulary.
+    pub vocab: u32,
+    /// Width of the residual stream.
+    pub dim: u32,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Query heads; divides `dim`.
+    pub heads: u32,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: u32,
+    /// Width inside the SwiGLU block.
+    pub hidden: u32,
+    /// Tokens in one sequence.
+    pub context: u32,
+    /// Whether the output head shares the embedding's weights.
+    pub tied: bool,
+    /// RoPE's base.
+    pub rope_theta: f32,
+    /// RMSNorm's epsilon.
+    pub norm_eps: f32,
+}
+
+/// How text becomes tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+pub enum TokenizerSpec {
+    /// One token per byte; vocabulary of 256.
+    Bytes,
+    /// A Hugging Face `tokenizer.json`, by the BLAKE3 of the file.
+    File {
+        /// BLAKE3 of the file.
+        digest: Digest,
+    },
+}
+
+/// What is learned from. The last `heldout_permille` of the tokens are never trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+pub enum DataSpec {
+    /// Simple stories made by the node's own generator: every peer makes the same bytes from the seed.
+    Stories {
+        /// Seed of the generator.
+        seed: u64,
+        /// Length of the text in bytes.
+        bytes: u64,
+        /// Sequences in one epoch of the training part.
+        samples: u64,
+        /// Held-out share at the text's end, in thousandths.
+        heldout_permille: u16,
+    },
+    /// A text that each peer brings, by its digest.
+    Text {
+        /// BLAKE3 of the text (files of a folder in name order, one after the other).
+        digest: Digest,
+        /// Length of the text in bytes.
+        bytes: u64,
+        /// Sequences in one epoch of the training part.
+        samples: u64,
+        /// Held-out share at the text's end, in thousandths.
+        heldout_permille: u16,
+    },
+}
+
+/// AdamW with warm-up and cosine decay, as each peer runs it between exchanges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InnerSpec {
+    /// Local steps in a round (H).
+    pub steps: u32,
+    /// Sequences in a step.
+    pub batch: u32,
+    /// If not zero, a peer asks for as many steps as it expects to finish in this many milliseconds instead of `steps`.
+    pub round_ms: u64,
+    /// Peak learning rate.
+    pub lr: f32,
+    /// Learning rate at the end, as a share of the peak.
+    pub lr_floor: f32,
+    /// Rounds of linear warm-up.
+    pub warmup_rounds: u64,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest norm of a step's gradient; 0 switches clipping off.
+    pub clip: f32,
+}
+
+/// The outer optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterSpec {
+    /// Which one.
+    pub kind: OuterKind,
+    /// Outer learning rate (alpha).
+    pub lr: f32,
+    /// Momentum (mu).
+    pub momentum: f32,
+}
+
+/// Which outer optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OuterKind {
+    /// theta <- theta - alpha * delta.
+    Sgd,
+    /// m <- mu * m + delta; theta <- theta - alpha * (delta + mu * m).
+    Nesterov,
+}
+
+/// How pseudo-gradients travel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeSpec {
+    /// Codec from member to owner.
+    pub up: Codec,
+    /// Codec from owner to member.
+    pub down: Codec,
+    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of [`BLOCK`].
+    pub chunk_elems: u32,
+}
+
+/// Who takes part in a round, and how long it waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Most members of one plan; at most 64.
+    pub members_max: u32,
+    /// Share of the live members that must be ready before grace begins, in hundredths.
+    pub quorum_percent: u32,
+    /// Longest wait for the others after quorum, in hundredths of the round's training time.
+    pub grace_percent: u32,
+}
+
+/// A spec that a run cannot be made from: the key, why, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecError {
+    /// The key at fault, as written in a run file.
+    pub key: &'static str,
+    /// Why, and what would be right.
+    pub reason: String,
+}
+
+impl std::fmt::Display for SpecError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`: {}", self.key, self.reason)
+    }
+}
+
+impl std::error::Error for SpecError {}
+
+impl RunSpec {
+    /// The run's name: BLAKE3 of the canonical CBOR.
+    pub fn id(&self) -> RunId {
+        RunId(Digest::of(&wire::to_cbor(self)).0)
+    }
+
+    /// Elements of the one fragment: the model's parameters.
+    pub fn elems(&self) -> u64 {
+        self.model.params()
+    }
+
+    /// Chunks that the fragment is cut into.
+    pub fn chunks(&self) -> u32 {
+        self.elems().div_ceil(u64::from(self.exchange.chunk_elems)) as u32
+    }
+
+    /// Checks every key; the first fault is reported.
+    ///
+    /// # Errors
+    /// The key, the reason and what would be right.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        check(self.protocol == PROTOCOL_VERSION, "protocol", || {
+            format!("this build speaks version {PROTOCOL_VERSION}, the spec says {}", self.protocol)
+        })?;
+        check(!self.name.is_empty() && self.name.len() <= 64, "name", || {
+            "must have 1 to 64 bytes".into()
+        })?;
+        check((1..=1_000_000_000).contains(&self.rounds), "rounds", || "must be at least 1".into())?;
+        self.model.validate()?;
+        check(
+            self.tokenizer != TokenizerSpec::Bytes || self.model.vocab == 256,
+            "model.vocab",
+            || "the byte tokenizer needs 256".into(),
+        )?;
+        self.data.validate()?;
+        self.inner.validate()?;
+        self.outer.validate()?;
+        self.exchange.validate(self.elems())?;
+        self.group.validate()
+    }
+}
+
+impl ModelSpec {
+    /// Number of parameters.
+    pub fn params(&self) -> u64 {
+        let [vocab, dim, layers, hidden] =
+            [self.vocab, self.dim, self.layers, self.hidden].map(u64::from);
+        let kv_dim = dim / u64::from(self.heads.max(1)) * u64::from(self.kv_heads);
+        let attention = 2 * dim * dim + 2 * dim * kv_dim;
+        let layer = attention + 3 * dim * hidden + 2 * dim;
+        let heads = if self.tied { 1 } else { 2 };
+        heads * vocab * dim + layers * layer + dim
+    }
+
+    /// Width of one head.
+    pub fn head_dim(&self) -> u32 {
+        self.dim / self.heads
+    }
+
+    fn validate(&self) -> Result<(), SpecError> {
+        let within = |key, value: u32, max: u32| {
+            check((1..=max).contains(&value), key, || format!("{value} is outside 1..={max}"))
+        };
+        within("model.vocab", self.vocab, 1 << 20)?;
+        within("model.dim", self.dim, 1 << 16)?;
+        within("model.layers", self.layers, 1 << 10)?;
+        within("model.heads", self.heads, self.dim)?;
+        within("model.kv_heads", self.kv_heads, self.heads)?;
+        within("model.hidden", self.hidden, 1 << 18)?;
+        within("model.context", self.context, 1 << 20)?;
+        check(
+            self.dim.is_multiple_of(self.heads) && self.head_dim().is_multiple_of(2),
+            "model.heads",
+            || format!("must divide dim {} into heads of an even width", self.dim),
+        )?;
+        check(self.heads.is_multiple_of(self.kv_heads), "model.kv_heads", || {
+            format!("must divide heads ({})", self.heads)
+        })?;
+        check(self.rope_theta > 1.0 && self.rope_theta.is_finite(), "model.rope_theta", || {
+            "must be above 1".into()
+        })?;
+        check(self.norm_eps > 0.0 && self.norm_eps < 1.0, "model.norm_eps", || {
+            "must lie between 0 and 1".into()
+        })
+    }
+}
+
+impl DataSpec {
+    /// Sequences in one epoch of the training part.
+    pub fn samples(&self) -> u64 {
+        match self {
+            DataSpec::Stories { samples, .. } | DataSpec::Text { samples, .. } => *samples,
+        }
+    }
+
+    /// Held-out share at the text's end, in thousandths.
+    pub fn heldout_permille(&self) -> u16 {
+        match self {
+            DataSpec::Stories { heldout_permille, .. }
+            | DataSpec::Text { heldout_permille, .. } => *heldout_permille,
+        }
+    }
+
+    fn validate(&self) -> Result<(), SpecError> {
+        check((1..1 << 48).contains(&self.samples()), "data.samples", || {
+            "must be at least 1: the text is shorter than one sequence".into()
+        })?;
+        check(self.heldout_permille() < 1000, "data.heldout_permille", || {
+            "must be below 1000".into()
+        })
+    }
+}
+
+impl InnerSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        check((1..=1_000_000).contains(&self.steps), "inner.steps", || {
+            "must be 1 to 1000000".into()
+        })?;
+        check((1..=1 << 16).contains(&self.batch), "inner.batch", || "must be 1 to 65536".into())?;
+        let share = |key, value: f32| {
+            check((0.0..1.0).contains(&value), key, || {
+                format!("{value} must be at least 0 and below 1")
+            })
+        };
+        share("inner.beta1", self.beta1)?;
+        share("inner.beta2", self.beta2)?;
+        check((0.0..=1.0).contains(&self.lr_floor), "inner.lr_floor", || {
+            "must lie in 0..=1".into()
+        })?;
+        check(self.lr > 0.0 && self.lr.is_finite(), "inner.lr", || "must be above 0".into())?;
+        check(self.eps > 0.0 && self.eps.is_finite(), "inner.eps", || "must be above 0".into())?;
+        let free = [("inner.weight_decay", self.weight_decay), ("inner.clip", self.clip)];
+        free.iter().try_for_each(|(key, value)| {
+            check(*value >= 0.0 && value.is_finite(), key, || "must not be negative".into())
+        })
+    }
+}
+
+impl OuterSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        check(self.lr > 0.0 && self.lr.is_finite(), "outer.lr", || "must be above 0".into())?;
+        check((0.0..1.0).contains(&self.momentum), "outer.momentum", || {
+            "must be at least 0 and below 1".into()
+        })
+    }
+}
+
+impl ExchangeSpec {
+    fn validate(&self, elems: u64) -> Result<(), SpecError> {
+        let chunk = self.chunk_elems as usize;
+        check(chunk > 0 && chunk.is_multiple_of(BLOCK), "exchange.chunk_elems", || {
+            format!("{chunk} must be a multiple of {BLOCK}")
+        })?;
+        check(chunk * 4 <= wire::BULK_BYTES_MAX, "exchange.chunk_elems", || {
+            format!("{chunk} elements exceed {} bytes", wire::BULK_BYTES_MAX)
+        })?;
+        let chunks = elems.div_ceil(chunk as u64);
+        check(chunks <= u64::from(wire::CHUNKS_MAX), "exchange.chunk_elems", || {
+            format!("{chunks} chunks exceed {}: take larger chunks", wire::CHUNKS_MAX)
+        })
+    }
+}
+
+impl GroupSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        check((1..=64).contains(&self.members_max), "group.members_max", || {
+            "must be 1 to 64".into()
+        })?;
+        check((1..=100).contains(&self.quorum_percent), "group.quorum_percent", || {
+            "must be 1 to 100".into()
+        })?;
+        check(self.grace_percent <= 1000, "group.grace_percent", || "must be at most 1000".into())
+    }
+}
+
+fn check(
+    holds: bool,
+    key: &'static str,
+    reason: impl FnOnce() -> String,
+) -> Result<(), SpecError> {
+    if holds { Ok(()) } else { Err(SpecError { key, reason: reason() }) }
+}

@@ -244,6 +244,8 @@ pub enum Settle {
     Counted {
         /// The factor it was encoded with.
         fold: f32,
+        /// This peer's weight over the sum of the weights that were added.
+        share: f32,
     },
     /// This peer added the chunk up; `own` says whether its own contribution is in.
     Owned {

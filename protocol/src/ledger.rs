@@ -1,7 +1,7 @@
 //! The hash-linked record of committed rounds, and in it the data cursor: which samples are whose (S6).
 
 use crate::id::{Digest, PeerId, Round, RunId};
-use crate::wire;
+use crate::wire::{self, Plan};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -80,6 +80,28 @@ impl Record {
     /// The committed digest: BLAKE3 of the record's canonical CBOR.
     pub fn digest(&self) -> Digest {
         Digest::of(&wire::to_cbor(self))
+    }
+
+    /// The record that follows when `plan` led to `result` and `state`.
+    pub fn next(&self, plan: &Plan, result: Digest, state: Digest) -> Record {
+        let trained = || plan.members.iter().filter(|member| member.tokens > 0);
+        let done: Vec<PeerId> = trained().map(|member| member.peer).collect();
+        let wants: Vec<(PeerId, u32)> =
+            plan.members.iter().map(|member| (member.peer, member.wants)).collect();
+        let tokens: u64 = trained().map(|member| member.tokens).sum();
+        Record {
+            run: self.run,
+            round: plan.round,
+            parent: self.digest(),
+            plan: plan.digest(),
+            contributions: trained()
+                .map(|m| Contribution { peer: m.peer, tokens: m.tokens })
+                .collect(),
+            result,
+            state,
+            tokens: self.tokens.saturating_add(tokens),
+            cursor: self.cursor.advance(&done, &plan.lost, &wants),
+        }
     }
 
     /// What a peer signs to endorse a record: run, round and digest behind a label of their own.

@@ -67,10 +67,10 @@ pub enum Message {
     Confirm(Confirm),
     /// An endorsement of a committed record.
     Signed(Signed),
-    /// "Send me the record of this round, and what it takes to repeat it."
+    /// "Send me the record with this digest, and what it takes to repeat its round."
     WantRound {
-        /// The round.
-        round: Round,
+        /// The record's digest.
+        digest: Digest,
     },
     /// The answer: the record, its plan and the digests of its result's chunks.
     Round(Box<Committed>),
@@ -204,6 +204,11 @@ impl Plan {
     /// The plan's name: BLAKE3 of its canonical CBOR.
     pub fn digest(&self) -> Digest {
         Digest::of(&to_cbor(self))
+    }
+
+    /// Whether any member has trained: otherwise there is nothing to exchange, and the round only deals out leases.
+    pub fn trained(&self) -> bool {
+        self.members.iter().any(|member| member.tokens > 0)
     }
 
     /// What the convener signs.

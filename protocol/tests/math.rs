@@ -59,15 +59,12 @@ fn nearest_bf16(x: f32) -> u16 {
 }
 
 fn int8_block_by_hand(block: &[f32]) -> Vec<u8> {
-    let odd = block.iter().any(|x| x.is_nan());
-    let largest = block.iter().fold(0.0, |max, x| f32::max(max, x.abs().min(LIMIT)));
-    let largest = if odd { LIMIT } else { largest };
+    let limited = |x: &f32| if x.is_nan() { 0.0 } else { x.clamp(-LIMIT, LIMIT) };
+    let largest = block.iter().map(limited).fold(0.0, |max, x| f32::max(max, x.abs()));
     let zeros = largest < 2.0f32.powi(-118);
     let scale = if zeros { 0.0 } else { largest / 127.0 };
-    let quantum = |x: &f32| {
-        let x = if x.is_nan() || zeros { 0.0 } else { x.clamp(-LIMIT, LIMIT) * (1.0 / scale) };
-        x.round_ties_even().clamp(-127.0, 127.0) as i8 as u8
-    };
+    let inverse = if zeros { 0.0 } else { 1.0 / scale };
+    let quantum = |x: &f32| (limited(x) * inverse).round_ties_even() as i8 as u8;
     scale.to_le_bytes().into_iter().chain(block.iter().map(quantum)).collect()
 }
 
@@ -461,12 +458,15 @@ proptest! {
 
     /// Exact with three contributors or more; with two, a chunk that costs a link nothing is counted as an eighth.
     #[test]
-    fn the_slowest_member_is_as_fast_as_can_be(chunks in 0..10u32, members in vec(capacity(1..30u64), 2..5)) {
-        let contributors = members.iter().filter(|m| m.contributes).count();
-        prop_assume!(members.iter().any(|m| m.owns) && contributors >= 2);
+    fn the_slowest_member_is_as_fast_as_can_be(
+        chunks in 0..10u32, mut members in vec(capacity(1..30u64), 2..5), owner in 0..2usize,
+    ) {
+        members[owner].owns = true;
+        members[..2].iter_mut().for_each(|m| m.contributes = true);
         let ranges = partition(chunks, &members);
         let time = |i: usize| seconds(&members, i, ranges[i].len() as u32, chunks);
         let slowest = (0..members.len()).map(time).fold(0.0, f64::max);
+        let contributors = members.iter().filter(|m| m.contributes).count();
         let slack = if contributors == 2 { 9.0 / 8.0 } else { 1.0 };
         prop_assert!(slowest <= best(&members, 0, chunks, chunks) * slack * (1.0 + 1e-9));
     }

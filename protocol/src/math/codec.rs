@@ -12,9 +12,8 @@
 //! A run of whole blocks is thus itself a message, for every codec: [`Codec::byte_range`] says where it lies.
 //!
 //! **Encoding is total and its result always decodes.** NaN is written as 0 and values beyond ±[`LIMIT`] as
-//! ±[`LIMIT`]; such an element takes its `int8` block's scale up to the limit's, which rounds the others to 0. What
-//! was not written is the caller's to carry, and NaN cannot be carried: check with [`all_finite`] first. An `int8`
-//! block whose magnitudes all lie below 2^-118 is written as zeros.
+//! ±[`LIMIT`]. What was not written is the caller's to carry, and NaN and infinity cannot be carried: check with
+//! [`all_finite`] first. An `int8` block whose magnitudes all lie below 2^-118 is written as zeros.
 //!
 //! **Decoding refuses** what no encoder writes and what would spoil a sum: NaN, infinities, values beyond
 //! ±[`LIMIT`], scales that are negative or beyond the limit's. It checks before it writes, so a refused
@@ -235,14 +234,33 @@ pub fn all_finite(values: &[f32]) -> bool {
     vector::max_abs_bits(values) < f32::INFINITY.to_bits()
 }
 
+/// The block itself if it can travel as it is, else a copy in which NaN is 0 and the others are held within the limit.
+#[inline(always)]
+fn limited<'a>(block: &'a [f32], copy: &'a mut [f32; BLOCK]) -> &'a [f32] {
+    if within_limit(block.iter().map(|x| x.to_bits())) {
+        return block;
+    }
+    for (c, x) in copy.iter_mut().zip(block) {
+        *c = if x.is_nan() { 0.0 } else { x.clamp(-LIMIT, LIMIT) };
+    }
+    &copy[..block.len()]
+}
+
+/// Whether no magnitude is beyond [`LIMIT`]: the difference to the limit's bits turns negative for one that is.
+#[inline(always)]
+fn within_limit(bits: impl Iterator<Item = u32>) -> bool {
+    let room = |bits: u32| LIMIT_BITS as i32 - (bits as i32 & i32::MAX);
+    bits.fold(0, |signs, bits| signs | room(bits)) >= 0
+}
+
 // ---- f32 ------------------------------------------------------------------------------------------------------
 
 wide! {
     fn encode_f32(input: &[f32], out: &mut Vec<u8>) {
-        let mut bytes = [[0; 4]; BLOCK];
+        let (mut copy, mut bytes) = ([0.0; BLOCK], [[0; 4]; BLOCK]);
         for block in input.chunks(BLOCK) {
-            for (b, x) in bytes.iter_mut().zip(block) {
-                *b = limited(*x).to_le_bytes();
+            for (b, x) in bytes.iter_mut().zip(limited(block, &mut copy)) {
+                *b = x.to_le_bytes();
             }
             out.extend_from_slice(bytes[..block.len()].as_flattened());
         }
@@ -251,8 +269,7 @@ wide! {
 
 wide! {
     fn sound_f32(bytes: &[u8]) -> bool {
-        let magnitudes = bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) & i32::MAX);
-        magnitudes.fold(0, i32::max) <= LIMIT_BITS as i32
+        within_limit(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)))
     }
 }
 
@@ -272,21 +289,13 @@ wide! {
     }
 }
 
-/// `x` held within ±[`LIMIT`]; NaN becomes 0.
-#[inline(always)]
-fn limited(x: f32) -> f32 {
-    let x = if x.is_nan() { 0.0 } else { x };
-    let x = if x > LIMIT { LIMIT } else { x };
-    if x < -LIMIT { -LIMIT } else { x }
-}
-
 // ---- bf16 -----------------------------------------------------------------------------------------------------
 
 wide! {
     fn encode_bf16(input: &[f32], out: &mut Vec<u8>) {
-        let mut bytes = [[0; 2]; BLOCK];
+        let (mut copy, mut bytes) = ([0.0; BLOCK], [[0; 2]; BLOCK]);
         for block in input.chunks(BLOCK) {
-            for (b, x) in bytes.iter_mut().zip(block) {
+            for (b, x) in bytes.iter_mut().zip(limited(block, &mut copy)) {
                 *b = to_bf16(*x).to_le_bytes();
             }
             out.extend_from_slice(bytes[..block.len()].as_flattened());
@@ -296,9 +305,9 @@ wide! {
 
 wide! {
     fn sound_bf16(bytes: &[u8]) -> bool {
-        const LIMIT_HALF: u16 = (LIMIT_BITS >> 16) as u16;
-        let magnitudes = bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b) & 0x7fff);
-        magnitudes.fold(0, u16::max) <= LIMIT_HALF
+        // As `within_limit`, on halves.
+        let room = |b: &[u8; 2]| (LIMIT_BITS >> 16) as i16 - (i16::from_le_bytes(*b) & i16::MAX);
+        bytes.as_chunks::<2>().0.iter().fold(0, |signs, b| signs | room(b)) >= 0
     }
 }
 
@@ -318,10 +327,11 @@ wide! {
     }
 }
 
+/// The nearest bfloat16 of a number within the limit.
 #[inline(always)]
 fn to_bf16(x: f32) -> u16 {
-    let bits = limited(x).to_bits();
-    // Half of what is cut off, less one where the kept part is even. It cannot overflow: LIMIT has room above.
+    let bits = x.to_bits();
+    // Half of what is cut off, less one where the kept part is even. It cannot overflow: the limit has room above.
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
@@ -334,13 +344,15 @@ fn from_bf16(bytes: [u8; 2]) -> f32 {
 
 wide! {
     fn encode_int8(input: &[f32], out: &mut Vec<u8>) {
-        let mut bytes = [0; INT8_BLOCK_BYTES];
+        let (mut copy, mut bytes) = ([0.0; BLOCK], [0; INT8_BLOCK_BYTES]);
         for block in input.chunks(BLOCK) {
+            let block = limited(block, &mut copy);
             let (scale, inverse) = int8_scale(block);
             let (head, tail) = bytes.split_at_mut(SCALE_BYTES);
             head.copy_from_slice(&scale.to_le_bytes());
             for (b, x) in tail.iter_mut().zip(block) {
-                *b = to_int8(*x, inverse);
+                // At most 127 * (1 + 2^-22), so that it rounds to 127 at most.
+                *b = (x * inverse + ROUNDER).to_bits() as u8;
             }
             out.extend_from_slice(&bytes[..SCALE_BYTES + block.len()]);
         }
@@ -380,20 +392,12 @@ wide! {
 /// The block's scale and the scale's inverse; both 0 for a block too small to be told from zeros.
 #[inline(always)]
 fn int8_scale(block: &[f32]) -> (f32, f32) {
-    let largest = f32::from_bits(vector::max_abs_bits(block).min(LIMIT_BITS));
+    let largest = f32::from_bits(vector::max_abs_bits(block));
     if largest < INT8_TINY {
         return (0.0, 0.0);
     }
     let scale = largest / INT8_MAX;
     (scale, 1.0 / scale)
-}
-
-#[inline(always)]
-fn to_int8(x: f32, inverse: f32) -> u8 {
-    let q = limited(x) * inverse;
-    let q = if q > INT8_MAX { INT8_MAX } else { q };
-    let q = if q < -INT8_MAX { -INT8_MAX } else { q };
-    (q + ROUNDER).to_bits() as u8
 }
 
 /// A block's scale and its elements. A block that is too short for a scale has scale 0 and no elements.

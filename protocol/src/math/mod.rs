@@ -5,7 +5,7 @@
 //! | [`codec`] | how a chunk of numbers becomes bytes: f32, bf16, int8 by block |
 //! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov |
-//! | [`partition`] | who adds up which chunks, by measured bandwidth |
+//! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
 //! | `wide` | runs one such loop with wider registers where the CPU has them |
 //!

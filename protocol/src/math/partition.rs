@@ -5,10 +5,11 @@
 //! - receives `k` chunks from each other contributor and the results of the `C - k` it does not own;
 //! - sends its `k` results to `n - 1` members and, if it contributes, its part of the `C - k` others,
 //!
-//! which for equal links both ways is the load `V (1 + (n - 2) w) / b` of hivemind (Ryabinin et al., arXiv 2103.03239,
-//! and its `load_balance_peers`; there a linear program, here a bisection on integers, so that every machine finds the
-//! same ranges). A member that cannot own bears a fixed load and does not count. Where owning costs a link nothing (two
-//! members), a small price keeps the split near the bandwidths instead of giving all to one.
+//! which for equal links both ways is the load `V (1 + (n - 2) w) / b` of hivemind's `load_balance_peers` (see also
+//! DeDLOC, arXiv 2106.10207); there it is a linear program, here a bisection on integers, so that every machine finds
+//! the same ranges. A member that cannot own bears a fixed load and does not count. Where owning a chunk costs a link
+//! nothing (two contributors) it is counted as an eighth, which keeps the split near the bandwidths instead of giving
+//! all to one.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -136,8 +137,8 @@ fn fill(chunks: u64, loads: &[Load]) -> Vec<u64> {
 }
 
 /// Deals the chunks that are left, one by one, each to the owner that is soonest done with it; ties go to the one that
-/// holds fewer, then to the first in member order. At most one chunk an owner is left, as one step of time gives each at
-/// most one more.
+/// holds fewer, then to the first in member order. No more are left than there are owners: one step of time brings each
+/// at most one chunk.
 fn deal_rest(chunks: u64, loads: &[Load], held: &mut [u64]) {
     for _ in held.iter().sum()..chunks {
         let owners = loads.iter().enumerate().filter_map(|(i, load)| Some((i, load.as_ref()?)));

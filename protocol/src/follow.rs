@@ -1,0 +1,217 @@
+//! Getting in step when others went on without this peer: when to, from whom, and what comes of it.
+
+use crate::catchup::{self, CatchUp, Target};
+use crate::event::{Note, Output};
+use crate::exchange::Exchange;
+use crate::id::{Digest, PeerId, Round};
+use crate::ledger::state_root;
+use crate::session::{Applying, Session, Stage, Standing};
+use crate::time::{Span, Time};
+use crate::wire::{Committed, Manifest};
+
+/// How long an exchange is left alone before a peer that others have left behind follows them instead. Guess.
+const LEFT_BEHIND: Span = Span::from_secs(1);
+/// Pause between tries to get in step. Guess.
+const RETRY: Span = Span::from_secs(1);
+
+impl Session {
+    /// Others may have gone on without this peer: then it follows.
+    pub(crate) fn follow_if_behind(&mut self, now: Time, out: &mut Vec<Output>) {
+        let free = match &self.stage {
+            Stage::Looking | Stage::Gathering(_) | Stage::Finished => true,
+            Stage::Exchanging(exchange, _) => exchange.idle(now) >= LEFT_BEHIND,
+            _ => false,
+        };
+        if !free || now < self.retry_catchup {
+            return;
+        }
+        let Some(head) = self.members.head(&self.position(), now) else { return };
+        let (from, to) = (self.standing.record.round, head.round);
+        out.push(Output::Note(Note::CatchingUp { from, to }));
+        let next = to == from + 1 && !self.forked(&head.holders);
+        let catchup = if next {
+            let exchange = match std::mem::replace(&mut self.stage, Stage::Looking) {
+                Stage::Exchanging(exchange, _) => Some(exchange),
+                _ => self.shelved.take(),
+            };
+            CatchUp::round(head.digest, &head.supporters, exchange, now)
+        } else {
+            if matches!(self.stage, Stage::Exchanging(..)) {
+                self.shelve("others are rounds ahead", now, out);
+            }
+            CatchUp::state(head.digest, &head.holders, now)
+        };
+        self.enter(Stage::CatchingUp(Box::new(catchup)), now);
+    }
+
+    /// Whether those peers' state does not follow from this peer's.
+    fn forked(&self, holders: &[PeerId]) -> bool {
+        let follows = |peer: &PeerId| {
+            self.members
+                .get(peer)
+                .and_then(|entry| entry.at)
+                .is_some_and(|at| at.parent == self.digest)
+        };
+        !holders.iter().any(follows)
+    }
+
+    pub(crate) fn catch_up(
+        &mut self,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> (Option<Time>, Vec<PeerId>) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return (None, Vec::new()) };
+        let gone: Vec<PeerId> =
+            catchup.donors.keys().filter(|p| !self.members.alive(p, now)).copied().collect();
+        gone.iter().for_each(|peer| catchup.drop_donor(peer));
+        match catchup.ask(&self.pace.fetch, now, out) {
+            catchup::Outcome::Going => {
+                (Some(now + Span(self.pace.fetch.span().0 / 4)), catchup.awaited())
+            }
+            catchup::Outcome::Complete => {
+                self.caught_up(now, out);
+                (None, Vec::new())
+            }
+            catchup::Outcome::Failed => {
+                self.fail_catchup(now, out);
+                (self.stage_until, self.waits_on.clone())
+            }
+        }
+    }
+
+    /// Everything is here: the driver makes a state of it.
+    fn caught_up(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        let exchange = catchup.exchange.take();
+        match std::mem::replace(&mut catchup.target, Target::Done) {
+            Target::Results(committed) => {
+                let applying = self.repeat(*committed, exchange.as_deref(), now);
+                self.shelved = exchange.or(self.shelved.take());
+                self.apply(applying, now, out);
+            }
+            Target::State(manifest) => {
+                out.push(Output::LoadState { record: manifest.record.clone() });
+                self.enter(Stage::Loading(manifest), now);
+            }
+            other => catchup.target = other,
+        }
+    }
+
+    /// A round that others committed, as this peer has to apply it; with what became of its own contribution.
+    fn repeat(&self, committed: Committed, exchange: Option<&Exchange>, now: Time) -> Applying {
+        let plan = &committed.plan.plan;
+        let me = plan.members.iter().position(|member| member.peer == self.me && member.tokens > 0);
+        let settle = match (exchange.filter(|x| x.id == committed.record.plan), me) {
+            (Some(exchange), _) => exchange.settle(&committed.results),
+            // A restart: what was sent is gone, but was made with the residual that is still here.
+            (None, Some(me)) => {
+                Exchange::new(plan.clone(), me as u8, 0, now).settle(&committed.results)
+            }
+            (None, None) => Vec::new(),
+        };
+        Applying {
+            settle: if plan.trained() { settle } else { Vec::new() },
+            contributed: me.is_some(),
+            result: committed.record.result,
+            results: committed.results,
+            plan: committed.plan,
+            expected: Some(committed.record),
+        }
+    }
+
+    fn fail_catchup(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.retry_catchup = now + RETRY;
+        if let Stage::CatchingUp(catchup) = &mut self.stage
+            && let Some(exchange) = catchup.exchange.take()
+        {
+            let older = self.shelved.replace(exchange);
+            out.extend(older.map(|older| Output::Abandon { plan: older.id }));
+        }
+        self.begin_round(now, out);
+    }
+
+    pub(crate) fn take_round(
+        &mut self,
+        from: PeerId,
+        committed: Committed,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        if !matches!(catchup.target, Target::Round) || !catchup.donors.contains_key(&from) {
+            return;
+        }
+        let checked =
+            catchup::check_round(&self.spec, &self.standing.record, &catchup.digest, &committed);
+        let bytes = committed.plan.plan.signed_bytes();
+        let signed =
+            self.keyring.verify(&committed.plan.plan.convener, &bytes, &committed.plan.signature);
+        match checked {
+            Ok(()) if signed => catchup.begin_results(committed),
+            verdict => {
+                catchup.drop_donor(&from);
+                let reason = verdict.err().unwrap_or("gave a plan that nobody signed".into());
+                self.strike(from, 1, reason, now, out);
+            }
+        }
+    }
+
+    pub(crate) fn take_manifest(
+        &mut self,
+        from: PeerId,
+        manifest: Manifest,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
+            return;
+        }
+        match catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
+            Ok(()) => catchup.begin_state(manifest),
+            Err(reason) => {
+                catchup.drop_donor(&from);
+                self.strike(from, 1, reason.into(), now, out);
+            }
+        }
+    }
+
+    pub(crate) fn take_busy(&mut self, from: &PeerId, retry_ms: u32, now: Time) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.busy(from, now + Span::from_millis(u64::from(retry_ms.clamp(100, 60_000))));
+        }
+    }
+
+    pub(crate) fn drop_donor(&mut self, from: &PeerId) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.drop_donor(from);
+        }
+    }
+
+    pub(crate) fn loaded(
+        &mut self,
+        round: Round,
+        chunks: Vec<Digest>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        if !matches!(&self.stage, Stage::Loading(manifest) if manifest.record.round == round) {
+            return;
+        }
+        let Stage::Loading(manifest) = std::mem::replace(&mut self.stage, Stage::Looking) else {
+            return;
+        };
+        if state_root(&chunks) != manifest.record.state {
+            let reason = "the loaded state is not what was fetched".to_string();
+            out.push(Output::Note(Note::Abandoned { round, reason }));
+            self.retry_catchup = now + RETRY;
+            return self.begin_round(now, out);
+        }
+        out.push(Output::Commit { record: manifest.record.clone(), settle: Vec::new() });
+        self.donor.rebased(out);
+        let before =
+            std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
+        self.donor.committed(before, None, now, out);
+        self.committed(now, out);
+    }
+}

@@ -1,0 +1,18 @@
+//! S4: a lost peer costs its own uncommitted work and nothing else (PROTOCOL, Promises).
+
+use shoal_protocol::event::Settle;
+use shoal_protocol::id::Round;
+
+/// A peer that goes on living never goes back to an earlier round of its own branch.
+pub fn no_step_back(who: usize, from: Round, to: Round, follows: bool) {
+    assert!(!follows || to >= from, "S4 is broken: p{who} went back from round {from} to {to}");
+}
+
+/// A contribution is settled chunk by chunk, all of it or none of it.
+pub fn settled_whole(who: usize, settle: &[Settle], chunks: u32) {
+    assert!(
+        settle.is_empty() || settle.len() == chunks as usize,
+        "S4 is broken: p{who} settles {} of {chunks} chunks",
+        settle.len()
+    );
+}

@@ -70,12 +70,13 @@ async fn keep_announced(
     core: Arc<Core>,
     nodes: mpsc::Sender<Vec<LocalNode>>,
 ) {
-    let mut poll = tokio::time::interval(local::POLL);
     let mut told = (Vec::new(), None);
     for count in 0u32.. {
-        poll.tick().await;
+        let is_new = count < local::POLLS_FIRST;
+        tokio::time::sleep(if is_new { local::POLL_FIRST } else { local::POLL }).await;
         let now = (core.addresses(), core.api());
-        let renew = count.is_multiple_of(local::HEARTBEAT_POLLS) || now != told;
+        let heartbeat = !is_new && count.is_multiple_of(local::HEARTBEAT_POLLS);
+        let renew = heartbeat || now != told;
         told = now.clone();
         let (announcement, core) = (announcement.clone(), core.clone());
         let others = tokio::task::spawn_blocking(move || {

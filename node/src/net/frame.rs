@@ -29,7 +29,7 @@ const BATCH_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The connection ended.
-    #[error("{0}")]
+    #[error("the connection ended ({0})")]
     Gone(#[from] io::Error),
     /// The stream does not move.
     #[error("no progress for {} s", STALL.as_secs())]

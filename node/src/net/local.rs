@@ -11,8 +11,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often the folder is read.
+/// How often the folder is read, and how often while the node is new.
 pub(super) const POLL: Duration = Duration::from_secs(1);
+pub(super) const POLL_FIRST: Duration = Duration::from_millis(100);
+/// So many polls is a node new.
+pub(super) const POLLS_FIRST: u32 = 30;
 /// How often a node rewrites its file, in polls.
 pub(super) const HEARTBEAT_POLLS: u32 = 3;
 /// A file that was not rewritten for so long is of a node that is gone or frozen.

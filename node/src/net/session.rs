@@ -46,6 +46,17 @@ pub(super) enum Verdict {
     Misconduct(String),
 }
 
+impl Verdict {
+    fn reason(&self) -> &str {
+        match self {
+            Verdict::Ended => "the connection was closed",
+            Verdict::Lost(reason) | Verdict::Refused(reason) | Verdict::Misconduct(reason) => {
+                reason
+            }
+        }
+    }
+}
+
 impl From<Fault> for Verdict {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -92,7 +103,7 @@ impl Session {
             Err(_) => Verdict::Ended,
         };
         self.core.unlink(&self.peer);
-        tracing::info!(peer = %self.peer.short(), reason = ?verdict, "peer disconnected");
+        tracing::info!(peer = %self.peer.short(), reason = verdict.reason(), "peer disconnected");
         let _ = self.core.events.send(NetEvent::Disconnected(self.peer)).await;
         verdict
     }

@@ -2,5 +2,6 @@
 
 mod carry;
 mod find;
+mod raw;
 mod refuse;
 mod stage;

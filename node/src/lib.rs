@@ -1,3 +1,12 @@
 //! A Shoal node: drives the protocol with actix, libp2p and tch.
 
+/// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
+pub mod data;
+/// The architecture: a Llama-style decoder whose parameters are one flat vector.
+pub mod model;
+/// The network: discovery, control frames, bulk streams, identity, tickets.
 pub mod net;
+/// Checkpoints, the bytes of committed state, and Hugging Face folders.
+pub mod store;
+/// Local training: the device thread, AdamW, schedules, evaluation and sampling.
+pub mod train;

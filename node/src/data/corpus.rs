@@ -1,0 +1,167 @@
+//! A text as bytes: one file or all files of a folder in name order, memory-mapped, or bytes made in memory.
+
+use super::error::DataError;
+use memmap2::Mmap;
+use shoal_protocol::id::Digest;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A text as one run of bytes.
+pub struct Corpus {
+    segments: Vec<Segment>,
+    len: u64,
+}
+
+struct Segment {
+    start: u64,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Corpus {
+    /// Opens a text file, or a folder whose files (sub-folders included, hidden ones not) follow one another in name order.
+    ///
+    /// # Errors
+    /// Nothing there, not readable, or no byte in it.
+    pub fn open(path: &Path) -> Result<Corpus, DataError> {
+        let mut files = Vec::new();
+        collect(path, &mut files)?;
+        let mut corpus = Corpus { segments: Vec::new(), len: 0 };
+        for file in files {
+            corpus.push_file(&file)?;
+        }
+        if corpus.len == 0 {
+            return Err(DataError::Empty(path.to_owned()));
+        }
+        Ok(corpus)
+    }
+
+    /// A text that was made in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Corpus {
+        let len = bytes.len() as u64;
+        Corpus { segments: vec![Segment { start: 0, bytes: Bytes::Owned(bytes) }], len }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// BLAKE3 of all bytes.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        self.segments.iter().for_each(|segment| {
+            hasher.update(segment.bytes.as_slice());
+        });
+        Digest(*hasher.finalize().as_bytes())
+    }
+
+    /// The text's pieces in order, one a file.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(|segment| segment.bytes.as_slice())
+    }
+
+    /// Copies the bytes from `start` on into `into`, as many as there are, and returns how many.
+    pub fn read(&self, start: u64, into: &mut [u8]) -> usize {
+        let mut done = 0;
+        let first = self.segments.partition_point(|segment| segment.start <= start).max(1) - 1;
+        for segment in &self.segments[first..] {
+            let skip = (start + done as u64 - segment.start) as usize;
+            let rest = segment.bytes.as_slice().get(skip..).unwrap_or_default();
+            let count = rest.len().min(into.len() - done);
+            into[done..done + count].copy_from_slice(&rest[..count]);
+            done += count;
+            if done == into.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    fn push_file(&mut self, path: &Path) -> Result<(), DataError> {
+        let file = File::open(path).map_err(DataError::io("opening", path))?;
+        let size = file.metadata().map_err(DataError::io("reading", path))?.len();
+        if size == 0 {
+            return Ok(());
+        }
+        // SAFETY: the map is only read. A person who truncates the text under a running node gets a bus error, as with any map.
+        let map = unsafe { Mmap::map(&file) }.map_err(DataError::io("mapping", path))?;
+        self.segments.push(Segment { start: self.len, bytes: Bytes::Mapped(map) });
+        self.len += size;
+        Ok(())
+    }
+}
+
+/// All files at or below `path`, in name order folder by folder.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    if !path.metadata().map_err(DataError::io("opening", path))?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let listing = path.read_dir().map_err(DataError::io("listing", path))?;
+    let mut entries = listing
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(DataError::io("listing", path))?;
+    entries.retain(|entry| !hidden(entry));
+    entries.sort();
+    entries.iter().try_for_each(|entry| collect(entry, files))
+}
+
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_folder_reads_as_one_text_in_name_order() {
+        let dir = folder(&[("b.txt", "world"), ("a.txt", "hello "), ("c/d.txt", "!"), (".x", "no"), ("aa", "")]);
+        let corpus = Corpus::open(dir.path()).unwrap();
+        assert_eq!((corpus.len(), corpus.digest()), (12, Digest::of(b"hello world!")));
+        let rows = [(0, 12, "hello world!"), (4, 4, "o wo"), (6, 5, "world"), (11, 9, "!"), (12, 3, "")];
+        for (start, count, expected) in rows {
+            let mut into = vec![0; count];
+            let got = corpus.read(start, &mut into);
+            assert_eq!(&into[..got], expected.as_bytes(), "{start}+{count}");
+        }
+    }
+
+    #[test]
+    fn nothing_there_and_nothing_in_it_are_told_apart() {
+        let dir = folder(&[("empty.txt", "")]);
+        assert!(matches!(Corpus::open(dir.path()), Err(DataError::Empty(_))));
+        let error = Corpus::open(&dir.path().join("gone")).err().unwrap().to_string();
+        assert!(error.starts_with("opening ") && error.contains("gone"), "{error}");
+    }
+}

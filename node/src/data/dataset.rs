@@ -1,0 +1,285 @@
+//! Sequences of a run's text: which are for training, which are held out, and in which order.
+//!
+//! The text's last `heldout_permille` thousandths are never trained on. The rest is cut into sequences of `context` tokens
+//! that do not overlap but for the one token that the last target needs. A *position* counts sequences over all epochs:
+//! epoch `position / samples`, and within it the place in that epoch's seeded order.
+
+use super::corpus::Corpus;
+use super::error::DataError;
+use super::order::Permutation;
+use super::stories::stories;
+use super::tokenizer::Tokenizer;
+use super::tokens::Tokens;
+use shoal_protocol::run::{DataSpec, RunSpec};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A run's data on this machine.
+pub struct Dataset {
+    tokens: Tokens,
+    tokenizer: Tokenizer,
+    context: usize,
+    seed: u64,
+    /// Tokens before the held-out part.
+    training: u64,
+    samples: u64,
+    vocab: u32,
+}
+
+/// Sequences with their targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `[rows, context + 1]`: inputs are all but the last of a row, targets all but the first.
+    pub tokens: Vec<i64>,
+    /// Sequences.
+    pub rows: usize,
+}
+
+impl Dataset {
+    /// Opens the data that a run asks for. `text` is where the person keeps the run's text, `tokenizer` likewise (both only if
+    /// the spec names them by digest); `cache` is a folder for token files.
+    ///
+    /// # Errors
+    /// Something is missing, unreadable, or not what the run was made with.
+    pub fn open(
+        spec: &RunSpec,
+        text: Option<&Path>,
+        tokenizer: Option<&Path>,
+        cache: &Path,
+    ) -> Result<Dataset, DataError> {
+        let tokenizer = Tokenizer::open(&spec.tokenizer, tokenizer)?;
+        let corpus = Arc::new(open_corpus(&spec.data, text)?);
+        let dataset = Dataset {
+            tokens: Tokens::new(corpus, &tokenizer, cache)?,
+            tokenizer,
+            context: spec.model.context as usize,
+            seed: spec.seed,
+            training: 0,
+            samples: spec.data.samples(),
+            vocab: spec.model.vocab,
+        };
+        dataset.split(spec.data.heldout_permille())
+    }
+
+    /// Describes a text that each peer brings, for a new run's spec.
+    ///
+    /// # Errors
+    /// The text is unreadable, or shorter than one sequence.
+    pub fn describe_text(
+        corpus: &Arc<Corpus>,
+        tokenizer: &Tokenizer,
+        context: u32,
+        heldout_permille: u16,
+        cache: &Path,
+    ) -> Result<DataSpec, DataError> {
+        let tokens = Tokens::new(corpus.clone(), tokenizer, cache)?.len();
+        let samples = samples(tokens, context, heldout_permille)?;
+        let (digest, bytes) = (corpus.digest(), corpus.len());
+        Ok(DataSpec::Text { digest, bytes, samples, heldout_permille })
+    }
+
+    /// Describes stories of `bytes` bytes, as byte tokens, for a new run's spec.
+    ///
+    /// # Errors
+    /// They are shorter than one sequence.
+    pub fn describe_stories(
+        seed: u64,
+        bytes: u64,
+        context: u32,
+        heldout_permille: u16,
+    ) -> Result<DataSpec, DataError> {
+        let samples = samples(bytes, context, heldout_permille)?;
+        Ok(DataSpec::Stories { seed, bytes, samples, heldout_permille })
+    }
+
+    /// Sequences in an epoch.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Tokens in a sequence.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The run's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Sequences in the held-out part.
+    pub fn heldout(&self) -> u64 {
+        (self.tokens.len() - self.training).saturating_sub(1) / self.context as u64
+    }
+
+    /// The training sequences at `positions`.
+    ///
+    /// # Errors
+    /// A token is outside the model's vocabulary.
+    pub fn batch(&self, positions: impl IntoIterator<Item = u64>) -> Result<Batch, DataError> {
+        let mut batch = Batch { tokens: Vec::new(), rows: 0 };
+        let mut epoch = (u64::MAX, Permutation::new(1, 0, 0));
+        for position in positions {
+            let (number, within) = (position / self.samples, position % self.samples);
+            if epoch.0 != number {
+                epoch = (number, Permutation::new(self.samples, self.seed, number));
+            }
+            self.push(epoch.1.get(within) * self.context as u64, &mut batch)?;
+        }
+        Ok(batch)
+    }
+
+    /// The training sequences at the positions of `ranges`, in batches of `size` (the last may be smaller).
+    pub fn batches<'a>(
+        &'a self,
+        ranges: &'a [Range<u64>],
+        size: u32,
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + 'a {
+        let mut positions = ranges.iter().cloned().flatten().peekable();
+        std::iter::from_fn(move || {
+            positions.peek()?;
+            Some(self.batch(positions.by_ref().take(size as usize)))
+        })
+    }
+
+    /// `count` held-out sequences spread evenly over the held-out part, or all if there are fewer; the same on every peer.
+    ///
+    /// # Errors
+    /// A token is outside the model's vocabulary.
+    pub fn heldout_batch(&self, count: u64) -> Result<Batch, DataError> {
+        let all = self.heldout();
+        let count = count.min(all);
+        let mut batch = Batch { tokens: Vec::new(), rows: 0 };
+        for index in 0..count {
+            let sequence = (u128::from(index) * u128::from(all) / u128::from(count)) as u64;
+            self.push(self.training + sequence * self.context as u64, &mut batch)?;
+        }
+        Ok(batch)
+    }
+
+    fn push(&self, start: u64, batch: &mut Batch) -> Result<(), DataError> {
+        let before = batch.tokens.len();
+        self.tokens.extend(start, self.context + 1, &mut batch.tokens);
+        batch.rows += 1;
+        let outside = batch.tokens[before..].iter().find(|t| **t >= i64::from(self.vocab));
+        match outside {
+            Some(token) => Err(DataError::Vocab { token: *token as u32, vocab: self.vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds where the held-out part begins and checks the number of samples against the spec's.
+    fn split(self, heldout_permille: u16) -> Result<Dataset, DataError> {
+        let len = self.tokens.len();
+        let got = samples(len, self.context as u32, heldout_permille)?;
+        if got != self.samples {
+            return Err(DataError::Samples { got, expected: self.samples });
+        }
+        Ok(Dataset { training: training(len, heldout_permille), ..self })
+    }
+}
+
+fn open_corpus(spec: &DataSpec, text: Option<&Path>) -> Result<Corpus, DataError> {
+    match spec {
+        DataSpec::Stories { seed, bytes, .. } => Ok(Corpus::from_bytes(stories(*seed, *bytes))),
+        DataSpec::Text { digest, bytes, .. } => {
+            let corpus = Corpus::open(text.ok_or(DataError::Missing { bytes: *bytes })?)?;
+            let got = corpus.digest();
+            if got != *digest {
+                let (got, expected) = (got.to_string(), digest.to_string());
+                return Err(DataError::Other { what: "the text", got, expected });
+            }
+            Ok(corpus)
+        }
+    }
+}
+
+/// Tokens before the held-out part.
+fn training(tokens: u64, heldout_permille: u16) -> u64 {
+    tokens - (u128::from(tokens) * u128::from(heldout_permille) / 1000) as u64
+}
+
+/// Sequences in an epoch.
+fn samples(tokens: u64, context: u32, heldout_permille: u16) -> Result<u64, DataError> {
+    let training = training(tokens, heldout_permille);
+    match training.saturating_sub(1) / u64::from(context) {
+        0 => Err(DataError::Short { tokens: training, context }),
+        samples => Ok(samples),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::trainer::test_spec;
+
+    fn dataset(text: &[u8], context: u32, heldout_permille: u16) -> Dataset {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        std::fs::write(&path, text).unwrap();
+        let corpus = Arc::new(Corpus::open(&path).unwrap());
+        let data =
+            Dataset::describe_text(&corpus, &Tokenizer::Bytes, context, heldout_permille, dir.path());
+        let mut spec = test_spec();
+        spec.data = data.unwrap();
+        spec.model.context = context;
+        Dataset::open(&spec, Some(&path), None, dir.path()).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_holds_every_training_sequence_once() {
+        let text: Vec<u8> = (0..=100).collect();
+        let dataset = dataset(&text, 10, 200);
+        // 101 tokens, 20 held out: 81 to train on make 8 sequences and a last target.
+        assert_eq!((dataset.samples(), dataset.heldout()), (8, 1));
+        for epoch in [0, 1, 7] {
+            let batch = dataset.batch(8 * epoch..8 * (epoch + 1)).unwrap();
+            let mut rows: Vec<&[i64]> = batch.tokens.chunks(11).collect();
+            rows.sort_unstable();
+            let expected: Vec<Vec<i64>> = (0..8).map(|row| (10 * row..10 * row + 11).collect()).collect();
+            assert_eq!(rows, expected);
+        }
+        assert_ne!(dataset.batch(0..8).unwrap(), dataset.batch(8..16).unwrap());
+    }
+
+    #[test]
+    fn the_held_out_part_is_never_trained_on() {
+        let text: Vec<u8> = (0..=200).collect();
+        let dataset = dataset(&text, 7, 300);
+        let trained = dataset.batch(0..dataset.samples()).unwrap();
+        let held = dataset.heldout_batch(1000).unwrap();
+        assert!(trained.tokens.iter().max() < held.tokens.iter().min());
+        assert_eq!(held.rows as u64, dataset.heldout());
+        assert_eq!(dataset.heldout_batch(3).unwrap().rows, 3);
+    }
+
+    #[test]
+    fn batches_cross_ranges_and_epochs() {
+        let text: Vec<u8> = (0..=100).collect();
+        let dataset = dataset(&text, 10, 200);
+        let batches: Vec<Batch> = dataset.batches(&[6..9, 20..22], 2).map(Result::unwrap).collect();
+        let rows: Vec<usize> = batches.iter().map(|batch| batch.rows).collect();
+        assert_eq!(rows, [2, 2, 1]);
+        assert_eq!(batches[1], dataset.batch([8, 20]).unwrap());
+    }
+
+    #[test]
+    fn what_does_not_fit_the_spec_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        std::fs::write(&path, vec![b'a'; 500]).unwrap();
+        let mut spec = test_spec();
+        let open = |spec: &RunSpec, text: Option<&Path>| {
+            Dataset::open(spec, text, None, dir.path()).err().unwrap().to_string()
+        };
+        let digest = shoal_protocol::id::Digest::of(b"another text");
+        spec.data = DataSpec::Text { digest, bytes: 9, samples: 3, heldout_permille: 0 };
+        assert!(open(&spec, None).contains("--data"));
+        assert!(open(&spec, Some(&path)).contains("not the one that the run was made with"));
+        spec.data = DataSpec::Stories { seed: 1, bytes: 5000, samples: 3, heldout_permille: 0 };
+        assert!(open(&spec, None).contains("spec says 3"));
+        spec.data = DataSpec::Stories { seed: 1, bytes: 5, samples: 3, heldout_permille: 0 };
+        assert!(open(&spec, None).contains("bring more text"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Which weight lies where in the flat vector of parameters.
+//!
+//! The order is the one of a Hugging Face `LlamaForCausalLM` state dict, and part of what peers agree on: embedding; per
+//! layer q, k, v, o, gate, up, down, input norm, post-attention norm; final norm; head if untied. Each weight is
+//! row-major `[out, in]`. Since q, k, v (and gate, up) are neighbours, each group is one matrix to multiply with.
+
+use shoal_protocol::run::ModelSpec;
+use std::ops::Range;
+
+/// What a weight is for, which decides how it is initialised and whether it decays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Token embedding or head.
+    Embedding,
+    /// A matrix whose output stays inside its block.
+    Inner,
+    /// A matrix whose output is added to the residual stream.
+    Residual,
+    /// A norm's gain, 1-D.
+    Norm,
+}
+
+/// One named weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name in a Hugging Face state dict.
+    pub name: String,
+    /// `[out, in]`, or `[dim]` for a norm.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+    /// Index of its first element in the flat vector.
+    pub offset: usize,
+}
+
+impl Slot {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing; no slot of a valid spec does.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its place in the flat vector.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// All weights in flat order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The weights, in flat order and without gaps.
+    pub slots: Vec<Slot>,
+}
+
+impl Layout {
+    /// The layout of a model.
+    pub fn new(spec: &ModelSpec) -> Layout {
+        let [vocab, dim] = [spec.vocab, spec.dim].map(|n| n as usize);
+        let mut layout = Layout { slots: Vec::new() };
+        layout.push("model.embed_tokens.weight".into(), vec![vocab, dim], Role::Embedding);
+        (0..spec.layers).for_each(|layer| layout.push_layer(spec, layer));
+        layout.push("model.norm.weight".into(), vec![dim], Role::Norm);
+        if !spec.tied {
+            layout.push("lm_head.weight".into(), vec![vocab, dim], Role::Embedding);
+        }
+        layout
+    }
+
+    /// Number of elements of the flat vector.
+    pub fn len(&self) -> usize {
+        self.slots.last().map_or(0, |slot| slot.range().end)
+    }
+
+    /// Whether there are no weights; never so for a valid spec.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs of elements in flat order, each with whether weight decay acts on it (matrices yes, norms no).
+    pub fn decay_runs(&self) -> Vec<(Range<usize>, bool)> {
+        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+        for slot in &self.slots {
+            let decays = slot.role != Role::Norm;
+            match runs.last_mut() {
+                Some((run, same)) if *same == decays => run.end = slot.range().end,
+                _ => runs.push((slot.range(), decays)),
+            }
+        }
+        runs
+    }
+
+    fn push_layer(&mut self, spec: &ModelSpec, layer: u32) {
+        let [dim, hidden] = [spec.dim, spec.hidden].map(|n| n as usize);
+        let kv_dim = (spec.head_dim() * spec.kv_heads) as usize;
+        let weights = [
+            ("self_attn.q_proj", vec![dim, dim], Role::Inner),
+            ("self_attn.k_proj", vec![kv_dim, dim], Role::Inner),
+            ("self_attn.v_proj", vec![kv_dim, dim], Role::Inner),
+            ("self_attn.o_proj", vec![dim, dim], Role::Residual),
+            ("mlp.gate_proj", vec![hidden, dim], Role::Inner),
+            ("mlp.up_proj", vec![hidden, dim], Role::Inner),
+            ("mlp.down_proj", vec![dim, hidden], Role::Residual),
+            ("input_layernorm", vec![dim], Role::Norm),
+            ("post_attention_layernorm", vec![dim], Role::Norm),
+        ];
+        for (name, shape, role) in weights {
+            self.push(format!("model.layers.{layer}.{name}.weight"), shape, role);
+        }
+    }
+
+    fn push(&mut self, name: String, shape: Vec<usize>, role: Role) {
+        let offset = self.len();
+        self.slots.push(Slot { name, shape, role, offset });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::preset::{PRESETS, preset};
+
+    #[test]
+    fn covers_exactly_the_spec_s_parameters() {
+        for name in PRESETS {
+            for (kv_heads, tied) in [(1, true), (2, false)] {
+                let spec = ModelSpec { kv_heads, tied, ..preset(name).unwrap() };
+                assert_eq!(Layout::new(&spec).len() as u64, spec.params(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn slots_follow_one_another_under_hugging_face_s_names() {
+        let layout = Layout::new(&preset("1m").unwrap());
+        let names: Vec<&str> = layout.slots.iter().map(|slot| slot.name.as_str()).collect();
+        assert_eq!(names[0], "model.embed_tokens.weight");
+        assert_eq!(names[1], "model.layers.0.self_attn.q_proj.weight");
+        assert_eq!(names[8], "model.layers.0.input_layernorm.weight");
+        assert_eq!(names.last(), Some(&"model.norm.weight"));
+        assert!(layout.slots.windows(2).all(|pair| pair[0].range().end == pair[1].offset));
+    }
+
+    #[test]
+    fn decay_spares_the_norms() {
+        let layout = Layout::new(&preset("1m").unwrap());
+        let runs = layout.decay_runs();
+        assert_eq!(runs.iter().map(|(run, _)| run.len()).sum::<usize>(), layout.len());
+        let spared: usize = runs.iter().filter(|(_, decays)| !decays).map(|(run, _)| run.len()).sum();
+        assert_eq!(spared, (2 * 5 + 1) * 128);
+    }
+}

@@ -1,0 +1,9 @@
+//! Hugging Face folders: out so that `transformers` loads them as `LlamaForCausalLM`, and back.
+
+pub mod config;
+pub mod export;
+pub mod import;
+pub mod tokenizer;
+
+pub use export::export;
+pub use import::{Imported, import};

@@ -1,0 +1,145 @@
+//! How fast this machine trains, beside how fast it multiplies matrices.
+
+use super::error::TrainError;
+use super::schedule::Schedule;
+use super::set_threads;
+use super::trainer::Trainer;
+use crate::data::{Batch, rng::Rng};
+use crate::model::initial_params;
+use serde_json::{Value, json};
+use shoal_protocol::run::{InnerSpec, ModelSpec};
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+
+/// Steps before the clock counts.
+const WARM_UP: u32 = 3;
+/// Side of the square matrices whose product is the machine's limit.
+const GEMM_SIDE: i64 = 2048;
+
+/// What to measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchTrain {
+    /// The architecture.
+    pub model: ModelSpec,
+    /// Sequences in a step, each as long as the context.
+    pub batch: u32,
+    /// Steps that count.
+    pub steps: u32,
+    /// Threads for libtorch.
+    pub threads: usize,
+    /// Where.
+    pub device: Device,
+}
+
+/// Measures training: median tokens/s over the steps, and the matrix products per second of the same machine right before and
+/// after. One step is batch, forward, backward, clipping and AdamW; the text is random bytes.
+///
+/// # Errors
+/// The device is absent, or failed.
+pub fn bench_train(wanted: &BenchTrain) -> Result<Value, TrainError> {
+    set_threads(wanted.threads);
+    let spec = &wanted.model;
+    let inner = bench_inner(wanted);
+    let schedule = Schedule::over(&inner, 1);
+    let mut trainer = Trainer::with(spec, &inner, schedule, wanted.device)?;
+    trainer.load(&initial_params(spec, 1))?;
+    let before = gemm_gflops(wanted.device)?;
+    let (mut seconds, mut loss) = (Vec::new(), 0.0);
+    for step in 0..WARM_UP + wanted.steps {
+        let batch = random_batch(spec, wanted.batch, u64::from(step));
+        let start = Instant::now();
+        loss = trainer.step(&batch, 1e-3)?;
+        if step >= WARM_UP {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let limit = before.max(gemm_gflops(wanted.device)?);
+    Ok(report(wanted, &mut seconds, loss, limit))
+}
+
+fn report(wanted: &BenchTrain, seconds: &mut [f64], loss: f64, limit: f64) -> Value {
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+    let tokens = f64::from(wanted.batch) * f64::from(wanted.model.context);
+    let gflops = flops_per_token(&wanted.model) * tokens / middle / 1e9;
+    json!({
+        "bench": "train",
+        "params": wanted.model.params(),
+        "batch": wanted.batch,
+        "context": wanted.model.context,
+        "threads": wanted.threads,
+        "device": format!("{:?}", wanted.device),
+        "step_s": middle,
+        "step_s_min": seconds.first(),
+        "step_s_max": seconds.last(),
+        "tokens_per_s": (tokens / middle).round(),
+        "gflops": gflops,
+        "machine_gemm_gflops": limit,
+        "share_of_machine": gflops / limit,
+        "loss": loss,
+    })
+}
+
+/// Forward and backward: 6 for each parameter, and attention's products with the whole context (PaLM, appendix B).
+fn flops_per_token(spec: &ModelSpec) -> f64 {
+    let attention = 12.0 * f64::from(spec.layers) * f64::from(spec.dim) * f64::from(spec.context);
+    6.0 * spec.params() as f64 + attention
+}
+
+/// Billions of operations a second in a square product of the kind that training multiplies with on `device`.
+fn gemm_gflops(device: Device) -> Result<f64, TrainError> {
+    let kind = if device.is_cuda() { Kind::BFloat16 } else { Kind::Float };
+    let side = [GEMM_SIDE, GEMM_SIDE];
+    let a = Tensor::f_rand(side, (Kind::Float, device))?.f_to_kind(kind)?;
+    let mut out = a.f_matmul(&a)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        out = a.f_matmul(&a)?;
+        // Reading one element waits for the device.
+        let _ = out.f_double_value(&[0, 0])?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    drop(out);
+    Ok(2.0 * (GEMM_SIDE as f64).powi(3) / best / 1e9)
+}
+
+fn random_batch(spec: &ModelSpec, rows: u32, seed: u64) -> Batch {
+    let mut rng = Rng::new(seed);
+    let count = rows as usize * (spec.context as usize + 1);
+    let tokens = (0..count).map(|_| rng.below(u64::from(spec.vocab)) as i64).collect();
+    Batch { tokens, rows: rows as usize }
+}
+
+fn bench_inner(wanted: &BenchTrain) -> InnerSpec {
+    InnerSpec {
+        steps: wanted.steps,
+        batch: wanted.batch,
+        round_ms: 0,
+        lr: 1e-3,
+        lr_floor: 1.0,
+        warmup_rounds: 0,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        clip: 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::trainer::test_spec;
+
+    #[test]
+    fn reports_what_was_asked() {
+        let model = test_spec().model;
+        let wanted = BenchTrain { model, batch: 2, steps: 3, threads: 1, device: Device::Cpu };
+        let report = bench_train(&wanted).unwrap();
+        assert_eq!((&report["bench"], &report["batch"]), (&json!("train"), &json!(2)));
+        for key in ["tokens_per_s", "gflops", "machine_gemm_gflops", "share_of_machine", "loss"] {
+            assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
+        }
+    }
+}

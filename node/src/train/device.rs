@@ -1,0 +1,264 @@
+//! One plain thread per device: it owns the trainer, takes one job at a time and answers with the job's id.
+//!
+//! The channel holds one job beside the one at work. More are refused, not queued: who sends them decides what to do.
+
+use super::error::TrainError;
+use super::sample::{SampleSpec, sample};
+use super::trainer::{Trainer, Work, WorkDone};
+use super::set_threads;
+use crate::data::Dataset;
+use shoal_protocol::{id::Round, run::RunSpec};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use tch::Device;
+
+/// Something for a device to do.
+pub enum Job {
+    /// Train from the outer parameters.
+    Work {
+        /// The round that the work leads to, from 1.
+        round: Round,
+        /// The committed parameters, `[params]`.
+        outer: Arc<Vec<f32>>,
+        /// The positions to train on, in order.
+        positions: Vec<Range<u64>>,
+        /// Raise it to end the work before its end; the answer is then [`TrainError::Cancelled`].
+        cancel: Arc<AtomicBool>,
+        /// A vector to write the pseudo-gradient into: an old one, to save memory, or an empty one.
+        buffer: Vec<f32>,
+    },
+    /// Measure parameters on the held-out part.
+    Evaluate {
+        /// `[params]`
+        params: Arc<Vec<f32>>,
+        /// How many held-out sequences, spread evenly; the same ones on every peer.
+        sequences: u64,
+    },
+    /// Make text.
+    Generate {
+        /// `[params]`
+        params: Arc<Vec<f32>>,
+        /// What text.
+        sample: SampleSpec,
+    },
+}
+
+/// What a job came to.
+pub enum Done {
+    /// The pseudo-gradient `outer - local`, `[params]`, and the account of the work.
+    Worked {
+        /// The account.
+        done: WorkDone,
+        /// The pseudo-gradient.
+        delta: Vec<f32>,
+    },
+    /// Mean held-out loss, in nats per token.
+    Evaluated {
+        /// The loss.
+        loss: f64,
+    },
+    /// Text after the prompt.
+    Generated {
+        /// The text.
+        text: String,
+    },
+}
+
+/// A job's answer.
+pub struct Answer {
+    /// The job's id.
+    pub id: u64,
+    /// What it came to.
+    pub result: Result<Done, TrainError>,
+}
+
+/// A job that was not taken, handed back.
+pub enum Refused {
+    /// One job is at work and one waits.
+    Busy(Job),
+    /// The thread has ended.
+    Gone(Job),
+}
+
+/// A device and the thread that owns it. Dropping it ends the thread after the jobs it has.
+pub struct DeviceThread {
+    jobs: SyncSender<(u64, Job)>,
+    thread: JoinHandle<()>,
+    device: Device,
+}
+
+/// What the thread owns.
+struct Worker {
+    trainer: Trainer,
+    spec: RunSpec,
+    data: Arc<Dataset>,
+}
+
+impl DeviceThread {
+    /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
+    ///
+    /// `threads` is how many threads libtorch computes with in this process.
+    ///
+    /// # Errors
+    /// The device is absent or has too little memory, or no thread can be started.
+    pub fn spawn(
+        device: Device,
+        spec: &RunSpec,
+        data: Arc<Dataset>,
+        threads: usize,
+        answer: Box<dyn Fn(Answer) + Send>,
+    ) -> Result<DeviceThread, TrainError> {
+        let (jobs, inbox) = sync_channel(1);
+        let (ready, started) = sync_channel(1);
+        let spec = spec.clone();
+        let body = move || {
+            set_threads(threads);
+            match Trainer::new(&spec, device) {
+                Ok(trainer) => {
+                    // Nobody listens only if the starter is gone; then the inbox is closed as well.
+                    let _ = ready.send(Ok(()));
+                    Worker { trainer, spec, data }.run(&inbox, &answer);
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        let name = format!("device-{device:?}").to_lowercase();
+        let thread = std::thread::Builder::new().name(name).spawn(body).map_err(|_| TrainError::Gone)?;
+        started.recv().map_err(|_| TrainError::Gone)??;
+        Ok(DeviceThread { jobs, thread, device })
+    }
+
+    /// The device.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Hands over a job; its answer carries `id`.
+    ///
+    /// # Errors
+    /// The job comes back if another waits already, or the thread has ended.
+    pub fn submit(&self, id: u64, job: Job) -> Result<(), Refused> {
+        self.jobs.try_send((id, job)).map_err(|error| match error {
+            TrySendError::Full((_, job)) => Refused::Busy(job),
+            TrySendError::Disconnected((_, job)) => Refused::Gone(job),
+        })
+    }
+
+    /// Ends the thread after the jobs it has and waits for it. Raise their flags first to have it soon.
+    pub fn join(self) {
+        drop(self.jobs);
+        // A panic there has been reported by the panic hook already.
+        let _ = self.thread.join();
+    }
+}
+
+impl Worker {
+    fn run(mut self, inbox: &Receiver<(u64, Job)>, answer: &dyn Fn(Answer)) {
+        while let Ok((id, job)) = inbox.recv() {
+            let result = self.handle(job);
+            answer(Answer { id, result });
+        }
+    }
+
+    fn handle(&mut self, job: Job) -> Result<Done, TrainError> {
+        match job {
+            Job::Work { round, outer, positions, cancel, buffer } => {
+                self.work(round, &outer, &positions, &cancel, buffer)
+            }
+            Job::Evaluate { params, sequences } => {
+                let batch = self.data.heldout_batch(sequences)?;
+                let rows = self.spec.inner.batch as usize;
+                let loss = self.trainer.evaluate(&params, &batch, rows)?;
+                Ok(Done::Evaluated { loss })
+            }
+            Job::Generate { params, sample: spec } => {
+                self.trainer.load(&params)?;
+                let text = sample(self.trainer.model(), self.data.tokenizer(), &spec)?;
+                Ok(Done::Generated { text })
+            }
+        }
+    }
+
+    fn work(
+        &mut self,
+        round: Round,
+        outer: &[f32],
+        positions: &[Range<u64>],
+        cancel: &AtomicBool,
+        mut buffer: Vec<f32>,
+    ) -> Result<Done, TrainError> {
+        let size = self.spec.inner.batch;
+        let sequences: u64 = positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        let steps = u32::try_from(sequences.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
+        let batches = self.data.batches(positions, size);
+        let done = self.trainer.work(outer, batches, &Work { round, steps, cancel })?;
+        self.trainer.delta(outer, &mut buffer)?;
+        Ok(Done::Worked { done, delta: buffer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::initial_params;
+    use crate::train::trainer::test_spec;
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    fn start() -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
+        let spec = test_spec();
+        let data = Arc::new(Dataset::open(&spec, None, None, Path::new("unused")).unwrap());
+        let (answers, inbox) = channel();
+        let answer = Box::new(move |answer| drop(answers.send(answer)));
+        let thread = DeviceThread::spawn(Device::Cpu, &spec, data, 1, answer).unwrap();
+        (thread, inbox, Arc::new(initial_params(&spec.model, 1)))
+    }
+
+    fn work(outer: &Arc<Vec<f32>>, positions: Range<u64>, cancel: &Arc<AtomicBool>) -> Job {
+        let (outer, cancel) = (outer.clone(), cancel.clone());
+        Job::Work { round: 1, outer, positions: vec![positions], cancel, buffer: Vec::new() }
+    }
+
+    fn submit(thread: &DeviceThread, id: u64, job: Job) {
+        assert!(thread.submit(id, job).is_ok());
+    }
+
+    #[test]
+    fn answers_each_kind_of_job_with_its_id() {
+        let (thread, inbox, outer) = start();
+        submit(&thread, 7, work(&outer, 0..10, &Arc::default()));
+        let answer = inbox.recv().unwrap();
+        let Ok(Done::Worked { done, delta }) = answer.result else { panic!("worked") };
+        assert_eq!((answer.id, done.steps, done.tokens), (7, 3, 160));
+        assert_eq!(delta.len(), outer.len());
+        submit(&thread, 8, Job::Evaluate { params: outer.clone(), sequences: 8 });
+        let answer = inbox.recv().unwrap();
+        let Ok(Done::Evaluated { loss }) = answer.result else { panic!("evaluated") };
+        assert!(answer.id == 8 && (loss - 256f64.ln()).abs() < 0.1, "{loss}");
+        let sample = SampleSpec { tokens: 5, ..SampleSpec::default() };
+        submit(&thread, 9, Job::Generate { params: outer, sample });
+        assert!(matches!(inbox.recv().unwrap().result, Ok(Done::Generated { .. })));
+        thread.join();
+        assert!(inbox.recv().is_err(), "the callback goes with the thread");
+    }
+
+    #[test]
+    fn one_works_one_waits_the_third_is_refused_and_a_flag_ends_work() {
+        let (thread, inbox, outer) = start();
+        let cancel = Arc::new(AtomicBool::new(false));
+        submit(&thread, 1, work(&outer, 0..1_000_000, &cancel));
+        while thread.submit(2, work(&outer, 0..4, &Arc::default())).is_err() {
+            std::thread::yield_now();
+        }
+        let refused = thread.submit(3, work(&outer, 0..4, &cancel));
+        assert!(matches!(refused, Err(Refused::Busy(Job::Work { .. }))));
+        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        let first = inbox.recv().unwrap();
+        assert!(matches!(first.result, Err(TrainError::Cancelled { round: 1, .. })));
+        let second = inbox.recv().unwrap();
+        assert!(second.id == 2 && second.result.is_ok());
+    }
+}

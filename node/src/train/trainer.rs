@@ -1,0 +1,202 @@
+//! One device's training: load the outer parameters, take local steps, say how far they went.
+
+use super::adamw::AdamW;
+use super::error::TrainError;
+use super::schedule::Schedule;
+use crate::data::{Batch, DataError};
+use crate::model::{Layout, Llama};
+use rayon::prelude::*;
+use shoal_protocol::id::Round;
+use shoal_protocol::run::{InnerSpec, ModelSpec, RunSpec};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::{Device, Tensor, no_grad};
+
+/// Elements that one task subtracts.
+const CHUNK: usize = 1 << 16;
+
+/// A device with its model and inner optimiser, whose state lasts from round to round.
+pub struct Trainer {
+    model: Llama,
+    optimiser: AdamW,
+    schedule: Schedule,
+}
+
+/// What to do in a round.
+pub struct Work<'a> {
+    /// The round that the work leads to, from 1.
+    pub round: Round,
+    /// Steps that the batches make, for the schedule.
+    pub steps: u32,
+    /// Raised by somebody else to end the work early.
+    pub cancel: &'a AtomicBool,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkDone {
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Steps taken.
+    pub steps: u32,
+    /// Mean of the steps' losses, in nats per token.
+    pub loss_mean: f64,
+    /// Loss of the last step.
+    pub loss_last: f64,
+    /// Time from the first step to the last.
+    pub seconds: f64,
+}
+
+impl Trainer {
+    /// A trainer for a run on `device`, without optimiser history.
+    ///
+    /// # Errors
+    /// The device is absent or has too little memory.
+    pub fn new(spec: &RunSpec, device: Device) -> Result<Trainer, TrainError> {
+        Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)
+    }
+
+    /// A trainer from a run's parts.
+    ///
+    /// # Errors
+    /// The device is absent or has too little memory.
+    pub fn with(
+        model: &ModelSpec,
+        inner: &InnerSpec,
+        schedule: Schedule,
+        device: Device,
+    ) -> Result<Trainer, TrainError> {
+        let layout = Layout::new(model);
+        let optimiser = AdamW::new(inner, layout.decay_runs(), layout.len(), device)?;
+        Ok(Trainer { model: Llama::new(model, device)?, optimiser, schedule })
+    }
+
+    /// The model with its local parameters.
+    pub fn model(&self) -> &Llama {
+        &self.model
+    }
+
+    /// Starts from `outer` and takes one step a batch. The local parameters stay in the model: see [`Trainer::delta`].
+    ///
+    /// # Errors
+    /// Cancelled, diverged, no batch at all, a batch that could not be read, parameters of another length, or the device failed.
+    pub fn work(
+        &mut self,
+        outer: &[f32],
+        batches: impl IntoIterator<Item = Result<Batch, DataError>>,
+        work: &Work,
+    ) -> Result<WorkDone, TrainError> {
+        self.load(outer)?;
+        let start = Instant::now();
+        let mut done =
+            WorkDone { tokens: 0, steps: 0, loss_mean: 0.0, loss_last: 0.0, seconds: 0.0 };
+        for batch in batches {
+            if work.cancel.load(Ordering::Relaxed) {
+                return Err(TrainError::Cancelled { round: work.round, steps: done.steps });
+            }
+            let batch = batch?;
+            let lr = self.schedule.rate(work.round, done.steps, work.steps);
+            let loss = self.step(&batch, lr)?;
+            done.count(&batch, loss);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { round: work.round, step: done.steps, loss });
+            }
+        }
+        done.seconds = start.elapsed().as_secs_f64();
+        if done.steps == 0 { Err(TrainError::NoSamples { round: work.round }) } else { Ok(done) }
+    }
+
+    /// One optimiser step; returns the loss before it.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<f64, TrainError> {
+        let (inputs, targets) = tensors(batch, self.model.device())?;
+        let loss = self.model.loss(&inputs, &targets)?;
+        let gradient = self.model.gradient(&loss)?;
+        let value = loss.f_double_value(&[])?;
+        if value.is_finite() {
+            self.optimiser.step(self.model.flat_mut(), &gradient, lr)?;
+            self.model.refresh()?;
+        }
+        Ok(value)
+    }
+
+    /// The pseudo-gradient `outer - local`, written over `into`; all have the model's length.
+    ///
+    /// # Errors
+    /// Another length, or the device failed.
+    pub fn delta(&self, outer: &[f32], into: &mut Vec<f32>) -> Result<(), TrainError> {
+        into.resize(outer.len(), 0.0);
+        self.model.write_flat(into)?;
+        into.par_chunks_mut(CHUNK).zip(outer.par_chunks(CHUNK)).for_each(|(into, outer)| {
+            into.iter_mut().zip(outer).for_each(|(local, outer)| *local = outer - *local);
+        });
+        Ok(())
+    }
+
+    /// Mean loss of `params` over the rows of `batch` (in nats per token), `rows` sequences at a time.
+    ///
+    /// The local parameters are lost: the next [`Trainer::work`] loads its own.
+    ///
+    /// # Errors
+    /// No rows, parameters of another length, or the device failed.
+    pub fn evaluate(&mut self, params: &[f32], batch: &Batch, rows: usize) -> Result<f64, TrainError> {
+        self.load(params)?;
+        evaluate(&self.model, batch, rows)
+    }
+
+    /// Puts `params` into the model.
+    ///
+    /// # Errors
+    /// Parameters of another length, or the device failed.
+    pub fn load(&mut self, params: &[f32]) -> Result<(), TrainError> {
+        let expected = self.model.spec().params() as usize;
+        if params.len() != expected {
+            return Err(TrainError::Params { got: params.len(), expected });
+        }
+        Ok(self.model.load_flat(params)?)
+    }
+}
+
+impl WorkDone {
+    fn count(&mut self, batch: &Batch, loss: f64) {
+        self.steps += 1;
+        self.tokens += (batch.tokens.len() - batch.rows) as u64;
+        self.loss_last = loss;
+        self.loss_mean += (loss - self.loss_mean) / f64::from(self.steps);
+    }
+}
+
+/// Mean loss of a model over the rows of `batch` in nats per token, `rows` sequences at a time; the same rows give the same sum.
+///
+/// # Errors
+/// No rows, or the device failed.
+pub fn evaluate(model: &Llama, batch: &Batch, rows: usize) -> Result<f64, TrainError> {
+    if batch.rows == 0 {
+        return Err(TrainError::NoHeldout);
+    }
+    let width = batch.tokens.len() / batch.rows;
+    let mut sum = 0.0;
+    for part in batch.tokens.chunks(rows.max(1) * width) {
+        let part = Batch { tokens: part.to_vec(), rows: part.len() / width };
+        let (inputs, targets) = tensors(&part, model.device())?;
+        let loss = no_grad(|| model.loss(&inputs, &targets))?.f_double_value(&[])?;
+        sum += loss * part.rows as f64;
+    }
+    Ok(sum / batch.rows as f64)
+}
+
+/// Inputs and targets, `[rows, context]` i64 each.
+fn tensors(batch: &Batch, device: Device) -> Result<(Tensor, Tensor), TrainError> {
+    let rows = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, -1])?.f_to(device)?;
+    let context = rows.size()[1] - 1;
+    Ok((rows.f_narrow(1, 0, context)?, rows.f_narrow(1, 1, context)?))
+}
+
+#[cfg(test)]
+pub(crate) use tests::test_spec;
+
+#[cfg(test)]
+#[path = "trainer_tests.rs"]
+mod tests;

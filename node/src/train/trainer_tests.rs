@@ -1,0 +1,125 @@
+//! A tiny model on tiny texts: that it learns, gives up when asked, and says what went wrong.
+
+use super::*;
+use crate::model::initial_params;
+use shoal_protocol::id::PeerId;
+use shoal_protocol::math::codec::Codec;
+use shoal_protocol::run::*;
+
+/// A run of a tiny model on a little text.
+pub(crate) fn test_spec() -> RunSpec {
+    RunSpec {
+        protocol: PROTOCOL_VERSION,
+        name: "test".into(),
+        creator: PeerId([7; 32]),
+        seed: 1,
+        rounds: 10,
+        model: ModelSpec {
+            vocab: 256,
+            dim: 16,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            hidden: 24,
+            context: 16,
+            tied: true,
+            rope_theta: 10_000.0,
+            norm_eps: 1e-5,
+        },
+        tokenizer: TokenizerSpec::Bytes,
+        data: DataSpec::Stories { seed: 1, bytes: 20_000, samples: 1187, heldout_permille: 50 },
+        inner: InnerSpec {
+            steps: 10,
+            batch: 4,
+            round_ms: 0,
+            lr: 0.01,
+            lr_floor: 0.1,
+            warmup_rounds: 1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+        },
+        outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
+        exchange: ExchangeSpec { up: Codec::F32, down: Codec::F32, chunk_elems: 1024 },
+        group: GroupSpec { members_max: 8, quorum_percent: 70, grace_percent: 50 },
+    }
+}
+
+fn batch(first: i64) -> Batch {
+    let row = |start: i64| (0..17).map(move |place| (start * 3 + place) % 13);
+    Batch { tokens: (0..4).flat_map(|index| row(first + index)).collect(), rows: 4 }
+}
+
+fn trainer() -> (Trainer, Vec<f32>) {
+    let spec = test_spec();
+    (Trainer::new(&spec, Device::Cpu).unwrap(), initial_params(&spec.model, spec.seed))
+}
+
+const GO: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn the_loss_falls() {
+    let (mut trainer, outer) = trainer();
+    let before = trainer.evaluate(&outer, &batch(99), 2).unwrap();
+    let work = Work { round: 2, steps: 60, cancel: &GO };
+    let done = trainer.work(&outer, (0..60).map(batch).map(Ok), &work).unwrap();
+    assert_eq!((done.steps, done.tokens), (60, 60 * 4 * 16));
+    let mut local = vec![0.0; outer.len()];
+    trainer.model().write_flat(&mut local).unwrap();
+    let after = trainer.evaluate(&local, &batch(99), 2).unwrap();
+    assert!((before - 256f64.ln()).abs() < 0.1, "a new model knows nothing: {before}");
+    assert!(after < before - 2.5, "{before} -> {after}");
+    assert!(done.loss_last < done.loss_mean && done.seconds > 0.0);
+}
+
+#[test]
+fn outer_minus_delta_is_where_it_went() {
+    let (mut trainer, outer) = trainer();
+    let work = Work { round: 1, steps: 2, cancel: &GO };
+    trainer.work(&outer, (0..2).map(batch).map(Ok), &work).unwrap();
+    let (mut delta, mut local) = (Vec::new(), vec![0.0; outer.len()]);
+    trainer.delta(&outer, &mut delta).unwrap();
+    trainer.model().write_flat(&mut local).unwrap();
+    let expected: Vec<f32> = outer.iter().zip(&local).map(|(o, l)| o - l).collect();
+    assert_eq!(delta, expected);
+    assert!(delta.iter().any(|x| *x != 0.0));
+}
+
+#[test]
+fn the_same_work_gives_the_same_delta() {
+    let run = || {
+        let (mut trainer, outer) = trainer();
+        let work = Work { round: 1, steps: 3, cancel: &GO };
+        trainer.work(&outer, (0..3).map(batch).map(Ok), &work).unwrap();
+        let mut delta = Vec::new();
+        trainer.delta(&outer, &mut delta).unwrap();
+        delta
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn evaluation_does_not_depend_on_how_many_rows_fit() {
+    let (mut trainer, outer) = trainer();
+    let one = trainer.evaluate(&outer, &batch(5), 1).unwrap();
+    let all = trainer.evaluate(&outer, &batch(5), 100).unwrap();
+    assert!((one - all).abs() < 1e-6, "{one} {all}");
+}
+
+#[test]
+fn faults_are_values() {
+    let (mut trainer, mut outer) = trainer();
+    let work = Work { round: 3, steps: 1, cancel: &AtomicBool::new(true) };
+    let error = trainer.work(&outer, [Ok(batch(0))], &work).unwrap_err();
+    assert!(matches!(error, TrainError::Cancelled { round: 3, steps: 0 }), "{error}");
+    let work = Work { cancel: &GO, ..work };
+    let error = trainer.work(&outer, [], &work).unwrap_err();
+    assert!(matches!(error, TrainError::NoSamples { round: 3 }), "{error}");
+    outer[0] = f32::NAN;
+    let error = trainer.work(&outer, [Ok(batch(0))], &work).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { round: 3, step: 1, .. }), "{error}");
+    let error = trainer.work(&outer[1..], [Ok(batch(0))], &work).unwrap_err();
+    assert!(matches!(error, TrainError::Params { .. }), "{error}");
+}

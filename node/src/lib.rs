@@ -6,6 +6,10 @@ pub mod data;
 pub mod model;
 /// The network: discovery, control frames, bulk streams, identity, tickets.
 pub mod net;
+/// What a node is started with.
+pub mod settings;
+/// What a node tells of itself.
+pub mod status;
 /// Checkpoints, the bytes of committed state, and Hugging Face folders.
 pub mod store;
 /// Local training: the device thread, AdamW, schedules, evaluation and sampling.

@@ -50,12 +50,10 @@ pub enum Input {
         /// BLAKE3 of the payload.
         digest: Digest,
     },
-    /// A bulk frame that an output asked for has left for the network, or cannot (its peer is gone).
+    /// One bulk frame that an output asked for has left for the network, or cannot (its peer is gone).
     Sent {
         /// To whom.
         to: PeerId,
-        /// Which.
-        chunk: ChunkId,
     },
     /// [`Output::Train`] is done; its pseudo-gradient has been added to the workspace's delta.
     LocalWorkReady {

@@ -249,6 +249,14 @@ impl Exchange {
         }
     }
 
+    /// A member's connection stands again: what was under way to it is lost, and will be asked for.
+    pub fn reconnected(&mut self, peer: &PeerId, out: &mut Vec<Output>) {
+        if let Some(member) = self.index_of(peer) {
+            self.outbox.reconnected(member);
+            self.pump(out);
+        }
+    }
+
     /// A member asks for chunks (again).
     pub fn wanted(&mut self, from: &PeerId, want: &Want, out: &mut Vec<Output>) {
         let Some(member) = self.index_of(from) else { return };

@@ -49,6 +49,11 @@ impl Outbox {
         lane.under_way = lane.under_way.saturating_sub(1);
     }
 
+    /// What was under way to a member is lost; its window is open again.
+    pub fn reconnected(&mut self, to: MemberIndex) {
+        self.lanes[to as usize].under_way = 0;
+    }
+
     /// Nothing goes to this member any more, and what was under way is not counted.
     pub fn clear(&mut self, to: MemberIndex) {
         self.lanes[to as usize] = Lane::default();

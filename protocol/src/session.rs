@@ -249,7 +249,7 @@ impl Session {
             Input::Arrived { from, chunk, bytes, digest } => {
                 self.arrived(from, chunk, bytes, digest, now, out)
             }
-            Input::Sent { to, .. } => self.sent(&to, out),
+            Input::Sent { to } => self.sent(&to, out),
             Input::LocalWorkReady { tokens, .. } => self.local_work_ready(tokens, now, out),
             Input::Reduced { plan, index, digest } => self.reduced(plan, index, digest, now, out),
             Input::Unsound { plan, index, member, reason } => {
@@ -364,6 +364,9 @@ impl Session {
     fn connected(&mut self, peer: PeerId, now: Time, out: &mut Vec<Output>) {
         let Some(entry) = self.members.heard(peer, now) else { return };
         entry.connected = true;
+        if let Stage::Exchanging(exchange, _) = &mut self.stage {
+            exchange.reconnected(&peer, out);
+        }
         let message = Message::Beacon(self.beacon(now));
         out.push(Output::Send { to: peer, message });
         self.repeat_ready(&peer, out);

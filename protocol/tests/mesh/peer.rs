@@ -1,5 +1,6 @@
 //! One peer of a test: its session, its numbers, and what survives its death.
 
+use crate::check::s6_leases::Trained;
 use crate::keys::Keys;
 use crate::store::{Disk, Store};
 use shoal_protocol::event::{Input, Output};
@@ -37,8 +38,10 @@ pub struct Running {
     pub session: Session,
     pub store: Store,
     pub training: Option<(Round, Vec<Range<u64>>)>,
-    /// The digest of the round that the disk held when this life began, until a later one is reached.
-    pub woke_at: Option<Digest>,
+    /// What was trained in this life.
+    pub trained: Trained,
+    /// Started again from its disk, and has reached no new round since.
+    pub just_woken: bool,
     /// How often in a row it was woken at one instant.
     pub wakes: (Time, u32),
 }
@@ -67,9 +70,14 @@ impl Peer {
         let standing = store.standing();
         self.start = Some((now, standing.clone()));
         let session = self.session(spec, now, standing);
-        let woke_at = (self.life > 1).then(|| store.record.digest());
-        self.running =
-            Some(Running { session, store, training: None, woke_at, wakes: (Time::ZERO, 0) });
+        self.running = Some(Running {
+            session,
+            store,
+            training: None,
+            trained: Trained::new(),
+            just_woken: self.life > 1,
+            wakes: (Time::ZERO, 0),
+        });
     }
 
     /// A session as this peer starts it.
@@ -93,6 +101,6 @@ impl Peer {
 
     /// Round and digest of the last committed record, if it is alive.
     pub fn stands(&self) -> Option<(Round, Digest)> {
-        self.running.as_ref().map(|r| (r.store.record.round, r.store.record.digest()))
+        self.running.as_ref().map(|r| (r.store.record.round, r.store.head))
     }
 }

@@ -31,13 +31,16 @@ pub struct Store {
     /// This peer's results as an owner.
     pub reduced: BTreeMap<At, Own>,
     /// Bulk frames that have come and are not discarded yet.
-    pub arrived: BTreeMap<(ChunkId, PeerId), Came>,
+    pub arrived: BTreeMap<(ChunkId, PeerId), Vec<Came>>,
+    /// The committed record's digest.
+    pub head: Digest,
     arrivals: u64,
 }
 
 /// A result that this peer computed.
 pub struct Own {
     pub reduced: Reduced,
+    pub parts: Vec<event::Part>,
     pub included: u64,
     order: u64,
 }
@@ -59,8 +62,8 @@ pub struct Disk {
     pub down: Vec<f32>,
 }
 
-/// A chunk of a committed result: the bytes, and whom they include.
-pub struct Result_ {
+/// A result that is held: the bytes, and whom they include.
+pub struct Held {
     pub bytes: Vec<u8>,
     pub included: u64,
 }
@@ -83,6 +86,7 @@ impl Store {
             sent: BTreeMap::new(),
             reduced: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            head: disk.record.digest(),
             arrivals: 0,
         };
         store.serve();
@@ -103,18 +107,22 @@ impl Store {
     }
 
     fn serve(&mut self) {
-        let state = (self.record.round, self.numbers.bytes());
-        self.served.insert(self.record.digest(), state);
+        self.head = self.record.digest();
+        self.served.insert(self.head, (self.record.round, self.numbers.bytes()));
     }
 
     pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>, life: u32) {
         self.arrivals += 1;
-        self.arrived.insert((chunk, from), Came { bytes, life, order: self.arrivals });
+        let came = Came { bytes, life, order: self.arrivals };
+        self.arrived.entry((chunk, from)).or_default().push(came);
     }
 
-    /// Drops what came under this name; under the own name, what this peer computed.
+    /// Drops the newest of what came under this name; under the own name, what this peer computed.
     pub fn discard(&mut self, from: PeerId, chunk: ChunkId) {
-        self.arrived.remove(&(chunk, from));
+        if let Some(came) = self.arrived.get_mut(&(chunk, from)) {
+            came.pop();
+        }
+        self.arrived.retain(|_, came| !came.is_empty());
         if from == self.me && chunk.kind == ChunkKind::Result {
             self.reduced.remove(&(chunk.of, chunk.index));
         }
@@ -140,7 +148,7 @@ impl Store {
         let reduced = reduced.map_err(|error| (error.member as u8, error.to_string()))?;
         let included = parts.iter().fold(0, |mask, part| mask | 1 << part.member);
         self.arrivals += 1;
-        self.reduced.insert(at, Own { reduced, included, order: self.arrivals });
+        self.reduced.insert(at, Own { reduced, parts: parts.to_vec(), included, order: self.arrivals });
         Ok(&self.reduced[&at])
     }
 
@@ -155,29 +163,33 @@ impl Store {
     /// The contribution that came from a peer.
     pub fn contribution_of(&self, at: At, from: PeerId) -> Option<&Came> {
         let kind = ChunkKind::Contribution;
-        self.arrived.get(&(ChunkId { of: at.0, kind, index: at.1, included: 0 }, from))
+        self.arrived.get(&(ChunkId { of: at.0, kind, index: at.1, included: 0 }, from))?.last()
     }
 
     /// The bytes of a result under its full name, computed here or come from anybody.
     pub fn result(&self, chunk: &ChunkId) -> Option<&[u8]> {
         let own = self.reduced.get(&(chunk.of, chunk.index));
         let own = own.filter(|own| own.included == chunk.included);
-        own.map(|own| own.reduced.bytes.as_slice()).or_else(|| {
-            let mut came = self.arrived.range((*chunk, PeerId::default())..);
-            let ((name, _), came) = came.next()?;
-            (name == chunk).then_some(&came.bytes)
-        })
+        own.map(|own| own.reduced.bytes.as_slice())
+            .or_else(|| self.came(chunk).map(|came| came.bytes.as_slice()))
+    }
+
+    /// What came under a name, from anybody.
+    fn came(&self, chunk: &ChunkId) -> Option<&Came> {
+        let ((name, _), came) = self.arrived.range((*chunk, PeerId::default())..).next()?;
+        came.last().filter(|_| name == chunk)
     }
 
     /// The result that stands for a chunk: of those held, the one that came last.
-    pub fn standing_result(&self, at: At) -> Option<Result_> {
+    pub fn standing_result(&self, at: At) -> Option<Held> {
         let own = self.reduced.get(&at).map(|own| (own.order, own.included, &own.reduced.bytes));
         let name = |included| ChunkId { of: at.0, kind: ChunkKind::Result, index: at.1, included };
         let range = (name(0), PeerId::default())..=(name(u64::MAX), PeerId([255; 32]));
         let came = self.arrived.range(range);
-        let came = came.map(|((chunk, _), came)| (came.order, chunk.included, &*came.bytes));
+        let came = came.flat_map(|((chunk, _), all)| all.iter().map(|came| (chunk.included, came)));
+        let came = came.map(|(included, came)| (came.order, included, &*came.bytes));
         let (_, included, bytes) = came.chain(own).max_by_key(|held| held.0)?;
-        Some(Result_ { bytes: bytes.clone(), included })
+        Some(Held { bytes: bytes.clone(), included })
     }
 
     /// Takes the outer step into a new state beside the committed one. `Err` names what is missing.
@@ -251,9 +263,8 @@ impl Store {
         let mut bytes = Vec::with_capacity(8 * n);
         for index in 0..(8 * n).div_ceil(STATE_CHUNK_BYTES) as u32 {
             let chunk = ChunkId { of, kind: ChunkKind::State, index, included: 0 };
-            let held = self.arrived.range((chunk, PeerId::default())..).next();
-            let held = held.filter(|((name, _), _)| *name == chunk);
-            bytes.extend_from_slice(&held.ok_or(format!("state chunk {index} is not held"))?.1.bytes);
+            let held = self.came(&chunk).ok_or_else(|| format!("state chunk {index} is not held"))?;
+            bytes.extend_from_slice(&held.bytes);
         }
         let numbers = Numbers::read(&bytes, n).ok_or("the state has another length")?;
         let chunks = numbers.chunks();
@@ -276,7 +287,7 @@ impl Store {
     }
 
     pub fn release(&mut self, round: Round) {
-        let committed = self.record.digest();
+        let committed = self.head;
         self.served.retain(|digest, state| state.0 != round || *digest == committed);
     }
 
@@ -286,9 +297,9 @@ impl Store {
         bytes.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
     }
 
-    /// Frames that are held of one sender.
-    pub fn held_of(&self, from: &PeerId) -> usize {
-        self.arrived.keys().filter(|(_, sender)| sender == from).count()
+    /// Frames that are held.
+    pub fn frames(&self) -> usize {
+        self.arrived.values().map(Vec::len).sum()
     }
 }
 

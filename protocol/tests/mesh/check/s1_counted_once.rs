@@ -16,8 +16,3 @@ pub fn parts(parts: &[Part], plan: Option<&Plan>) {
     let verdict = if parts.iter().all(fits) { Ok(()) } else { Err(format!("{parts:?} of {plan:?}")) };
     hold("S1", "parts are the plan's members", verdict);
 }
-
-/// The mask that a result is sent under is that of the parts that were added.
-pub fn mask(included: u64, parts: &[Part]) {
-    hold("S1", "mask", invariant::mask_is_parts(included, parts));
-}

@@ -20,7 +20,7 @@ pub fn held(who: usize, store: &Store, peers: usize) {
     let state = store.numbers.chunks().len();
     let plans = ROUNDS_HELD + 2;
     let most = peers * (EARLY_MAX + state + plans * 2 * chunks);
-    let held = store.arrived.len();
+    let held = store.frames();
     assert!(held <= most, "S7 is broken: p{who} holds {held} frames");
     let served = store.served.len();
     assert!(served <= 4, "S7 is broken: p{who} holds {served} states");

@@ -1,16 +1,26 @@
 //! A Shoal node: drives the protocol with actix, libp2p and tch.
 
+/// The actors.
+pub mod actor;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
+/// The data beside the protocol: workspace, chunks, states.
+pub mod exchange;
+/// Every message between the actors.
+pub mod message;
 /// The architecture: a Llama-style decoder whose parameters are one flat vector.
 pub mod model;
 /// The network: discovery, control frames, bulk streams, identity, tickets.
 pub mod net;
+/// A node from start to stop.
+pub mod node;
 /// What a node is started with.
 pub mod settings;
 /// What a node tells of itself.
 pub mod status;
 /// Checkpoints, the bytes of committed state, and Hugging Face folders.
 pub mod store;
+/// The node's status over HTTP.
+pub mod dashboard;
 /// Local training: the device thread, AdamW, schedules, evaluation and sampling.
 pub mod train;

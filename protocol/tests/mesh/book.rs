@@ -17,7 +17,6 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Given {
     pub peer: usize,
-    pub life: u32,
     pub range: Range<usize>,
     pub values: Rc<Vec<f32>>,
 }
@@ -103,10 +102,7 @@ impl Book {
 
     /// A plan was seen under way.
     pub fn saw_plan(&mut self, plan: &Plan) {
-        let digest = plan.digest();
-        if !self.plans.contains_key(&digest) {
-            self.plans.insert(digest, plan.clone());
-        }
+        self.plans.entry(plan.digest()).or_insert_with(|| plan.clone());
     }
 
     pub fn trained(&mut self, p: usize, delta: &[f32]) {
@@ -118,9 +114,14 @@ impl Book {
         s1_counted_once::parts(parts, self.plans.get(&at.0));
         let own = &store.reduced[&at];
         let range = store.work.range(at.1 as usize);
-        let given = parts.iter().filter_map(|part| given(store, at, part, life, &range)).collect();
+        let given = parts.iter().filter_map(|part| given(store, at, part, &range)).collect();
         let mut decoded = vec![0.0; range.len()];
-        store.spec.exchange.down.decode(&own.reduced.bytes, &mut decoded).expect("an encoder's bytes");
+        store
+            .spec
+            .exchange
+            .down
+            .decode(&own.reduced.bytes, &mut decoded)
+            .expect("an encoder's bytes");
         let down = &store.work.residual_down()[range.clone()];
         let rest = (0..range.len())
             .map(|i| f64::from(own.reduced.target[i]) - f64::from(down[i]) - f64::from(decoded[i]));
@@ -157,7 +158,7 @@ impl Book {
 
     /// A peer's committed record is another now: its account takes in what lies between. False if the new record does not
     /// follow from the old one: then the account begins anew on the other branch.
-    pub fn moved(&mut self, p: usize, life: u32, to: Digest) -> bool {
+    pub fn moved(&mut self, p: usize, life: u32, to: Digest, settle: &[Settle]) -> bool {
         let head = self.accounts[p].head;
         let (path, follows) = self.path(head, to);
         let mut account = self.accounts[p].clone();
@@ -167,7 +168,8 @@ impl Book {
         }
         account.head = to;
         for digest in path {
-            self.records[&digest].credit(p, life, &mut account);
+            let settle = if digest == to { settle } else { &[] };
+            self.records[&digest].credit(p, life, settle, &mut account);
         }
         self.accounts[p] = account;
         follows
@@ -188,7 +190,14 @@ impl Book {
     }
 
     /// What settling moves between the residuals: `down` as it was before, settled as the session said.
-    pub fn settled(&mut self, p: usize, store: &Store, settle: &[Settle], plan: Digest, down: &[f32]) {
+    pub fn settled(
+        &mut self,
+        p: usize,
+        store: &Store,
+        settle: &[Settle],
+        plan: Digest,
+        down: &[f32],
+    ) {
         let Some(plan) = self.plans.get(&plan) else { return };
         let account = &mut self.accounts[p];
         for (c, settle) in settle.iter().enumerate() {
@@ -201,25 +210,25 @@ impl Book {
             }
         }
     }
-
-    /// Length of the chain up to a record, and whether it is known at all.
-    pub fn follows(&self, ancestor: Digest, of: Digest) -> bool {
-        self.path(ancestor, of).1
-    }
 }
 
 impl Entry {
     /// Books what a peer gave to this record, and what its results did not carry.
-    fn credit(&self, p: usize, life: u32, account: &mut Account) {
-        for sums in &self.sums {
-            let given = sums.first().into_iter().flat_map(|sum| &sum.given);
-            for given in given.filter(|given| given.peer == p) {
+    ///
+    /// Where several owners made the same bytes, a peer that says that it owned the chunk has given its own numbers as they
+    /// are, and one that does not has given what it sent.
+    fn credit(&self, p: usize, life: u32, settle: &[Settle], account: &mut Account) {
+        for (c, sums) in self.sums.iter().enumerate() {
+            let mine = sums.iter().rfind(|sum| (sum.owner, sum.life) == (p, life));
+            let other = sums.iter().find(|sum| sum.owner != p);
+            let owned = matches!(settle.get(c), Some(Settle::Owned { .. }));
+            let sum = if owned { mine.or(other) } else { other.or(mine).or(sums.first()) };
+            let Some(sum) = sum else { continue };
+            for given in sum.given.iter().filter(|given| given.peer == p) {
                 let values = given.values.iter().map(|x| f64::from(*x));
                 add(&mut account.counted[given.range.clone()], values);
             }
-            if let [sum] = sums.as_slice()
-                && (sum.owner, sum.life) == (p, life)
-            {
+            if (sum.owner, sum.life) == (p, life) {
                 add(&mut account.owed[sum.range.clone()], sum.rest.iter().copied());
             }
         }
@@ -227,19 +236,18 @@ impl Entry {
 }
 
 /// A part as the owner took it: its own numbers exactly, others decoded.
-fn given(store: &Store, at: At, part: &Part, life: u32, range: &Range<usize>) -> Option<Given> {
+fn given(store: &Store, at: At, part: &Part, range: &Range<usize>) -> Option<Given> {
     let mut values = vec![0.0; range.len()];
-    let mut given_by = life;
     if part.peer == store.me {
-        let (delta, up) = (&store.work.delta()[range.clone()], &store.work.residual_up()[range.clone()]);
+        let (delta, up) =
+            (&store.work.delta()[range.clone()], &store.work.residual_up()[range.clone()]);
         values.iter_mut().zip(delta.iter().zip(up)).for_each(|(x, (a, b))| *x = a + b);
     } else {
         let came = store.contribution_of(at, part.peer).expect("it has just been added");
-        given_by = came.life;
         store.spec.exchange.up.decode(&came.bytes, &mut values).expect("it has just been decoded");
     }
     let peer = keys::number(&part.peer)?;
-    Some(Given { peer, life: given_by, range: range.clone(), values: Rc::new(values) })
+    Some(Given { peer, range: range.clone(), values: Rc::new(values) })
 }
 
 fn add(sum: &mut [f64], values: impl Iterator<Item = f64>) {

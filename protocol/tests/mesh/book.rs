@@ -9,7 +9,7 @@ use shoal_protocol::id::Digest;
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::Workspace;
 use shoal_protocol::wire::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -44,6 +44,8 @@ pub struct Entry {
 pub struct Account {
     /// The last record that this account has taken in.
     pub head: Digest,
+    /// All records that it ever took in, those of branches that were given up included.
+    credited: BTreeSet<Digest>,
     pub trained: Vec<f64>,
     /// What committed sums hold of it.
     pub counted: Vec<f64>,
@@ -73,6 +75,7 @@ impl Account {
         let zeros = || vec![0.0; n];
         Account {
             head,
+            credited: BTreeSet::new(),
             trained: zeros(),
             counted: zeros(),
             folded: zeros(),
@@ -157,7 +160,8 @@ impl Book {
     }
 
     /// A peer's committed record is another now: its account takes in what lies between. False if the new record does not
-    /// follow from the old one: then the account begins anew on the other branch.
+    /// follow from the old one: then the account begins anew on the other branch; or if it leads back to a branch that had
+    /// been given up.
     pub fn moved(&mut self, p: usize, life: u32, to: Digest, settle: &[Settle]) -> bool {
         let head = self.accounts[p].head;
         let (path, follows) = self.path(head, to);

@@ -376,7 +376,7 @@ fn build(config: &NetConfig, core: &Core) -> anyhow::Result<Swarm<Behaviour>> {
     let behaviour = Behaviour::new(key, &config.limits, config.mdns)?;
     let swarm = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
-        .with_other_transport(|key| Ok(transport::over_tcp(key, core.traffic.clone())?))?
+        .with_other_transport(|key| Ok(transport::over_tcp(key, core.me, core.traffic.clone())?))?
         .with_other_transport(|key| Ok(transport::over_quic(key, core.traffic.clone())))?
         .with_dns()?
         .with_behaviour(|_| behaviour)?

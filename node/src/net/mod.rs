@@ -163,9 +163,9 @@ pub enum NetEvent {
         /// Bytes of the payload.
         bytes: usize,
     },
-    /// We listen here now.
+    /// We listen here now. Not told while the node is busy; [`NetHandle::addresses`] knows them all.
     ListenAddress(Multiaddr),
-    /// A peer was refused, or refused us.
+    /// A peer was refused, or refused us. Only logged while the node is busy.
     Refused {
         /// Which.
         peer: PeerId,

@@ -33,8 +33,8 @@ pub(super) struct State {
     next_lookup: Instant,
     /// Peers of the run whose addresses are sought.
     wanted: BTreeSet<PeerId>,
-    /// Whether anyone was met over loopback: only then are loopback addresses from others worth a dial.
-    on_this_host: bool,
+    /// Peers that were met over loopback: of them, and of whom they know, loopback addresses are worth a dial.
+    near: BTreeSet<PeerId>,
     /// Pings in a row that a peer has not answered.
     silent: BTreeMap<PeerId, u32>,
 }
@@ -44,7 +44,7 @@ impl State {
         State {
             next_lookup: now + LOOKUP_SOON,
             wanted: BTreeSet::new(),
-            on_this_host: false,
+            near: BTreeSet::new(),
             silent: BTreeMap::new(),
         }
     }
@@ -52,11 +52,14 @@ impl State {
     /// A peer is gone.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.silent.remove(peer);
+        self.near.remove(peer);
     }
 
     /// Notes the address over which a peer was met.
-    pub(super) fn met_over(&mut self, address: &Multiaddr) {
-        self.on_this_host |= address::is_loopback(address);
+    pub(super) fn met_over(&mut self, peer: PeerId, address: &Multiaddr) {
+        if address::is_loopback(address) {
+            self.near.insert(peer);
+        }
     }
 }
 
@@ -192,7 +195,7 @@ impl Driver {
         if let Some(by) = from_libp2p(&peer) {
             self.core.observed(address::split_peer(info.observed_addr).0, by);
         }
-        let loopback = self.discovery.on_this_host;
+        let loopback = self.discovery.near.contains(&peer);
         let listen = info.listen_addrs.into_iter().map(|address| address::split_peer(address).0);
         let useful: Vec<_> =
             listen.filter(|address| is_useful(address, loopback)).take(ADDRESSES_MAX).collect();
@@ -254,7 +257,7 @@ impl Driver {
         if !self.discovery.wanted.remove(&peer) {
             return;
         }
-        let loopback = self.discovery.on_this_host;
+        let loopback = !self.discovery.near.is_empty();
         let useful = addresses.into_iter().map(|address| address::split_peer(address).0);
         let useful = useful.filter(|address| is_useful(address, loopback)).take(ADDRESSES_MAX);
         tracing::debug!(peer = %short(&peer), "found through others");

@@ -180,7 +180,7 @@ impl Driver {
     fn on_connected(&mut self, peer: libp2p::PeerId, endpoint: &ConnectedPoint) {
         let address = endpoint.get_remote_address();
         tracing::debug!(peer = %short(&peer), %address, "connection");
-        self.discovery.met_over(address);
+        self.discovery.met_over(peer, address);
         if endpoint.is_dialer() {
             self.roster.hear(peer, [address.clone()], Instant::now());
         }

@@ -59,6 +59,17 @@ pub struct Account {
     pub returned: Vec<f64>,
 }
 
+/// How a peer's committed record changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// To one that follows from it.
+    Along,
+    /// To one that it follows from.
+    Back,
+    /// To another branch, or one that had been given up.
+    Aside,
+}
+
 /// The outside view.
 #[derive(Default)]
 pub struct Book {
@@ -159,24 +170,30 @@ impl Book {
         (0..chunks).map(sums_of_chunk).collect()
     }
 
-    /// A peer's committed record is another now: its account takes in what lies between. False if the new record does not
-    /// follow from the old one: then the account begins anew on the other branch; or if it leads back to a branch that had
-    /// been given up.
-    pub fn moved(&mut self, p: usize, life: u32, to: Digest, settle: &[Settle]) -> bool {
+    /// A peer's committed record is another now: its account takes in what lies between, or begins anew on another branch.
+    /// `settle`: what became of its contribution to the newest round.
+    pub fn moved(&mut self, p: usize, life: u32, to: Digest, settle: &[Settle]) -> Moved {
         let head = self.accounts[p].head;
         let (path, follows) = self.path(head, to);
+        let back = !follows && self.path(to, head).1;
         let mut account = self.accounts[p].clone();
         if !follows {
             account.counted.fill(0.0);
             account.owed.fill(0.0);
         }
+        let again = path.iter().any(|digest| account.credited.contains(digest));
         account.head = to;
         for digest in path {
             let settle = if digest == to { settle } else { &[] };
             self.records[&digest].credit(p, life, settle, &mut account);
+            account.credited.insert(digest);
         }
         self.accounts[p] = account;
-        follows
+        match (back, follows && !again) {
+            (true, _) => Moved::Back,
+            (_, true) => Moved::Along,
+            _ => Moved::Aside,
+        }
     }
 
     /// The records after `from` up to `to`, oldest first; all since the beginning if `to` does not follow from `from`.

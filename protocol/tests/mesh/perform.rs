@@ -1,5 +1,6 @@
 //! The one `match` on [`Output`]: what a session asks for is done, and what comes of it is told later.
 
+use crate::book::Moved;
 use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
 use crate::keys;
 use crate::model;
@@ -215,15 +216,15 @@ impl World {
         let peer = &mut self.peers[p];
         let running = peer.running.as_mut().expect("only a living peer asks");
         let (work, to) = (&mut running.store.work, running.store.record.round);
-        let follows = self.book.moved(p, peer.life, running.store.head, settle);
-        s4_nothing_dropped::no_step_back(p, from, to, follows);
+        let moved = self.book.moved(p, peer.life, running.store.head, settle);
+        s4_nothing_dropped::no_step_back(p, from, to, moved);
         running.just_woken = false;
         if void == Some(Void::All) {
             let (up, down) = work.residuals_mut();
             up.fill(0.0);
             down.fill(0.0);
         }
-        if void.is_some() || !follows {
+        if void.is_some() || moved != Moved::Along {
             self.book.accounts[p].write_off(work);
         }
         peer.disk = running.store.disk();

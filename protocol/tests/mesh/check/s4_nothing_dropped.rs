@@ -1,11 +1,12 @@
 //! S4: a lost peer costs its own uncommitted work and nothing else (PROTOCOL, Promises).
 
+use crate::book::Moved;
 use shoal_protocol::event::Settle;
 use shoal_protocol::id::Round;
 
 /// A peer that goes on living never goes back to an earlier round of its own branch.
-pub fn no_step_back(who: usize, from: Round, to: Round, follows: bool) {
-    assert!(!follows || to >= from, "S4 is broken: p{who} went back from round {from} to {to}");
+pub fn no_step_back(who: usize, from: Round, to: Round, moved: Moved) {
+    assert_ne!(moved, Moved::Back, "S4 is broken: p{who} went back from round {from} to {to}");
 }
 
 /// A contribution is settled chunk by chunk, all of it or none of it.

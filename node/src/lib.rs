@@ -1,11 +1,21 @@
 //! A Shoal node: drives the protocol with actix, libp2p and tch.
 
+/// Speed: training, codecs, all-reduce.
+pub mod bench;
+/// The loss curve as a picture.
+pub mod chart;
+/// Flags.
+pub mod cli;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
+/// Several nodes on this machine, one killed, one late.
+pub mod demo;
 /// The architecture: a Llama-style decoder whose parameters are one flat vector.
 pub mod model;
 /// The network: discovery, control frames, bulk streams, identity, tickets.
 pub mod net;
+/// Starting a node.
+pub mod node;
 /// What a node is started with.
 pub mod settings;
 /// What a node tells of itself.

@@ -2,8 +2,18 @@
 
 /// The actors.
 pub mod actor;
+/// Speed: training, codecs, all-reduce.
+pub mod bench;
+/// The loss curve as a picture.
+pub mod chart;
+/// Flags.
+pub mod cli;
+/// The node's status over HTTP.
+pub mod dashboard;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
+/// Several nodes on this machine, one killed, one late.
+pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.
 pub mod exchange;
 /// Every message between the actors.
@@ -20,7 +30,5 @@ pub mod settings;
 pub mod status;
 /// Checkpoints, the bytes of committed state, and Hugging Face folders.
 pub mod store;
-/// The node's status over HTTP.
-pub mod dashboard;
 /// Local training: the device thread, AdamW, schedules, evaluation and sampling.
 pub mod train;

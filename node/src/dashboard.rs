@@ -29,7 +29,8 @@ pub fn serve(status: SharedStatus, address: SocketAddr) -> std::io::Result<(Serv
             .route("/metrics", get().to(metrics))
             .route("/healthz", get().to(health))
     };
-    let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).bind(address)?;
+    let server =
+        HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).bind(address)?;
     // A bound server has an address; the asked-for one is never wrong but for port 0.
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((server.run(), bound))
@@ -52,7 +53,8 @@ async fn health(status: Data<SharedStatus>) -> HttpResponse {
     if age < STALE {
         return HttpResponse::Ok().body("ok\n");
     }
-    HttpResponse::ServiceUnavailable().body(format!("stuck: no sign of life for {} s\n", age.as_secs()))
+    HttpResponse::ServiceUnavailable()
+        .body(format!("stuck: no sign of life for {} s\n", age.as_secs()))
 }
 
 /// One number of the status.
@@ -63,11 +65,19 @@ struct Metric {
     read: fn(&NodeStatus) -> Option<f64>,
 }
 
-const fn gauge(name: &'static str, help: &'static str, read: fn(&NodeStatus) -> Option<f64>) -> Metric {
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&NodeStatus) -> Option<f64>,
+) -> Metric {
     Metric { name, kind: "gauge", help, read }
 }
 
-const fn counter(name: &'static str, help: &'static str, read: fn(&NodeStatus) -> Option<f64>) -> Metric {
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&NodeStatus) -> Option<f64>,
+) -> Metric {
     Metric { name, kind: "counter", help, read }
 }
 
@@ -76,14 +86,28 @@ const METRICS: [Metric; 15] = [
     gauge("shoal_rounds_planned", "The run's last round.", |s| Some(s.rounds_total as f64)),
     gauge("shoal_members_alive", "Other nodes that are alive.", |s| Some(alive(s) as f64)),
     gauge("shoal_members_known", "Other nodes that are known.", |s| Some(s.members.len() as f64)),
-    counter("shoal_trained_tokens_total", "Tokens trained on by this node.", |s| Some(s.tokens as f64)),
-    gauge("shoal_committed_tokens", "Tokens of all committed rounds.", |s| Some(s.tokens_committed as f64)),
+    counter("shoal_trained_tokens_total", "Tokens trained on by this node.", |s| {
+        Some(s.tokens as f64)
+    }),
+    gauge("shoal_committed_tokens", "Tokens of all committed rounds.", |s| {
+        Some(s.tokens_committed as f64)
+    }),
     gauge("shoal_tokens_per_second", "Training speed of this node.", |s| Some(s.tokens_per_s)),
-    counter("shoal_sent_bytes_total", "Bytes handed to the network.", |s| Some(s.bytes_sent as f64)),
-    counter("shoal_received_bytes_total", "Bytes taken from the network.", |s| Some(s.bytes_received as f64)),
-    gauge("shoal_train_loss_nats", "Mean loss of the last local work, per token.", |s| s.train_loss),
-    gauge("shoal_validation_loss_nats", "Held-out loss of committed parameters, per token.", |s| s.val_loss),
-    gauge("shoal_exchange_seconds", "Duration of the last exchange.", |s| s.rounds.back().and_then(|r| r.exchange_s)),
+    counter("shoal_sent_bytes_total", "Bytes handed to the network.", |s| {
+        Some(s.bytes_sent as f64)
+    }),
+    counter("shoal_received_bytes_total", "Bytes taken from the network.", |s| {
+        Some(s.bytes_received as f64)
+    }),
+    gauge("shoal_train_loss_nats", "Mean loss of the last local work, per token.", |s| {
+        s.train_loss
+    }),
+    gauge("shoal_validation_loss_nats", "Held-out loss of committed parameters, per token.", |s| {
+        s.val_loss
+    }),
+    gauge("shoal_exchange_seconds", "Duration of the last exchange.", |s| {
+        s.rounds.back().and_then(|r| r.exchange_s)
+    }),
     gauge("shoal_devices", "Devices in use.", |s| Some(s.devices.len() as f64)),
     gauge("shoal_uptime_seconds", "Time since the start.", |s| Some(s.uptime_s)),
     gauge("shoal_peak_memory_bytes", "Peak resident memory.", |s| Some(s.peak_memory_bytes as f64)),
@@ -103,15 +127,34 @@ fn exposition(status: &NodeStatus, age: Duration) -> String {
             push(&mut text, metric.name, metric.kind, metric.help, &labels, value);
         }
     }
-    push(&mut text, "shoal_status_age_seconds", "gauge", "Time since the last sign of life.", &labels, age.as_secs_f64());
-    let info = format!("{labels},name=\"{}\",phase=\"{}\"", escape(&status.run_name), escape(&status.phase));
-    push(&mut text, "shoal_node_info", "gauge", "Always 1; what the node does is in the labels.", &info, 1.0);
+    push(
+        &mut text,
+        "shoal_status_age_seconds",
+        "gauge",
+        "Time since the last sign of life.",
+        &labels,
+        age.as_secs_f64(),
+    );
+    let info = format!(
+        "{labels},name=\"{}\",phase=\"{}\"",
+        escape(&status.run_name),
+        escape(&status.phase)
+    );
+    push(
+        &mut text,
+        "shoal_node_info",
+        "gauge",
+        "Always 1; what the node does is in the labels.",
+        &info,
+        1.0,
+    );
     text
 }
 
 fn push(text: &mut String, name: &str, kind: &str, help: &str, labels: &str, value: f64) {
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{{{labels}}} {value}");
+    let _ =
+        writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{{{labels}}} {value}");
 }
 
 /// A label's value as the text form has it.
@@ -135,7 +178,10 @@ mod tests {
             round: 7,
             bytes_sent: 12_345_678_901,
             train_loss: Some(2.5),
-            members: vec![MemberStatus { alive: true, ..MemberStatus::default() }, MemberStatus::default()],
+            members: vec![
+                MemberStatus { alive: true, ..MemberStatus::default() },
+                MemberStatus::default(),
+            ],
             ..NodeStatus::default()
         }
     }
@@ -158,7 +204,9 @@ mod tests {
         let body = |path| String::from_utf8(get(address, path, PATIENCE).unwrap().body).unwrap();
         assert_eq!(body("/healthz"), "ok\n");
         assert!(body("/metrics").contains("shoal_round{peer=\"cd\",run=\"ab\"} 7\n"));
-        assert!(["/api/status", "/metrics", "/healthz"].iter().all(|path| body("/").contains(path)));
+        assert!(
+            ["/api/status", "/metrics", "/healthz"].iter().all(|path| body("/").contains(path))
+        );
         assert_eq!(get(address, "/nothing", PATIENCE).unwrap().code, 404);
         shared.update(|status| status.round = 8);
         assert_eq!(node_status(address, PATIENCE).unwrap().round, 8);

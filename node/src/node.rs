@@ -63,7 +63,10 @@ struct Connected {
 ///
 /// # Errors
 /// What could not be started, or why the node cannot go on.
-pub fn run(settings: Settings, ready: impl FnOnce(&Started) + Send + 'static) -> anyhow::Result<()> {
+pub fn run(
+    settings: Settings,
+    ready: impl FnOnce(&Started) + Send + 'static,
+) -> anyhow::Result<()> {
     let connected = connect(&join_settings(&settings), settings.spec.id())?;
     actix::System::new().block_on(live(settings, connected, ready))
 }
@@ -110,10 +113,12 @@ fn join_settings(settings: &Settings) -> JoinSettings {
 }
 
 fn connect(settings: &JoinSettings, run: RunId) -> anyhow::Result<Connected> {
-    std::fs::create_dir_all(&settings.home)
-        .with_context(|| format!("cannot make the folder {}: choose another --home", settings.home.display()))?;
+    std::fs::create_dir_all(&settings.home).with_context(|| {
+        format!("cannot make the folder {}: choose another --home", settings.home.display())
+    })?;
     let keypair = identity::load_or_create(&settings.home.join("node.key"))?;
-    let keyring = NodeKeyring::new(keypair.clone()).context("the node's key is not an ed25519 key")?;
+    let keyring =
+        NodeKeyring::new(keypair.clone()).context("the node's key is not an ed25519 key")?;
     let config = NetConfig {
         listen: settings.listen.clone(),
         bootstrap: settings.peers.clone(),
@@ -126,7 +131,11 @@ fn connect(settings: &JoinSettings, run: RunId) -> anyhow::Result<Connected> {
 }
 
 /// Asks every peer that is there for the run's spec until one gives what the run's id names.
-async fn fetch_spec(connected: &mut Connected, run: RunId, patience: Duration) -> anyhow::Result<RunSpec> {
+async fn fetch_spec(
+    connected: &mut Connected,
+    run: RunId,
+    patience: Duration,
+) -> anyhow::Result<RunSpec> {
     let deadline = Instant::now() + patience;
     loop {
         for peer in connected.net.peers() {
@@ -150,7 +159,10 @@ async fn fetch_spec(connected: &mut Connected, run: RunId, patience: Duration) -
 async fn hear_spec(events: &mut Receiver<NetEvent>, run: RunId, until: Instant) -> Option<RunSpec> {
     while let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await {
         let NetEvent::Frame { from, bytes, .. } = event else { continue };
-        let Input::Received { message: Message::Spec(spec), .. } = wire::decode(from, &bytes) else { continue };
+        let Input::Received { message: Message::Spec(spec), .. } = wire::decode(from, &bytes)
+        else {
+            continue;
+        };
         if Digest::of(&spec).0 != run.0 {
             tracing::info!(peer = %from.short(), "gave the spec of another run");
             continue;
@@ -206,7 +218,8 @@ async fn wait_for_addresses(net: &NetHandle) {
 
 async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

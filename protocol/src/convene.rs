@@ -192,6 +192,7 @@ pub fn plan(
         peer: *peer,
         tokens: ready.tokens,
         wants: ready.wants,
+        nonce: ready.nonce,
         chunks: range.end - range.start,
     };
     Plan {

@@ -50,7 +50,7 @@ impl Donor {
         let keep_previous =
             self.previous.as_ref().is_some_and(|standing| fetched(standing, &self.joiners));
         let dropped = if keep_previous { Some(before) } else { self.previous.replace(before) };
-        out.extend(dropped.map(|standing| Output::Release { round: standing.record.round }));
+        out.extend(dropped.map(|standing| Output::Release { digest: standing.record.digest() }));
         self.rounds.extend(committed);
         while self.rounds.len() > ROUNDS_KEPT {
             let old = self.rounds.pop_front().map(|round| round.plan.plan.digest());

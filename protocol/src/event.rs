@@ -215,10 +215,10 @@ pub enum Output {
         /// The plan's name.
         plan: Digest,
     },
-    /// The state of this round will not be asked for any more.
+    /// The state that this record commits to will not be asked for any more.
     Release {
-        /// The round.
-        round: Round,
+        /// The record's digest.
+        digest: Digest,
     },
     /// Something for the log and the dashboard.
     Note(Note),

@@ -164,6 +164,12 @@ impl Membership {
         self.peers.get(peer).is_some_and(|entry| entry.alive(now))
     }
 
+    /// When the next peer whose connection is broken counts as gone, if it does not come back.
+    pub fn next_loss(&self, now: Time) -> Option<Time> {
+        let broken = self.living(now).filter(|(_, entry)| !entry.connected);
+        broken.map(|(_, entry)| entry.heard + RECONNECT_GRACE).min()
+    }
+
     /// All that can be worked with now, ascending.
     pub fn living(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter().filter(move |(_, entry)| entry.alive(now))

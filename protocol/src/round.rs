@@ -34,7 +34,7 @@ impl Session {
             Stage::CatchingUp(_) => self.catch_up(now, out),
             Stage::Applying(_) | Stage::Loading(_) | Stage::Finished => (None, Vec::new()),
         };
-        self.stage_until = until;
+        self.stage_until = earliest(until, self.members.next_loss(now));
         self.waits_on = on;
     }
 
@@ -80,6 +80,7 @@ impl Session {
         let Some(since) = self.work.training_since.take() else { return };
         self.work.took = now.since(since);
         self.work.tokens = self.work.tokens.saturating_add(tokens);
+        self.work.nonce = now.0;
         self.say_ready(now, out);
     }
 
@@ -109,6 +110,7 @@ impl Session {
             attempt: gather.attempt,
             tokens: self.work.tokens,
             wants: self.work.wants,
+            nonce: self.work.nonce,
             up_bytes_per_s,
             down_bytes_per_s,
             owns: self.settings.owns,
@@ -331,7 +333,8 @@ impl Session {
     fn is_as_told(&self, plan: &Plan) -> bool {
         let mine = plan.members.iter().find(|member| member.peer == self.me);
         mine.is_some_and(|member| {
-            member.tokens == self.work.tokens && member.wants == self.work.wants
+            let told = (member.tokens, member.wants, member.nonce);
+            told == (self.work.tokens, self.work.wants, self.work.nonce)
         })
     }
 
@@ -479,6 +482,7 @@ impl Session {
     /// Common to every way in which a state was committed: tells everybody, and goes on to the next round.
     pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
         self.digest = self.standing.record.digest();
+        self.work.nonce = now.0;
         let (round, digest) = (self.standing.record.round, self.digest);
         let kept = self.standing.record.plan;
         let shelved = std::mem::take(&mut self.shelved);

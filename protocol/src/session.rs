@@ -151,6 +151,8 @@ pub(crate) struct Work {
     pub tokens: u64,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
+    /// When what would be contributed last changed: it names the content.
+    pub nonce: u64,
 }
 
 /// Where the peer is in its round.
@@ -217,7 +219,7 @@ impl Session {
             digest: standing.record.digest(),
             members: Membership::new(settings.beacon_every),
             donor: Donor::default(),
-            work: Work::default(),
+            work: Work { nonce: now.0, ..Work::default() },
             stage: Stage::Looking,
             pace,
             shelved: Vec::new(),

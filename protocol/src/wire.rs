@@ -150,6 +150,8 @@ pub struct Ready {
     pub tokens: u64,
     /// Samples wanted for the next lease.
     pub wants: u32,
+    /// Names what the sender would contribute: another number for other content, across restarts too.
+    pub nonce: u64,
     /// Uplink, bytes per second; 0 when unknown.
     pub up_bytes_per_s: u64,
     /// Downlink, bytes per second; 0 when unknown.
@@ -188,6 +190,8 @@ pub struct Member {
     pub tokens: u64,
     /// Samples wanted for the next lease.
     pub wants: u32,
+    /// What it contributes, by its own word: no two plans of one name have different content.
+    pub nonce: u64,
     /// How many chunks it owns; ranges follow in member order.
     pub chunks: u32,
 }

@@ -61,7 +61,8 @@ impl ArchiveActor {
     ) -> std::io::Result<(ArchiveActor, JoinHandle<()>)> {
         let desk = Arc::new(Desk::default());
         let writer = Writer { settings, desk: desk.clone(), losses, told };
-        let thread = std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
+        let thread =
+            std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
         Ok((ArchiveActor { desk }, thread))
     }
 }
@@ -100,7 +101,8 @@ impl Handler<Endorsement> for ArchiveActor {
     type Result = ();
     fn handle(&mut self, Endorsement(round, peer, signature): Endorsement, _: &mut Context<Self>) {
         let signature: String = signature.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        let line = serde_json::json!({ "round": round, "peer": peer.to_string(), "signature": signature });
+        let line =
+            serde_json::json!({ "round": round, "peer": peer.to_string(), "signature": signature });
         self.desk.change(|waiting| waiting.lines.push(line.to_string()));
     }
 }
@@ -143,14 +145,22 @@ impl Writer {
             // The loss that is known by now is that of the round before.
             self.losses.push((round.saturating_sub(1), loss));
         }
-        match store::save(&self.settings.checkpoints(), &self.checkpoint(committed), self.settings.keep) {
+        match store::save(
+            &self.settings.checkpoints(),
+            &self.checkpoint(committed),
+            self.settings.keep,
+        ) {
             Ok(folder) => self.told.do_send(Archived { round, folder }),
-            Err(error) => tracing::error!(round, %error, "no checkpoint was written; training goes on"),
+            Err(error) => {
+                tracing::error!(round, %error, "no checkpoint was written; training goes on")
+            }
         }
     }
 
     fn checkpoint(&self, committed: Committed) -> Checkpoint {
-        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let bytes = |values: &[f32]| {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
+        };
         let extras = BTreeMap::from([
             (RECORD.to_string(), to_cbor(&committed.record)),
             (RESIDUAL_UP.to_string(), bytes(&committed.residual_up)),

@@ -40,12 +40,18 @@ impl Mesh {
         match event {
             NetEvent::Connected(peer) => self.tell(Input::Connected { peer }, None),
             NetEvent::Disconnected(peer) => self.tell(Input::Disconnected { peer }, None),
-            NetEvent::Frame { from, bytes, credit } => self.tell(wire::decode(from, &bytes), Some(credit)),
+            NetEvent::Frame { from, bytes, credit } => {
+                self.tell(wire::decode(from, &bytes), Some(credit))
+            }
             NetEvent::Gossip { from, bytes } => self.tell(wire::decode(from, &bytes), None),
-            NetEvent::Bulk { from, header, payload, credit } => self.bulk(from, &header, payload, credit),
+            NetEvent::Bulk { from, header, payload, credit } => {
+                self.bulk(from, &header, payload, credit)
+            }
             NetEvent::BulkSent { peer, .. } => self.tell(Input::Sent { to: peer }, None),
             NetEvent::ListenAddress(address) => tracing::debug!(%address, "listening"),
-            NetEvent::Refused { peer, reason } => tracing::info!(peer = %peer.short(), reason, "refused"),
+            NetEvent::Refused { peer, reason } => {
+                tracing::info!(peer = %peer.short(), reason, "refused")
+            }
         }
     }
 
@@ -68,7 +74,11 @@ impl Mesh {
         if chunk.kind == ChunkKind::Result {
             let size = u64::from(self.spec.exchange.chunk_elems);
             let elems = self.spec.elems().saturating_sub(u64::from(chunk.index) * size).min(size);
-            self.spec.exchange.down.check(payload, elems as usize).map_err(|error| error.to_string())?;
+            self.spec
+                .exchange
+                .down
+                .check(payload, elems as usize)
+                .map_err(|error| error.to_string())?;
         }
         Ok(chunk)
     }

@@ -2,7 +2,9 @@
 
 use crate::actor::archive::Endorsement;
 use crate::exchange::Job;
-use crate::message::{Archive, Archived, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train, Worked};
+use crate::message::{
+    Archive, Archived, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train, Worked,
+};
 use crate::net::NetHandle;
 use crate::settings::Settings;
 use crate::status::{MemberStatus, RoundStatus, SharedStatus};
@@ -144,7 +146,7 @@ impl SessionActor {
                 self.contacts.endorse.do_send(Endorsement(round, peer, signature));
             }
             Output::LoadState { record } => self.job(Job::Load(record)),
-            Output::Release { round } => self.job(Job::Release(round)),
+            Output::Release { digest } => self.job(Job::Release(digest)),
             Output::Note(note) => self.note(note),
         }
     }
@@ -226,8 +228,12 @@ impl SessionActor {
                 let lost: Vec<String> = lost.iter().map(PeerId::short).collect();
                 tracing::info!(?lost, chunks, "a lost peer's part is taken over");
             }
-            Note::Abandoned { round, reason } => tracing::info!(round, reason, "a plan was given up"),
-            Note::Strike { peer, reason } => tracing::info!(peer = %peer.short(), reason, "refused what a peer sent"),
+            Note::Abandoned { round, reason } => {
+                tracing::info!(round, reason, "a plan was given up")
+            }
+            Note::Strike { peer, reason } => {
+                tracing::info!(peer = %peer.short(), reason, "refused what a peer sent")
+            }
             Note::CatchingUp { from, to } => tracing::info!(from, to, "catching up"),
             Note::Finished { round } => tracing::info!(round, "the run is complete"),
         }
@@ -319,10 +325,16 @@ impl Handler<Archived> for SessionActor {
 impl Handler<Evaluated> for SessionActor {
     type Result = ();
     fn handle(&mut self, evaluated: Evaluated, _: &mut Context<Self>) {
-        tracing::info!(round = evaluated.round, loss = format!("{:.4}", evaluated.loss), "held-out loss");
+        tracing::info!(
+            round = evaluated.round,
+            loss = format!("{:.4}", evaluated.loss),
+            "held-out loss"
+        );
         self.status.update(|status| {
             status.val_loss = Some(evaluated.loss);
-            if let Some(round) = status.rounds.iter_mut().find(|round| round.round == evaluated.round) {
+            if let Some(round) =
+                status.rounds.iter_mut().find(|round| round.round == evaluated.round)
+            {
                 round.val_loss = Some(evaluated.loss);
             }
         });

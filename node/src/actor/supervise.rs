@@ -82,10 +82,21 @@ impl Supervisor {
         let me = keyring.id();
         let clock = Clock::new();
         let residuals = [beginning.residuals[0].as_slice(), beginning.residuals[1].as_slice()];
-        let arithmetic = Arithmetic::new(spec.clone(), me, &beginning.standing.record, beginning.state, residuals);
+        let arithmetic = Arithmetic::new(
+            spec.clone(),
+            me,
+            &beginning.standing.record,
+            beginning.state,
+            residuals,
+        );
         let losses = beginning.checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.losses);
-        let machine =
-            Session::new(clock.now(), spec.clone(), machine_settings(settings, &me.0), Box::new(keyring), beginning.standing);
+        let machine = Session::new(
+            clock.now(),
+            spec.clone(),
+            machine_settings(settings, &me.0),
+            Box::new(keyring),
+            beginning.standing,
+        );
 
         // The session's address is needed by those that it needs: its context is made first.
         let context = Context::<SessionActor>::new();
@@ -102,7 +113,8 @@ impl Supervisor {
         )
         .start();
         devices.set(trainer.clone());
-        let (archive, archive_thread) = ArchiveActor::new(settings.clone(), losses, session.clone().recipient())?;
+        let (archive, archive_thread) =
+            ArchiveActor::new(settings.clone(), losses, session.clone().recipient())?;
         let archive = archive.start();
         let contacts = Contacts {
             net: net.clone(),
@@ -114,7 +126,11 @@ impl Supervisor {
             stop: stopper.recipient(),
         };
         context.run(SessionActor::new(machine, clock, settings.clone(), contacts, status));
-        let mesh = Mesh { spec: spec.clone(), session: session.clone().recipient::<Happened>(), jobs: exchange.jobs() };
+        let mesh = Mesh {
+            spec: spec.clone(),
+            session: session.clone().recipient::<Happened>(),
+            jobs: exchange.jobs(),
+        };
         let threads = vec![mesh.spawn(events)?, archive_thread];
         Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
     }
@@ -172,10 +188,13 @@ fn start_exchange(
     let tell = move |feedback| match feedback {
         Feedback::Input(input) => inputs.do_send(Happened(input, None)),
         Feedback::Committed(committed) => states.do_send(StateCommitted(committed)),
-        Feedback::Train(round, lease, from) => devices.with(|trainer| trainer.do_send(Train { round, lease, from })),
+        Feedback::Train(round, lease, from) => {
+            devices.with(|trainer| trainer.do_send(Train { round, lease, from }))
+        }
         Feedback::Broken(reason) => stopper.do_send(Stop(Some(reason))),
     };
-    ExchangeThread::spawn(arithmetic, net.clone(), Box::new(tell)).context("starting the exchange thread")
+    ExchangeThread::spawn(arithmetic, net.clone(), Box::new(tell))
+        .context("starting the exchange thread")
 }
 
 fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec<DeviceThread>> {
@@ -183,15 +202,25 @@ fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec
         return Ok(Vec::new());
     }
     let cache = settings.run_dir().join("tokens");
-    let data = Dataset::open(&settings.spec, settings.data.as_deref(), settings.tokenizer.as_deref(), &cache)?;
+    let data = Dataset::open(
+        &settings.spec,
+        settings.data.as_deref(),
+        settings.tokenizer.as_deref(),
+        &cache,
+    )?;
     let data = Arc::new(data);
     let start = |(index, device): (usize, &tch::Device)| {
         let faces = faces.clone();
         let answer = move |answer| {
             faces.with(|trainer| trainer.do_send(Answered { device: index, answer }));
         };
-        let thread =
-            DeviceThread::spawn(*device, &settings.spec, data.clone(), settings.threads, Box::new(answer));
+        let thread = DeviceThread::spawn(
+            *device,
+            &settings.spec,
+            data.clone(),
+            settings.threads,
+            Box::new(answer),
+        );
         thread.with_context(|| format!("starting device {device:?}"))
     };
     settings.devices.iter().enumerate().map(start).collect()
@@ -224,13 +253,23 @@ fn first(settings: &Settings) -> Beginning {
     let state = State { momentum: Arc::new(vec![0.0; params.len()]), params: Arc::new(params) };
     let chunks = StateBytes::new(&state.params, &state.momentum).chunk_digests();
     let record = Record::genesis(spec.id(), state_root(&chunks));
-    Beginning { standing: Standing { record, chunks }, state, residuals: [vec![], vec![]], checkpoint: None }
+    Beginning {
+        standing: Standing { record, chunks },
+        state,
+        residuals: [vec![], vec![]],
+        checkpoint: None,
+    }
 }
 
 fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beginning> {
-    anyhow::ensure!(checkpoint.spec == settings.spec, "the checkpoint is of another run: choose another --home");
-    let record = checkpoint.extras.get(archive::RECORD).context("the checkpoint has no ledger record")?;
-    let record: Record = from_cbor(record).map_err(anyhow::Error::msg).context("the ledger record is damaged")?;
+    anyhow::ensure!(
+        checkpoint.spec == settings.spec,
+        "the checkpoint is of another run: choose another --home"
+    );
+    let record =
+        checkpoint.extras.get(archive::RECORD).context("the checkpoint has no ledger record")?;
+    let record: Record =
+        from_cbor(record).map_err(anyhow::Error::msg).context("the ledger record is damaged")?;
     let params = std::mem::take(&mut checkpoint.params);
     let momentum = std::mem::take(&mut checkpoint.momentum);
     let momentum = if momentum.is_empty() { vec![0.0; params.len()] } else { momentum };
@@ -241,11 +280,19 @@ fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beg
     );
     let floats = |name: &str| {
         let bytes = checkpoint.extras.get(name).map_or(&[][..], Vec::as_slice);
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<f32>>()
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect::<Vec<f32>>()
     };
     let residuals = [floats(archive::RESIDUAL_UP), floats(archive::RESIDUAL_DOWN)];
     let state = State { params: Arc::new(params), momentum: Arc::new(momentum) };
-    Ok(Beginning { standing: Standing { record, chunks }, state, residuals, checkpoint: Some(checkpoint) })
+    Ok(Beginning {
+        standing: Standing { record, chunks },
+        state,
+        residuals,
+        checkpoint: Some(checkpoint),
+    })
 }
 
 fn tell_beginning(settings: &Settings, beginning: &Beginning, status: &SharedStatus) {
@@ -261,8 +308,11 @@ fn tell_beginning(settings: &Settings, beginning: &Beginning, status: &SharedSta
         status.rounds_total = settings.spec.rounds;
         status.digest = record.digest().to_string();
         status.tokens_committed = record.tokens;
-        status.devices = settings.devices.iter().map(|device| format!("{device:?}").to_lowercase()).collect();
-        status.checkpoint =
-            beginning.checkpoint.as_ref().map(|c| store::checkpoint::folder(&settings.checkpoints(), c.round));
+        status.devices =
+            settings.devices.iter().map(|device| format!("{device:?}").to_lowercase()).collect();
+        status.checkpoint = beginning
+            .checkpoint
+            .as_ref()
+            .map(|c| store::checkpoint::folder(&settings.checkpoints(), c.round));
     });
 }

@@ -2,7 +2,9 @@
 
 use crate::exchange::Job as ExchangeJob;
 use crate::message::{Answered, Evaluate, Evaluated, Stop, Train, Worked};
-use crate::train::{Answer, DeviceThread, Done, Job, Refused, TrainError, WorkDone, merge_by_tokens};
+use crate::train::{
+    Answer, DeviceThread, Done, Job, Refused, TrainError, WorkDone, merge_by_tokens,
+};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use shoal_protocol::id::Round;
 use std::collections::{BTreeMap, VecDeque};
@@ -98,7 +100,8 @@ impl TrainerActor {
         // The exchange is gone only when the node stops.
         let _ = self.jobs.send(ExchangeJob::AddDelta(work.round, tokens, delta));
         let tokens_per_s = self.devices.iter().map(|device| device.tokens_per_s).sum();
-        let weighed: f64 = work.accounts.iter().map(|done| done.loss_mean * done.tokens as f64).sum();
+        let weighed: f64 =
+            work.accounts.iter().map(|done| done.loss_mean * done.tokens as f64).sum();
         let loss = (tokens > 0).then(|| weighed / tokens as f64);
         self.session.do_send(Worked { tokens, tokens_per_s, loss });
     }
@@ -128,14 +131,20 @@ impl Handler<Train> for TrainerActor {
     type Result = ();
     fn handle(&mut self, train: Train, _: &mut Context<Self>) {
         let speeds: Vec<f64> = self.devices.iter().map(|device| device.tokens_per_s).collect();
-        let work = Work { round: train.round, under_way: BTreeMap::new(), parts: vec![], accounts: vec![] };
+        let work = Work {
+            round: train.round,
+            under_way: BTreeMap::new(),
+            parts: vec![],
+            accounts: vec![],
+        };
         self.work = Some(work);
         for (device, positions) in split(&train.lease, &speeds).into_iter().enumerate() {
             if positions.is_empty() {
                 continue;
             }
             let (outer, cancel) = (train.from.params.clone(), self.cancel.clone());
-            let job = Job::Work { round: train.round, outer, positions, cancel, buffer: Vec::new() };
+            let job =
+                Job::Work { round: train.round, outer, positions, cancel, buffer: Vec::new() };
             let id = self.submit(device, job);
             if let Some(work) = &mut self.work {
                 work.under_way.insert(id, device);
@@ -172,8 +181,12 @@ impl Handler<Answered> for TrainerActor {
         let Answered { device, answer: Answer { id, result } } = answered;
         self.devices[device].feed();
         match (self.evaluations.remove(&id), result) {
-            (Some(round), Ok(Done::Evaluated { loss })) => self.evaluated.do_send(Evaluated { round, loss }),
-            (Some(round), Err(error)) => tracing::error!(round, %error, "the round could not be evaluated"),
+            (Some(round), Ok(Done::Evaluated { loss })) => {
+                self.evaluated.do_send(Evaluated { round, loss })
+            }
+            (Some(round), Err(error)) => {
+                tracing::error!(round, %error, "the round could not be evaluated")
+            }
             (_, result) => self.part_done(device, id, result),
         }
     }
@@ -183,7 +196,8 @@ impl Handler<Answered> for TrainerActor {
 fn split(lease: &[Range<u64>], speeds: &[f64]) -> Vec<Vec<Range<u64>>> {
     let known = speeds.iter().all(|speed| *speed > 0.0);
     let weights: Vec<f64> = speeds.iter().map(|speed| if known { *speed } else { 1.0 }).collect();
-    let (sum, total) = (weights.iter().sum::<f64>(), lease.iter().map(|r| r.end - r.start).sum::<u64>());
+    let (sum, total) =
+        (weights.iter().sum::<f64>(), lease.iter().map(|r| r.end - r.start).sum::<u64>());
     let mut rest: VecDeque<Range<u64>> = lease.iter().cloned().collect();
     let mut so_far = 0.0;
     let mut taken = 0;

@@ -50,15 +50,20 @@ pub struct Arithmetic {
     workspace: Workspace,
     hold: Hold,
     committed: State,
-    round: Round,
     pending: Option<(Round, State)>,
     /// States that may still be served, by the digest of their record.
-    served: BTreeMap<Digest, (Round, State)>,
+    served: BTreeMap<Digest, State>,
 }
 
 impl Arithmetic {
     /// At a committed state, with the residuals that belong to it (empty for none).
-    pub fn new(spec: RunSpec, me: PeerId, record: &Record, state: State, residuals: [&[f32]; 2]) -> Arithmetic {
+    pub fn new(
+        spec: RunSpec,
+        me: PeerId,
+        record: &Record,
+        state: State,
+        residuals: [&[f32]; 2],
+    ) -> Arithmetic {
         let elems = state.params.len();
         let mut workspace = Workspace::new(elems, spec.exchange.chunk_elems as usize);
         let (up, down) = workspace.residuals_mut();
@@ -67,9 +72,9 @@ impl Arithmetic {
                 into.copy_from_slice(from);
             }
         }
-        let served = BTreeMap::from([(record.digest(), (record.round, state.clone()))]);
-        let (hold, pending, round) = (Hold::new(me), None, record.round);
-        Arithmetic { spec, me, workspace, hold, committed: state, round, pending, served }
+        let served = BTreeMap::from([(record.digest(), state.clone())]);
+        let (hold, pending) = (Hold::new(me), None);
+        Arithmetic { spec, me, workspace, hold, committed: state, pending, served }
     }
 
     /// The committed state.
@@ -108,7 +113,8 @@ impl Arithmetic {
         if let Some(bytes) = self.hold.own(&chunk.of, chunk.index) {
             return bytes;
         }
-        let bytes = Bytes::from(self.workspace.encode(self.spec.exchange.up, chunk.index as usize, fold));
+        let bytes =
+            Bytes::from(self.workspace.encode(self.spec.exchange.up, chunk.index as usize, fold));
         self.hold.keep_own(chunk.of, chunk.index, bytes.clone());
         bytes
     }
@@ -117,9 +123,17 @@ impl Arithmetic {
     ///
     /// # Errors
     /// The contribution that does not decode.
-    pub fn reduce(&mut self, plan: Digest, index: u32, parts: &[Part]) -> Result<Digest, UnsoundPart> {
+    pub fn reduce(
+        &mut self,
+        plan: Digest,
+        index: u32,
+        parts: &[Part],
+    ) -> Result<Digest, UnsoundPart> {
         let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
-        let sources = parts.iter().map(|part| self.part(&plan, index, part)).collect::<Result<Vec<_>, _>>()?;
+        let sources = parts
+            .iter()
+            .map(|part| self.part(&plan, index, part))
+            .collect::<Result<Vec<_>, _>>()?;
         let reduced = self.workspace.reduce(up, down, index as usize, &sources);
         let reduced = reduced.map_err(|error| UnsoundPart {
             member: error.member as u8,
@@ -133,7 +147,8 @@ impl Arithmetic {
     }
 
     fn part(&self, plan: &Digest, index: u32, part: &Part) -> Result<math::Part<'_>, UnsoundPart> {
-        let absent = || UnsoundPart { member: part.member, reason: "bytes that are not here".into() };
+        let absent =
+            || UnsoundPart { member: part.member, reason: "bytes that are not here".into() };
         let bytes = if part.peer == self.me {
             Source::Own
         } else {
@@ -149,16 +164,22 @@ impl Arithmetic {
 
     /// A piece of a committed state, if it is still served.
     pub fn state_chunk(&self, chunk: &ChunkId) -> Option<Bytes> {
-        let (_, state) = self.served.get(&chunk.of)?;
+        let state = self.served.get(&chunk.of)?;
         let bytes = StateBytes::new(&state.params, &state.momentum);
-        ((chunk.index as usize) < bytes.chunks()).then(|| Bytes::from(bytes.read(bytes.chunk(chunk.index as usize))))
+        ((chunk.index as usize) < bytes.chunks())
+            .then(|| Bytes::from(bytes.read(bytes.chunk(chunk.index as usize))))
     }
 
     /// Takes the outer step into a new state beside the committed one; the BLAKE3 of its chunks.
     ///
     /// # Errors
     /// If a result is not here or does not decode; nothing has changed then.
-    pub fn apply(&mut self, round: Round, plan: &Digest, step: bool) -> Result<Vec<Digest>, String> {
+    pub fn apply(
+        &mut self,
+        round: Round,
+        plan: &Digest,
+        step: bool,
+    ) -> Result<Vec<Digest>, String> {
         let state = if step { self.stepped(plan)? } else { self.committed.clone() };
         let digests = StateBytes::new(&state.params, &state.momentum).chunk_digests();
         self.pending = Some((round, state));
@@ -171,7 +192,10 @@ impl Arithmetic {
         let mut delta = vec![0.0; self.spec.exchange.chunk_elems as usize];
         for chunk in 0..self.workspace.chunks() {
             let range = self.workspace.range(chunk);
-            let bytes = self.hold.result(plan, chunk as u32).ok_or(format!("result {chunk} is not here"))?;
+            let bytes = self
+                .hold
+                .result(plan, chunk as u32)
+                .ok_or(format!("result {chunk} is not here"))?;
             let delta = &mut delta[..range.len()];
             self.spec.exchange.down.decode(&bytes, delta).map_err(|error| error.to_string())?;
             outer::step(&self.spec.outer, &mut params[range.clone()], &mut momentum[range], delta);
@@ -193,8 +217,7 @@ impl Arithmetic {
         }
         self.hold.settled(&record.plan);
         self.committed = state.clone();
-        self.round = round;
-        self.served.insert(record.digest(), (round, state.clone()));
+        self.served.insert(record.digest(), state.clone());
         let residual_up = self.workspace.residual_up().to_vec();
         let residual_down = self.workspace.residual_down().to_vec();
         Some(Committed { record, state, residual_up, residual_down })
@@ -202,12 +225,17 @@ impl Arithmetic {
 
     fn settle(&mut self, plan: &Digest, index: usize, settle: Settle) {
         let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
+        if settle == Settle::Unknown {
+            return self.let_go(index);
+        }
         let result = self.hold.result(plan, index as u32);
         let outcome = match (settle, self.hold.target(plan, index as u32), &result) {
             (Settle::Owned { own }, Some(target), Some(result)) => {
                 Outcome::Owned { target, codec: down, result, counted_own: own }
             }
-            (Settle::Counted { fold, share }, ..) => return self.settle_counted(plan, index, fold, share, up),
+            (Settle::Counted { fold, share }, ..) => {
+                return self.settle_counted(plan, index, fold, share, up);
+            }
             _ => Outcome::Missed,
         };
         if let Err(error) = self.workspace.settle(index, outcome) {
@@ -215,8 +243,23 @@ impl Arithmetic {
         }
     }
 
+    /// Nobody knows what became of the chunk: it counts as lost rather than twice.
+    fn let_go(&mut self, index: usize) {
+        let range = self.workspace.range(index);
+        let (up, down) = self.workspace.residuals_mut();
+        up[range.clone()].fill(0.0);
+        down[range].fill(0.0);
+    }
+
     /// What was sent is in the sum. After a restart it is encoded again, as it was.
-    fn settle_counted(&mut self, plan: &Digest, index: usize, fold: f32, share: f32, codec: math::Codec) {
+    fn settle_counted(
+        &mut self,
+        plan: &Digest,
+        index: usize,
+        fold: f32,
+        share: f32,
+        codec: math::Codec,
+    ) {
         let kept = self.hold.own(plan, index as u32);
         let bytes = kept.unwrap_or_else(|| Bytes::from(self.workspace.encode(codec, index, fold)));
         let outcome = Outcome::Counted { codec, fold, share, bytes: &bytes };
@@ -252,9 +295,8 @@ impl Arithmetic {
         self.hold.forget(plan);
     }
 
-    /// The state of a round is not asked for any more.
-    pub fn release(&mut self, round: Round) {
-        let current = self.round;
-        self.served.retain(|_, (served, _)| *served != round || *served == current);
+    /// A state is not asked for any more.
+    pub fn release(&mut self, record: &Digest) {
+        self.served.remove(record);
     }
 }

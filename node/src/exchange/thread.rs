@@ -39,8 +39,8 @@ pub enum Job {
     Load(Record),
     /// Drop everything of a plan.
     Forget(Digest),
-    /// Stop serving a round's state.
-    Release(Round),
+    /// Stop serving a record's state.
+    Release(Digest),
     /// Hand the committed parameters to the trainer, after all jobs before.
     Train(Round, Vec<Range<u64>>),
     /// End.
@@ -78,7 +78,9 @@ impl ExchangeThread {
     ) -> std::io::Result<ExchangeThread> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
         let worker = Worker { arithmetic, net, tell };
-        let thread = std::thread::Builder::new().name("exchange".into()).spawn(move || worker.run(&inbox))?;
+        let thread = std::thread::Builder::new()
+            .name("exchange".into())
+            .spawn(move || worker.run(&inbox))?;
         Ok(ExchangeThread { jobs, thread: Some(thread) })
     }
 
@@ -135,10 +137,13 @@ impl Worker {
             },
             Job::Load(record) => match self.arithmetic.load(&record) {
                 Ok(chunks) => self.input(Input::Loaded { round: record.round, chunks }),
-                Err(error) => self.broken(format!("the state of round {} cannot be loaded: {error}", record.round)),
+                Err(error) => self.broken(format!(
+                    "the state of round {} cannot be loaded: {error}",
+                    record.round
+                )),
             },
             Job::Forget(plan) => self.arithmetic.forget(&plan),
-            Job::Release(round) => self.arithmetic.release(round),
+            Job::Release(digest) => self.arithmetic.release(&digest),
             Job::Train(round, lease) => {
                 let state = self.arithmetic.committed().clone();
                 (self.tell)(Feedback::Train(round, lease, state));

@@ -179,7 +179,8 @@ impl Llama {
             .f_view([size[0], size[1], heads + 2 * kv_heads, -1])?;
         let parts = qkv.f_split_with_sizes([heads + kv_heads, kv_heads], 2)?;
         let turned = rope.turn(&parts[0])?;
-        let parts = [turned.f_split_with_sizes([heads, kv_heads], 2)?, vec![parts[1].shallow_clone()]];
+        let parts =
+            [turned.f_split_with_sizes([heads, kv_heads], 2)?, vec![parts[1].shallow_clone()]];
         // Each `[B, heads or kv_heads, T, head_dim]`.
         let mut by_head = parts.iter().flatten().map(|part| part.f_transpose(1, 2));
         let (q, k, v) = match (by_head.next(), by_head.next(), by_head.next()) {
@@ -228,7 +229,8 @@ impl Rope {
     fn new(spec: &ModelSpec, device: Device) -> Result<Rope, TchError> {
         let half = spec.head_dim() as i64 / 2;
         let options = (Kind::Float, device);
-        let exponents = Tensor::f_arange(half, options)?.f_mul_scalar(2.0 / f64::from(spec.head_dim()))?;
+        let exponents =
+            Tensor::f_arange(half, options)?.f_mul_scalar(2.0 / f64::from(spec.head_dim()))?;
         let rates = Tensor::f_pow_scalar(f64::from(spec.rope_theta), &exponents)?.f_reciprocal()?;
         let places = Tensor::f_arange(i64::from(spec.context), options)?;
         let angles = places.f_outer(&rates)?;
@@ -260,9 +262,12 @@ fn share_heads(x: &Tensor, group: i64) -> Result<Tensor, TchError> {
         return Ok(x.shallow_clone());
     }
     let size = x.size();
-    x.f_unsqueeze(2)?
-        .f_expand([size[0], size[1], group, size[2], size[3]], false)?
-        .f_reshape([size[0], size[1] * group, size[2], size[3]])
+    x.f_unsqueeze(2)?.f_expand([size[0], size[1], group, size[2], size[3]], false)?.f_reshape([
+        size[0],
+        size[1] * group,
+        size[2],
+        size[3],
+    ])
 }
 
 /// A CPU tensor over memory that somebody else owns.

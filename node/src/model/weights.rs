@@ -44,11 +44,13 @@ impl Weights {
             let elems: usize = group.iter().map(|slot| slot.len()).sum();
             let view = source.f_narrow(0, group[0].offset as i64, elems as i64)?;
             let width = group[0].shape.get(1).map(|width| *width as i64);
-            let shaped = width.map_or_else(|| view.f_view([-1]), |width| view.f_view([-1, width]))?;
+            let shaped =
+                width.map_or_else(|| view.f_view([-1]), |width| view.f_view([-1, width]))?;
             shaped.f_detach()?.f_set_requires_grad(true)
         };
         let embedding = leaf(1)?;
-        let layers = (0..spec.layers).map(|_| LayerWeights::cut(&mut leaf)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..spec.layers).map(|_| LayerWeights::cut(&mut leaf)).collect::<Result<_, _>>()?;
         let norm = leaf(1)?;
         let head = if spec.tied { embedding.shallow_clone() } else { leaf(1)? };
         Ok(Weights { embedding, layers, norm, head, tied: spec.tied })

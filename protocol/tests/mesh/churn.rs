@@ -54,6 +54,7 @@ fn five_peers_two_killed_mid_exchange() {
         l2_survivors::same_plan(&mut world, round, plan, Span::from_secs(120));
         l1_together::within_three_rounds(&mut world, Span::from_secs(120));
         l3_progress::rounds(&mut world, 3, Span::from_secs(180));
+        slow(&mut world);
         victims[..2].iter().for_each(|&victim| world.start(victim));
         l1_together::within_three_rounds(&mut world, Span::from_secs(120));
         l1_together::stays(&mut world, 3, Span::from_secs(180));

@@ -176,6 +176,8 @@ impl World {
 
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
         s4_nothing_dropped::settled_whole(p, settle, self.spec.chunks());
+        let before = self.store(p).record.round;
+        s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
         let plan = self.book.plans.get(&record.plan).cloned();
         let first = !self.book.records.contains_key(&record.digest());
         let woken = self.peers[p].running.as_ref().is_some_and(|running| running.just_woken);
@@ -188,7 +190,12 @@ impl World {
         });
         self.record_commit(p, settle, &down);
         if loaded {
-            return self.arrive_at(p, from, settle, woken.then_some(Void::All));
+            return self.arrive_at(
+                p,
+                from,
+                settle,
+                woken.then_some(Void::All).or(voided.then_some(Void::Settled)),
+            );
         }
         if let Some(plan) = plan.as_ref().filter(|_| first) {
             self.book.one_result.majority(plan, &self.peers[p].id, record);

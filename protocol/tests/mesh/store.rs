@@ -240,12 +240,14 @@ impl Store {
         for (index, settle) in settle.iter().enumerate() {
             let forgotten = !self.sent.contains_key(&(record.plan, index as u32));
             match settle {
-                Settle::Counted { .. } if woken && forgotten => {
-                    self.void(index);
-                    voided = true;
+                Settle::Counted { .. } if woken && forgotten => self.void(index, false),
+                Settle::Unknown => self.void(index, true),
+                _ => {
+                    self.settle(record, index, *settle)?;
+                    continue;
                 }
-                _ => self.settle(record, index, *settle)?,
             }
+            voided = true;
         }
         if !settle.is_empty() {
             self.work.clear_round();
@@ -256,12 +258,16 @@ impl Store {
         Ok(voided)
     }
 
-    /// What an earlier life of this peer gave is counted, and what it kept is not known: its residuals are void.
-    fn void(&mut self, c: usize) {
+    /// What an earlier life of this peer gave is counted, and what it kept is not known: its residuals are void. So is the
+    /// delta, if nobody can tell whether that is counted.
+    fn void(&mut self, c: usize, delta_too: bool) {
         let range = self.work.range(c);
-        let delta = self.work.delta()[range.clone()].to_vec();
+        let mut rest = self.work.delta()[range.clone()].to_vec();
+        if delta_too {
+            rest.fill(0.0);
+        }
         let (up, down) = self.work.residuals_mut();
-        up[range.clone()].copy_from_slice(&delta);
+        up[range.clone()].copy_from_slice(&rest);
         down[range].fill(0.0);
     }
 
@@ -270,7 +276,7 @@ impl Store {
         let codecs = &self.spec.exchange;
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
-            Settle::Missed => Outcome::Missed,
+            Settle::Missed | Settle::Unknown => Outcome::Missed,
             Settle::Counted { fold, share } => Outcome::Counted {
                 codec: codecs.up,
                 fold,

@@ -17,3 +17,12 @@ pub fn settled_whole(who: usize, settle: &[Settle], chunks: u32) {
         settle.len()
     );
 }
+
+/// Work is let go without knowing what became of it only by a peer that others are rounds ahead of.
+pub fn let_go_only_after_long(who: usize, settle: &[Settle], from: Round, to: Round) {
+    let unknown = settle.iter().filter(|settle| **settle == Settle::Unknown).count();
+    assert!(
+        unknown == 0 || to > from + 1,
+        "S4 is broken: p{who} lets go of {unknown} chunks on its way from round {from} to {to}"
+    );
+}

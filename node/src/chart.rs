@@ -212,6 +212,7 @@ impl Brush {
             .y_label_formatter(&|y| format!("{y:.2}"))
             .label_style(self.text(15, INK))
             .axis_desc_style(self.text(16, INK))
+            .set_all_tick_mark_size(self.points(5))
             .x_desc("round")
             .y_desc("loss, nats per token")
             .draw()

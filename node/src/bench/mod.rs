@@ -3,7 +3,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `codec` | encode, decode and accumulate beside memcpy |
-//! | `limits` | what the machine can do: memcpy, loopback TCP, ChaCha20 |
+//! | `allreduce` | the exchange of several peers over the real network |
+//! | `limits` | what the machine can do: memcpy, loopback TCP, ChaCha20-Poly1305 |
+//! | `cpu` | where a process's processor time goes |
 
+pub mod allreduce;
 pub mod codec;
+mod cpu;
 mod limits;

@@ -1,5 +1,6 @@
 //! `shoal bench`: figures as JSON lines, each with the machine's limit measured in the same run.
 
+use crate::bench::allreduce::BenchAllreduce;
 use crate::bench::codec::BenchCodec;
 use crate::model::preset::{PRESETS, preset, with_vocab};
 use crate::train::{BenchTrain, bench_train};
@@ -24,6 +25,8 @@ pub enum What {
     Train(Train),
     /// Codecs: gigabytes of f32 per second and core, beside memcpy.
     Codec(BenchCodec),
+    /// The exchange: seconds to average a vector among several processes, and where the processor time goes.
+    Allreduce(BenchAllreduce),
 }
 
 /// How training is measured.
@@ -91,6 +94,7 @@ pub fn run(args: Bench) -> Result<()> {
     match args.what {
         What::Train(train) => println!("{}", train.measure()?),
         What::Codec(codec) => codec.measure()?.iter().for_each(|line| println!("{line}")),
+        What::Allreduce(exchange) => exchange.measure()?.iter().for_each(|line| println!("{line}")),
     }
     Ok(())
 }

@@ -135,7 +135,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = |named| {
             let root = temp.path().join(if named { "a" } else { "b" });
-            [root.join("node-1/deep"), root.join("logs")].map(|path| make(&path).unwrap());
+            make(&root.join("node-1/deep")).unwrap();
+            make(&root.join("logs")).unwrap();
             Folder { root: root.clone(), named, pictures: root }
         };
         for named in [true, false] {

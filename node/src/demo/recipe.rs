@@ -128,15 +128,16 @@ fn creator(seed: u64) -> anyhow::Result<PeerId> {
 mod tests {
     use super::*;
 
-    fn plan(data: Option<PathBuf>) -> Plan {
+    fn plan(home: &tempfile::TempDir, data: Option<PathBuf>) -> Plan {
         let (kills, joins) = (vec![4], vec![6]);
-        let home = Some(tempfile::tempdir().unwrap().keep());
+        let home = Some(home.path().to_owned());
         Plan { nodes: 4, rounds: 12, data, seed: 1, kills, joins, report: None, home, threads: 1 }
     }
 
     #[test]
     fn stories_are_a_valid_run_that_a_seed_names() {
-        let plan = plan(None);
+        let home = tempfile::tempdir().unwrap();
+        let plan = plan(&home, None);
         let folder = Folder::prepare(&plan).unwrap();
         let recipe = Recipe::new(&plan, &folder).unwrap();
         assert_eq!(recipe.spec.id(), Recipe::new(&plan, &folder).unwrap().spec.id());
@@ -148,7 +149,8 @@ mod tests {
     fn a_text_is_described_and_opens_the_sample() {
         let text = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&text, "\n  First Citizen:\nBefore we proceed ".repeat(200)).unwrap();
-        let plan = plan(Some(text.path().to_owned()));
+        let home = tempfile::tempdir().unwrap();
+        let plan = plan(&home, Some(text.path().to_owned()));
         let recipe = Recipe::new(&plan, &Folder::prepare(&plan).unwrap()).unwrap();
         assert_eq!(recipe.prompt, "First Citizen:\n");
         assert!(matches!(recipe.spec.data, DataSpec::Text { .. }));

@@ -23,6 +23,8 @@ const STALK_TICK: Duration = Duration::from_millis(1);
 const STALK_STRETCH: Duration = Duration::from_millis(500);
 /// A run that commits nothing for so long stands still.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a finished run waits for the last held-out loss.
+const LAST_LOSS_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the nodes that begin look for each other.
 const ALONE_AFTER: Duration = Duration::from_secs(60);
 /// A newcomer never begins by itself: there is a run to join.
@@ -218,7 +220,8 @@ impl<'a> Stage<'a> {
         if digests.iter().any(|digest| *digest != digests[0]) {
             bail!("the nodes ended on different digests: {digests:?}");
         }
-        Ok(true)
+        let evaluated = self.history.rows().next_back().is_some_and(|row| row.val_loss.is_some());
+        Ok(evaluated || self.last.1.elapsed() > LAST_LOSS_PATIENCE)
     }
 
     fn scene(&self) -> Scene<'_> {

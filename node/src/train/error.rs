@@ -42,9 +42,7 @@ pub enum TrainError {
     )]
     NoHeldout,
     /// Parameters of another model.
-    #[error(
-        "{got} parameters were given, the run's model has {expected}: they belong to another run"
-    )]
+    #[error("{got} parameters were given, the run's model has {expected}: they belong to another run")]
     Params {
         /// Elements given.
         got: usize,
@@ -55,9 +53,7 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// libtorch failed.
-    #[error(
-        "libtorch failed: {0}; if memory is short, lower `inner.batch` or take a smaller model"
-    )]
+    #[error("libtorch failed: {0}; if memory is short, lower `inner.batch` or take a smaller model")]
     Torch(#[from] TchError),
     /// The device's thread is gone.
     #[error("the device's thread has ended: restart the node")]

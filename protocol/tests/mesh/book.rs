@@ -196,6 +196,11 @@ impl Book {
         }
     }
 
+    /// Whether the known record `to` is `from` or comes after it on one branch.
+    pub fn leads(&self, from: Digest, to: Digest) -> bool {
+        self.path(from, to).1
+    }
+
     /// The records after `from` up to `to`, oldest first; all since the beginning if `to` does not follow from `from`.
     fn path(&self, from: Digest, to: Digest) -> (Vec<Digest>, bool) {
         let (mut path, mut at) = (Vec::new(), to);

@@ -186,6 +186,7 @@ impl Liar {
             up_bytes_per_s: self.number64(),
             down_bytes_per_s: self.number64(),
             owns: false,
+            nonce: self.number64(),
         })
     }
 
@@ -202,7 +203,8 @@ impl Liar {
     }
 
     fn invented(&mut self, known: &Known) -> Plan {
-        let member = |peer, chunks| Member { peer, tokens: 1 << 40, wants: 1 << 20, chunks };
+        let member =
+            |peer, chunks| Member { peer, tokens: 1 << 40, wants: 1 << 20, chunks, nonce: 0 };
         Plan {
             run: known.run,
             round: known.round.wrapping_add(1),
@@ -289,6 +291,7 @@ impl Liar {
             up_bytes_per_s: 100_000,
             down_bytes_per_s: 100_000,
             owns: false,
+            nonce: 1,
         };
         [Message::Beacon(beacon), Message::Ready(ready)]
     }

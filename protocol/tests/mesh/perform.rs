@@ -41,7 +41,7 @@ impl World {
             Output::Commit { record, settle } => self.commit(p, &record, &settle),
             Output::Endorsed { .. } => {}
             Output::LoadState { record } => self.load(p, &record),
-            Output::Release { round } => self.store(p).release(round),
+            Output::Release { digest } => self.store(p).release(digest),
             Output::Note(_) => {}
         }
     }
@@ -176,8 +176,10 @@ impl World {
 
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
         s4_nothing_dropped::settled_whole(p, settle, self.spec.chunks());
-        let before = self.store(p).record.round;
-        s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
+        let (before, head) = (self.store(p).record.round, self.store(p).head);
+        if self.book.leads(head, record.digest()) {
+            s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
+        }
         let plan = self.book.plans.get(&record.plan).cloned();
         let first = !self.book.records.contains_key(&record.digest());
         let woken = self.peers[p].running.as_ref().is_some_and(|running| running.just_woken);

@@ -25,7 +25,7 @@ pub struct Store {
     /// The state that is about to be committed.
     pub applied: Option<Applied>,
     /// Committed states that may be served, by their record's digest.
-    pub served: BTreeMap<Digest, (Round, Vec<u8>)>,
+    pub served: BTreeMap<Digest, Vec<u8>>,
     /// This peer's contributions as they were sent.
     pub sent: BTreeMap<At, Vec<u8>>,
     /// This peer's results as an owner.
@@ -114,7 +114,7 @@ impl Store {
 
     fn serve(&mut self) {
         self.head = self.record.digest();
-        self.served.insert(self.head, (self.record.round, self.numbers.bytes()));
+        self.served.insert(self.head, self.numbers.bytes());
     }
 
     pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
@@ -324,15 +324,15 @@ impl Store {
         self.arrived.retain(|(chunk, _), _| chunk.of != plan);
     }
 
-    pub fn release(&mut self, round: Round) {
-        let committed = self.head;
-        self.served.retain(|digest, state| state.0 != round || *digest == committed);
+    pub fn release(&mut self, digest: Digest) {
+        if digest != self.head {
+            self.served.remove(&digest);
+        }
     }
 
     /// One chunk of a state that is served.
     pub fn state_chunk(&self, chunk: &ChunkId) -> Option<&[u8]> {
-        let (_, bytes) = self.served.get(&chunk.of)?;
-        bytes.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
+        self.served.get(&chunk.of)?.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
     }
 
     /// Frames that are held.

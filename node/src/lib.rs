@@ -1,11 +1,21 @@
 //! A Shoal node: drives the protocol with actix, libp2p and tch.
 
+/// A node's status over HTTP.
+pub mod dashboard;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
+/// What is logged, where, and in which form.
+pub mod log;
 /// The architecture: a Llama-style decoder whose parameters are one flat vector.
 pub mod model;
 /// The network: discovery, control frames, bulk streams, identity, tickets.
 pub mod net;
+/// Running a node.
+pub mod node;
+/// Asking a node for its status.
+pub mod probe;
+/// Run files: what people write down of a run.
+pub mod runfile;
 /// What a node is started with.
 pub mod settings;
 /// What a node tells of itself.

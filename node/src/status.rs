@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 /// Rounds that are remembered for the status.
 const ROUNDS_KEPT: usize = 1024;
@@ -99,17 +100,37 @@ pub struct RoundStatus {
 
 /// The status that is shared between the session's actor and its readers.
 #[derive(Clone, Debug, Default)]
-pub struct SharedStatus(Arc<RwLock<NodeStatus>>);
+pub struct SharedStatus(Arc<RwLock<Kept>>);
+
+/// The status and when it was last changed.
+#[derive(Debug)]
+struct Kept {
+    status: NodeStatus,
+    changed: Instant,
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { status: NodeStatus::default(), changed: Instant::now() }
+    }
+}
 
 impl SharedStatus {
     /// A copy of how things stand.
     pub fn get(&self) -> NodeStatus {
-        self.read().clone()
+        self.read().status.clone()
+    }
+
+    /// Time since it was last changed: long, if who keeps it up to date is stuck or gone.
+    pub fn age(&self) -> Duration {
+        self.read().changed.elapsed()
     }
 
     /// Changes it.
     pub fn update(&self, change: impl FnOnce(&mut NodeStatus)) {
-        change(&mut self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.changed = Instant::now();
+        change(&mut kept.status);
     }
 
     /// Adds a round, or replaces what is there of it.
@@ -123,7 +144,7 @@ impl SharedStatus {
         });
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, NodeStatus> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Kept> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,7 +28,7 @@ pub struct NodeFlags {
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Folder of the node's key, runs and checkpoints; each node of a machine needs its own [default: ~/.local/share/shoal]
+    /// Folder of the node's key, runs and checkpoints; each node of a machine needs its own [default: $SHOAL_HOME, or ~/.local/share/shoal]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Where to listen: IP:PORT or a multiaddr; may be repeated [default: everywhere, free ports]
@@ -138,9 +138,8 @@ fn check_brought(
     data: Option<&Path>,
     tokenizer: Option<&Path>,
 ) -> Result<(), DataError> {
-    match (&spec.data, data) {
-        (DataSpec::Text { bytes, .. }, None) => return Err(DataError::Missing { bytes: *bytes }),
-        _ => {}
+    if let (DataSpec::Text { bytes, .. }, None) = (&spec.data, data) {
+        return Err(DataError::Missing { bytes: *bytes });
     }
     match (&spec.tokenizer, tokenizer) {
         (TokenizerSpec::File { .. }, None) => Err(DataError::MissingTokenizer),

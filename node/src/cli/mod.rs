@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shoal: {error:#}");
+            eprintln!("shoal: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -79,6 +79,16 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// An error and its causes in one line; a cause that the line tells already is not told again.
+fn sentence(error: &anyhow::Error) -> String {
+    let add = |line: String, cause: String| match line.contains(&cause) {
+        true => line,
+        false if line.is_empty() => cause,
+        false => format!("{line}: {cause}"),
+    };
+    error.chain().map(ToString::to_string).fold(String::new(), add)
+}
+
 /// Writes to stdout. A reader that has gone away (`| head`) has had enough: that is no error.
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -88,7 +98,19 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
     use clap::CommandFactory;
+
+    #[test]
+    fn an_error_tells_each_cause_once() {
+        let cause = || std::io::Error::other("no room");
+        let told = |result: anyhow::Result<()>| sentence(&result.unwrap_err());
+        assert_eq!(told(Err(cause()).context("writing x failed")), "writing x failed: no room");
+        assert_eq!(
+            told(Err(cause()).context("writing x failed (no room)")),
+            "writing x failed (no room)"
+        );
+    }
 
     #[test]
     fn the_definition_is_sound_and_every_command_has_an_example() {

@@ -28,7 +28,7 @@ pub struct New {
     /// Write over a file that is there
     #[arg(long)]
     force: bool,
-    /// Folder of the node's key, whose id goes into the file as the run's creator [default: ~/.local/share/shoal]
+    /// Folder of the node's key, whose id goes into the file as the run's creator [default: $SHOAL_HOME, or ~/.local/share/shoal]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
 }

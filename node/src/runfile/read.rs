@@ -136,7 +136,9 @@ fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFile
             ));
         }
         (Some(_), _) => {
-            return Err(table.fault("text", "does not go with `stories_bytes`: keep one of the two"));
+            return Err(
+                table.fault("text", "does not go with `stories_bytes`: keep one of the two")
+            );
         }
     };
     let heldout = table.whole("heldout_permille", 0..=999, 20)?;

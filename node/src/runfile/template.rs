@@ -44,8 +44,20 @@ pub fn template(new: &Template) -> Option<String> {
                 .to_string(),
         ),
     ];
-    let fill = |text: String, (place, value): &(&str, String)| text.replace(place, value);
-    Some(filled.iter().fold(TEXT.to_owned(), fill))
+    Some(TEXT.lines().map(|line| fill(line, &filled) + "\n").collect())
+}
+
+/// Puts values in their places, and the remark behind them where those of other lines are.
+fn fill(line: &str, values: &[(&str, String)]) -> String {
+    let put = |text: &str| {
+        values.iter().fold(text.to_owned(), |text, (place, value)| text.replace(place, value))
+    };
+    match line.split_once(" # ") {
+        Some((setting, remark)) if !setting.is_empty() => {
+            format!("{:<REMARK$} # {}", put(setting.trim_end()), put(remark))
+        }
+        _ => put(line),
+    }
 }
 
 fn suits(preset: &str) -> Suits {
@@ -62,11 +74,14 @@ fn suits(preset: &str) -> Suits {
     Suits { steps, batch, lr, stories_bytes }
 }
 
+/// The column that remarks begin in.
+const REMARK: usize = 25;
+
 const TEXT: &str = r#"# A run of Shoal: what all its peers agree on. Start it with `shoal up FILE`; others join with the ticket that this prints,
 # or with this same file. Change one value and it is another run.
 # The name, a model and a text are needed; what else is left out takes a usual value.
 
-name = "{name}"           # for people; 1 to 64 bytes
+name = "{name}" # for people; 1 to 64 bytes
 # The id of the node that made the run. It is part of the run's id, so keep it as it is: whoever starts this file with the
 # same text is in the same run.
 creator = "{creator}"
@@ -77,7 +92,7 @@ rounds = 100              # the run is over after so many exchanges
 # A Llama-style decoder. Sizes: {presets}.
 # Any of vocab, dim, layers, heads, kv_heads, hidden, context, tied, rope_theta, norm_eps may stand here as well and
 # replaces the preset's.
-preset = "{preset}"       # {params} million parameters, sequences of {context} tokens
+preset = "{preset}" # {params} million parameters, sequences of {context} tokens
 
 [tokenizer]
 kind = "bytes"            # one token per byte; "file" takes a Hugging Face tokenizer.json that each peer brings:
@@ -93,10 +108,10 @@ heldout_permille = 20     # thousandths at the text's end that are never trained
 
 [inner]
 # AdamW, what each peer does between two exchanges: {steps} steps are {tokens} tokens.
-steps = {steps}           # local steps in a round
-batch = {batch}           # sequences in a step
+steps = {steps} # local steps in a round
+batch = {batch} # sequences in a step
 round_ms = 0              # if not 0: as many steps as a peer expects to finish in so many milliseconds, instead of `steps`
-lr = {lr}                 # peak learning rate
+lr = {lr} # peak learning rate
 lr_floor = 0.1            # learning rate at the run's end, as a share of the peak
 warmup_rounds = 4         # rounds until the peak
 beta1 = 0.9               # decay of the first moment

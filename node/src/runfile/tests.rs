@@ -29,6 +29,25 @@ fn new_files_of_every_size_are_good_and_complete() {
 }
 
 #[test]
+fn the_examples_are_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/runs");
+    let files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        RunFile::read(&file).unwrap();
+    }
+}
+
+#[test]
+fn remarks_stand_in_one_column() {
+    let text = new("350m");
+    let settings = text.lines().filter(|line| !line.starts_with('#') && line.contains(" # "));
+    let columns: Vec<usize> = settings.filter_map(|line| line.find(" # ")).collect();
+    let common = columns.iter().filter(|column| **column == 25).count();
+    assert!(columns.len() > 20 && columns.len() - common <= 2, "{text}");
+}
+
+#[test]
 fn what_is_left_out_is_as_in_a_new_file() {
     let (short, long) = (parse(SMALL).unwrap(), parse(&new("1m")).unwrap());
     let rate = InnerSpec { lr: short.inner.lr, ..long.inner };

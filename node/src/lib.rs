@@ -6,9 +6,7 @@ pub mod actor;
 pub mod bench;
 /// The loss curve as a picture.
 pub mod chart;
-/// Flags.
-pub mod cli;
-/// The node's status over HTTP.
+/// A node's status over HTTP.
 pub mod dashboard;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
@@ -16,6 +14,8 @@ pub mod data;
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.
 pub mod exchange;
+/// What is logged, where, and in which form.
+pub mod log;
 /// Every message between the actors.
 pub mod message;
 /// The architecture: a Llama-style decoder whose parameters are one flat vector.
@@ -24,6 +24,10 @@ pub mod model;
 pub mod net;
 /// A node from start to stop.
 pub mod node;
+/// Asking a node for its status.
+pub mod probe;
+/// Run files: what people write down of a run.
+pub mod runfile;
 /// What a node is started with.
 pub mod settings;
 /// What a node tells of itself.

@@ -1,13 +1,9 @@
-//! Stand-in.
+//! `shoal`: train large models together, with nobody in charge.
 
-use clap::Parser;
-use shoal_node::cli::{Cli, Command, bench, demo};
+mod cli;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
     shoal_node::net::tune_allocator();
-    match Cli::parse().command {
-        Command::Demo(args) => demo::run(args),
-        Command::Node(args) => demo::run_node(args),
-        Command::Bench(args) => bench::run(args),
-    }
+    shoal_node::log::start();
+    cli::main()
 }

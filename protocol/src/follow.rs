@@ -4,13 +4,16 @@ use crate::catchup::{self, CatchUp, Target};
 use crate::event::{Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::id::{Digest, PeerId, Round};
-use crate::ledger::state_root;
+use crate::ledger::{Record, state_root};
+use crate::membership::Position;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{Committed, Manifest};
 
 /// How long an exchange is left alone before a peer that others have left behind follows them instead. Guess.
 const LEFT_BEHIND: Span = Span::from_secs(1);
+/// How long a peer that is ready waits for a plan before less evidence is enough to follow. Guess.
+const LONG: Span = Span::from_secs(4);
 /// Pause between tries to get in step. Guess.
 const RETRY: Span = Span::from_secs(1);
 
@@ -25,7 +28,9 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
-        let Some(head) = self.members.head(&self.position(), now) else { return };
+        let Some(head) = self.members.head(&self.position(), self.has_waited(now), now) else {
+            return;
+        };
         let (from, to) = (self.standing.record.round, head.round);
         out.push(Output::Note(Note::CatchingUp { from, to }));
         self.shelve("others went on", now, out);
@@ -35,6 +40,14 @@ impl Session {
             CatchUp::state(head.digest, &head.holders, now)
         };
         self.enter(Stage::CatchingUp(Box::new(catchup)), now);
+    }
+
+    /// Whether this peer has been ready for long, and nothing has come of it.
+    fn has_waited(&self, now: Time) -> bool {
+        match &self.stage {
+            Stage::Gathering(gather) => gather.ready_since.is_some_and(|since| now >= since + LONG),
+            _ => false,
+        }
     }
 
     pub(crate) fn catch_up(
@@ -146,15 +159,17 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) {
+        let position = self.position();
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
             return;
         }
-        match catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
+        let checked = catchup::check_manifest(&self.spec, &catchup.digest, &manifest);
+        match checked.and_then(|()| better(&manifest.record, &position)) {
             Ok(()) => catchup.begin_state(manifest),
             Err(reason) => {
                 catchup.drop_donor(&from);
-                self.strike(from, 1, reason.into(), now, out);
+                self.strike(from, 2, reason.into(), now, out);
             }
         }
     }
@@ -191,9 +206,11 @@ impl Session {
             return self.begin_round(now, out);
         }
         // Whether the rounds in between counted what this peer had sent, nobody tells any more.
-        let settle = match self.shelved.is_empty() || self.work.tokens == 0 {
-            true => Vec::new(),
-            false => vec![Settle::Unknown; self.spec.chunks() as usize],
+        let sent =
+            self.work.first_after_restart || (!self.shelved.is_empty() && self.work.tokens > 0);
+        let settle = match sent {
+            false => Vec::new(),
+            true => vec![Settle::Unknown; self.spec.chunks() as usize],
         };
         self.work.tokens = if settle.is_empty() { self.work.tokens } else { 0 };
         out.push(Output::Commit { record: manifest.record.clone(), settle });
@@ -204,4 +221,12 @@ impl Session {
         self.donor.committed(before, None, now, out);
         self.committed(now, out);
     }
+}
+
+/// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.
+fn better(record: &Record, mine: &Position) -> Result<(), &'static str> {
+    let digest = record.digest();
+    let known = mine.digest == digest || mine.recent.contains(&digest);
+    let lighter = (record.tokens, record.round) < (mine.tokens, mine.round);
+    if known || lighter { Err("claims more for a state than its record does") } else { Ok(()) }
 }

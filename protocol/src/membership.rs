@@ -52,6 +52,8 @@ pub struct Position {
     pub recent: Vec<Digest>,
     /// Tokens committed so far.
     pub tokens: u64,
+    /// Whether the peer has told all that it knows of its way (a beacon), or only where it stands.
+    pub whole: bool,
 }
 
 /// A committed state that is worth having, and who can help to it.
@@ -132,6 +134,7 @@ impl Membership {
             digest: beacon.digest,
             recent: beacon.recent.clone(),
             tokens: beacon.tokens,
+            whole: true,
         });
         entry.beacon = Some(beacon);
         true
@@ -152,11 +155,12 @@ impl Membership {
         let Some(entry) = self.peers.get_mut(peer) else { return };
         let known = match &entry.at {
             Some(at) if at.round > round || at.digest == digest => return,
-            Some(at) if at.round + 1 == round => (at.way(), at.tokens),
-            Some(at) => (Vec::new(), at.tokens),
-            None => (Vec::new(), 0),
+            Some(at) if at.round + 1 == round => (at.way(), at.tokens, at.whole),
+            Some(at) => (Vec::new(), at.tokens, false),
+            None => (Vec::new(), 0, false),
         };
-        entry.at = Some(Position { round, digest, recent: known.0, tokens: known.1 });
+        entry.at =
+            Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
     }
 
     /// Whether a peer can be worked with now.
@@ -183,13 +187,14 @@ impl Membership {
     /// The committed state to go to from `mine`, or `None` when this peer is not behind.
     ///
     /// In this order: the next round, if more than half of the living peers (by weight) committed it and some still keep what
-    /// it takes to repeat it; the furthest state that more than half stand on or came through; the heavier side of a fork
+    /// it takes to repeat it (a quarter is enough for who has waited `long`: the half of its plan may be no half of all); the furthest state that more than half stand on or came through; the heavier side of a fork
     /// (more committed tokens, then the larger digest), if at least a quarter is on it. That order is the same for everybody,
     /// so both sides of a fork end on one.
-    pub fn head(&self, mine: &Position, now: Time) -> Option<Head> {
+    pub fn head(&self, mine: &Position, long: bool, now: Time) -> Option<Head> {
         let weights = self.weights(now);
         let total: u64 = weights.values().sum();
-        self.next_round(mine, &weights, total, now)
+        let needed = if long { total.div_ceil(4) } else { total / 2 + 1 };
+        self.next_round(mine, &weights, needed, now)
             .or_else(|| self.furthest(mine, &weights, total, now))
             .or_else(|| self.heavier_side(mine, &weights, total, now))
     }
@@ -198,7 +203,7 @@ impl Membership {
         &self,
         mine: &Position,
         weights: &Weights,
-        total: u64,
+        needed: u64,
         now: Time,
     ) -> Option<Head> {
         let round = mine.round + 1;
@@ -212,7 +217,7 @@ impl Membership {
                 .filter(|(_, at)| at.at(round) == Some(digest))
                 .map(|(peer, _)| *peer)
                 .collect();
-            (weigh(&holders, weights) * 2 > total).then_some(Head {
+            (weigh(&holders, weights) >= needed).then_some(Head {
                 round,
                 digest,
                 follows: true,
@@ -222,7 +227,8 @@ impl Membership {
     }
 
     fn furthest(&self, mine: &Position, weights: &Weights, total: u64, now: Time) -> Option<Head> {
-        let ahead = |at: &Position| at.round > mine.round && !at.forked_from(mine);
+        // Who has only told where it stands will tell the way there with its next beacon.
+        let ahead = |at: &Position| at.round > mine.round && at.whole && !at.forked_from(mine);
         let tips: BTreeSet<(Round, Digest)> = self
             .positions(now)
             .filter(|(_, at)| ahead(at))
@@ -391,11 +397,17 @@ mod tests {
     }
 
     fn mine(round: Round, own: u8) -> Position {
-        Position { round, digest: digest(own), recent: vec![digest(99)], tokens: round * 100 }
+        Position {
+            round,
+            digest: digest(own),
+            recent: vec![digest(99)],
+            tokens: round * 100,
+            whole: true,
+        }
     }
 
     fn check(at: &[(Round, u8, u8, u64)], expected: Option<(Round, u8, usize)>) {
-        let head = mesh(at).head(&mine(3, 30), Time::ZERO);
+        let head = mesh(at).head(&mine(3, 30), false, Time::ZERO);
         let found = head.map(|head| (head.round, head.digest.0[0], head.holders.len()));
         assert_eq!(found, expected, "{at:?}");
     }

@@ -483,6 +483,7 @@ impl Session {
     pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
         self.digest = self.standing.record.digest();
         self.work.nonce = now.0;
+        self.work.first_after_restart = false;
         let (round, digest) = (self.standing.record.round, self.digest);
         let kept = self.standing.record.plan;
         let shelved = std::mem::take(&mut self.shelved);

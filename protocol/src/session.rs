@@ -151,6 +151,8 @@ pub(crate) struct Work {
     pub tokens: u64,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
+    /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
+    pub first_after_restart: bool,
     /// When what would be contributed last changed: it names the content.
     pub nonce: u64,
 }
@@ -219,7 +221,11 @@ impl Session {
             digest: standing.record.digest(),
             members: Membership::new(settings.beacon_every),
             donor: Donor::default(),
-            work: Work { nonce: now.0, ..Work::default() },
+            work: Work {
+                nonce: now.0,
+                first_after_restart: standing.record.round > 0,
+                ..Work::default()
+            },
             stage: Stage::Looking,
             pace,
             shelved: Vec::new(),
@@ -323,6 +329,7 @@ impl Session {
             digest: self.digest,
             recent: self.recent.clone(),
             tokens: record.tokens,
+            whole: true,
         }
     }
 

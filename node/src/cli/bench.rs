@@ -1,9 +1,9 @@
 //! `shoal bench`: figures as JSON lines, each with the machine's limit measured in the same run.
 
-use crate::bench::allreduce::BenchAllreduce;
-use crate::bench::codec::BenchCodec;
-use crate::model::preset::{PRESETS, preset, with_vocab};
-use crate::train::{BenchTrain, bench_train};
+use shoal_node::bench::allreduce::BenchAllreduce;
+use shoal_node::bench::codec::BenchCodec;
+use shoal_node::model::preset::{PRESETS, preset, with_vocab};
+use shoal_node::train::{BenchTrain, bench_train};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shoal_protocol::run::ModelSpec;
@@ -11,7 +11,7 @@ use tch::Device;
 
 /// Measure this machine: training, codecs, the exchange. Prints JSON lines.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  shoal bench codec --mib 64")]
+#[command(after_help = "EXAMPLE\n  shoal bench codec --mib 64")]
 pub struct Bench {
     /// What to measure.
     #[command(subcommand)]
@@ -31,7 +31,7 @@ pub enum What {
 
 /// How training is measured.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  shoal bench train --preset 10m --vocab 65 --threads 2")]
+#[command(after_help = "EXAMPLE\n  shoal bench train --preset 10m --vocab 65 --threads 2")]
 pub struct Train {
     /// The model's shape, by name.
     #[arg(long, default_value = "10m")]

@@ -1,8 +1,8 @@
 //! `shoal demo`, and the hidden command that each of its nodes runs.
 
-use crate::demo::{self, Hello, Plan};
-use crate::node::{self, Started};
-use crate::settings::Settings;
+use shoal_node::demo::{self, Hello, Plan};
+use shoal_node::node::{self, Started};
+use shoal_node::settings::Settings;
 use anyhow::{Context, Result, ensure};
 use libp2p::Multiaddr;
 use shoal_protocol::run::RunSpec;
@@ -19,7 +19,7 @@ use tch::Device;
 /// with a sample of the model's text, the loss curve, and the place of the checkpoint. Needs no network and no data.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  shoal demo --nodes 4 --rounds 12 --kill 4 --join 6 --seed 1 --report out"
+    after_help = "EXAMPLE\n  shoal demo --nodes 4 --rounds 12 --kill 4 --join 6 --seed 1 --report out"
 )]
 pub struct Demo {
     /// Nodes that begin.

@@ -53,7 +53,10 @@ impl FileEntry {
     }
 
     /// Compares a file with its entry.
-    pub(super) fn verify(&self, path: &Path) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// The file is absent, or is not what was written.
+    pub fn verify(&self, path: &Path) -> Result<(), StoreError> {
         let got = FileEntry::of(path)?;
         if got.bytes != self.bytes {
             let reason = format!("it has {} bytes, the manifest says {}", got.bytes, self.bytes);

@@ -112,6 +112,7 @@ impl Driver {
             peer: *peer,
             tokens: WEIGHT,
             wants: 0,
+            nonce: 0,
             chunks: range.end - range.start,
         };
         Plan {

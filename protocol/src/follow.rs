@@ -5,7 +5,7 @@ use crate::event::{Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
-use crate::membership::Position;
+use crate::membership::{Patience, Position};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{Committed, Manifest};
@@ -28,7 +28,8 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
-        let Some(head) = self.members.head(&self.position(), self.has_waited(now), now) else {
+        let (mine, patience) = (self.position(), self.patience(now));
+        let Some(head) = self.members.head(&mine, patience, &self.lacking, now) else {
             return;
         };
         let (from, to) = (self.standing.record.round, head.round);
@@ -42,11 +43,16 @@ impl Session {
         self.enter(Stage::CatchingUp(Box::new(catchup)), now);
     }
 
-    /// Whether this peer has been ready for long, and nothing has come of it.
-    fn has_waited(&self, now: Time) -> bool {
-        match &self.stage {
-            Stage::Gathering(gather) => gather.ready_since.is_some_and(|since| now >= since + LONG),
-            _ => false,
+    fn patience(&self, now: Time) -> Patience {
+        let waits = match &self.stage {
+            Stage::Exchanging(exchange, _) => exchange.idle(now) >= LONG,
+            Stage::Gathering(gather) => gather.ready_since.is_some(),
+            _ => true,
+        };
+        match self.work.ready_since {
+            _ if !waits => Patience::Busy,
+            Some(since) if now >= since + LONG => Patience::Over,
+            _ => Patience::Ready,
         }
     }
 
@@ -186,6 +192,18 @@ impl Session {
         }
     }
 
+    /// A donor does not have what was asked for. A round that none of them has kept cannot be repeated.
+    pub(crate) fn take_gone(&mut self, from: &PeerId) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage
+            && catchup.donors.contains_key(from)
+        {
+            if matches!(catchup.target, Target::Round | Target::Results(_)) {
+                self.lacking.insert((catchup.digest, *from));
+            }
+            catchup.drop_donor(from);
+        }
+    }
+
     pub(crate) fn loaded(
         &mut self,
         round: Round,
@@ -205,14 +223,10 @@ impl Session {
             self.retry_catchup = now + RETRY;
             return self.begin_round(now, out);
         }
-        // Whether the rounds in between counted what this peer had sent, nobody tells any more.
-        let sent =
-            self.work.first_after_restart || (!self.shelved.is_empty() && self.work.tokens > 0);
-        let settle = match sent {
-            false => Vec::new(),
-            true => vec![Settle::Unknown; self.spec.chunks() as usize],
-        };
-        self.work.tokens = if settle.is_empty() { self.work.tokens } else { 0 };
+        let settle = self.settle_loaded(&manifest.record);
+        self.work.tokens = if settle == Some(Settle::Unknown) { 0 } else { self.work.tokens };
+        let chunks_of = self.spec.chunks() as usize;
+        let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
         out.push(Output::Commit { record: manifest.record.clone(), settle });
         self.recent = vec![manifest.record.parent];
         self.donor.rebased(out);
@@ -220,6 +234,20 @@ impl Session {
             std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
         self.donor.committed(before, None, now, out);
         self.committed(now, out);
+    }
+
+    /// What becomes of this peer's work when it takes over a whole state. Of the next round the record tells whether it is
+    /// counted; of rounds in between nobody does any more.
+    fn settle_loaded(&self, record: &Record) -> Option<Settle> {
+        let follows = record.parent == self.digest;
+        let left_out = record.contributions.iter().all(|given| given.peer != self.me);
+        if follows && left_out {
+            None
+        } else if !self.shelved.is_empty() && self.work.tokens > 0 {
+            Some(Settle::Unknown)
+        } else {
+            self.work.first_after_restart.then_some(Settle::Restarted)
+        }
     }
 }
 

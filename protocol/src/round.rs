@@ -88,6 +88,7 @@ impl Session {
         let wants = self.samples_wanted();
         let Stage::Gathering(gather) = &mut self.stage else { return };
         gather.ready_since = Some(now);
+        self.work.ready_since.get_or_insert(now);
         self.work.wants = wants;
         let peers = self.everybody(now);
         peers.iter().for_each(|peer| self.repeat_ready(peer, out));
@@ -187,7 +188,7 @@ impl Session {
                 (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
             }
             // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
-            Step::Convene if passed && now < gather.ready_since.unwrap_or(now) + PASSED => {
+            Step::Convene if passed && now < self.work.ready_since.unwrap_or(now) + PASSED => {
                 (Some(now + SETTLE), Vec::new())
             }
             Step::Convene => {
@@ -483,6 +484,8 @@ impl Session {
     pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
         self.digest = self.standing.record.digest();
         self.work.nonce = now.0;
+        self.work.ready_since = None;
+        self.lacking.clear();
         self.work.first_after_restart = false;
         let (round, digest) = (self.standing.record.round, self.digest);
         let kept = self.standing.record.plan;

@@ -17,7 +17,7 @@ use crate::time::{Span, Time};
 use crate::wire::{
     Beacon, EARLY_MAX, Manifest, Message, ResultChunk, Signed, SignedPlan, Want, to_cbor,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
 const MALFORMED_STRIKES: u32 = 4;
@@ -133,6 +133,8 @@ pub struct Session {
     pub(crate) stage_until: Option<Time>,
     pub(crate) waits_on: Vec<PeerId>,
     pub(crate) retry_catchup: Time,
+    /// Who has said that it lacks what it takes to repeat the round that ends with a digest.
+    pub(crate) lacking: BTreeSet<(Digest, PeerId)>,
     early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
     speed: Speed,
     beacon_due: Time,
@@ -149,6 +151,8 @@ pub(crate) struct Work {
     pub took: Span,
     /// Tokens in the workspace's delta that no committed round has.
     pub tokens: u64,
+    /// Since when it is done and nothing has been committed, however often the gather began again.
+    pub ready_since: Option<Time>,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
     /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
@@ -235,6 +239,7 @@ impl Session {
             stage_until: None,
             waits_on: Vec::new(),
             retry_catchup: now,
+            lacking: BTreeSet::new(),
             early: BTreeMap::new(),
             speed: Speed::default(),
             beacon_due: now,
@@ -425,7 +430,7 @@ impl Session {
             Message::Round(committed) => self.take_round(from, *committed, now, out),
             Message::Manifest(manifest) => self.take_manifest(from, manifest, now, out),
             Message::Busy { retry_ms } => self.take_busy(&from, retry_ms, now),
-            Message::Gone { .. } => self.drop_donor(&from),
+            Message::Gone { .. } => self.take_gone(&from),
             Message::Spec(_) => {}
             Message::Refusal { reason } => {
                 out.push(Output::Note(Note::Strike { peer: from, reason }))

@@ -1,8 +1,8 @@
 //! How fast bulk chunks travel between real nodes on loopback, encrypted, beside plain TCP in the same run.
 //!
-//! `cargo run --release -p shoal-node --example bulk_bench -- [--nodes 2] [--mib 1024] [--chunk-kib 1024] [--quic]`
+//! `cargo run --release -p shoal-node --example bulk_bench -- [--nodes 2] [--mib 1024] [--chunk-kib 1024] [--quic] [--netns h]`
 //!
-//! Every node is a process of its own. With two, one sends to the other; with more, each sends its share to every other, as in an
+//! Every node is a process of its own (in network namespace h0, h1, … with `--netns h`). With two, one sends to the other; with more, each sends its share to every other, as in an
 //! all-reduce. Prints one JSON line: MB/s over all nodes (10^6 bytes a second), CPU seconds per GB, and plain TCP between two
 //! threads measured before and after.
 
@@ -73,6 +73,11 @@ struct Process {
 impl Process {
     fn start(index: usize, args: &[String]) -> anyhow::Result<Process> {
         let mut command = Command::new(std::env::current_exe()?);
+        if let Some(at) = args.iter().position(|arg| arg == "--netns") {
+            let own = std::env::current_exe()?;
+            command = Command::new("ip");
+            command.args(["netns", "exec", &format!("{}{index}", args[at + 1])]).arg(own);
+        }
         command.args(args).args(["--node", &index.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().context("a pipe")?;
@@ -106,9 +111,12 @@ fn conduct(plan: Plan, args: &[String]) -> anyhow::Result<()> {
     }
     let begun = Instant::now();
     processes.iter_mut().try_for_each(|process| process.tell("go"))?;
-    let mut cpu_s = 0.0;
+    let (mut cpu_s, mut measured) = (0.0, Vec::new());
     for process in &mut processes {
-        cpu_s += process.hear()?.parse::<f64>().context("a node failed")?;
+        let told = process.hear()?;
+        let (cpu, up) = told.split_once(' ').context("a node failed")?;
+        cpu_s += cpu.parse::<f64>()?;
+        measured.push(up.to_string());
     }
     let seconds = begun.elapsed().as_secs_f64();
     for mut process in processes {
@@ -120,6 +128,7 @@ fn conduct(plan: Plan, args: &[String]) -> anyhow::Result<()> {
     let report = serde_json::json!({
         "bench": "bulk", "nodes": plan.nodes, "mib": plan.mib, "chunk_kib": plan.chunk_kib,
         "transport": if plan.quic { "quic" } else { "tcp+noise+yamux" },
+        "seconds": seconds, "up_and_down_as_measured_by_each_node": measured,
         "mb_per_s": (bytes / seconds / 1e6).round(), "cpu_s_per_gb": cpu_s / bytes * 1e9,
         "plain_tcp_mb_per_s": [plain_before.round(), plain_tcp(plan.mib)?.round()],
     });
@@ -150,7 +159,7 @@ fn plain_tcp(mib: usize) -> anyhow::Result<f64> {
 fn node(plan: Plan, index: usize) -> anyhow::Result<()> {
     let transport = if plan.quic { "udp/0/quic-v1" } else { "tcp/0" };
     let config = NetConfig {
-        listen: vec![format!("/ip4/127.0.0.1/{transport}").parse()?],
+        listen: vec![format!("/ip4/0.0.0.0/{transport}").parse()?],
         mdns: false,
         local_discovery_dir: None,
         ..NetConfig::new(Keypair::generate_ed25519(), RunId([7; 32]))
@@ -177,7 +186,14 @@ fn node(plan: Plan, index: usize) -> anyhow::Result<()> {
     let peers = if sends { net.peers() } else { Vec::new() };
     let arriving = if receives { (plan.nodes - 1) * plan.chunks() } else { 0 };
     exchange(&net, &mut events, &peers, plan, arriving)?;
-    println!("{}", cpu_s() - before);
+    let total = net.traffic_all().1;
+    let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.1}", rate / 1e6));
+    println!(
+        "{} {} {}",
+        cpu_s() - before,
+        rate(total.up_bytes_per_s),
+        rate(total.down_bytes_per_s)
+    );
     next()?;
     net.shutdown();
     Ok(())

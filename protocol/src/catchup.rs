@@ -39,8 +39,6 @@ pub struct CatchUp {
     pub donors: BTreeMap<PeerId, Donation>,
     /// When it began.
     pub since: Time,
-    /// The exchange that this peer was in when the others committed, if any: what it holds is not fetched again.
-    pub exchange: Option<Box<Exchange>>,
     pieces: Vec<Piece>,
     missing: usize,
 }
@@ -77,13 +75,8 @@ pub enum Outcome {
 
 impl CatchUp {
     /// Fetches the record of the round after the committed one, and its results, from these peers.
-    pub fn round(
-        digest: Digest,
-        donors: &[PeerId],
-        exchange: Option<Box<Exchange>>,
-        now: Time,
-    ) -> CatchUp {
-        CatchUp { exchange, ..CatchUp::new(Target::Round, digest, donors, now) }
+    pub fn round(digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
+        CatchUp::new(Target::Round, digest, donors, now)
     }
 
     /// Fetches a whole state from these peers.
@@ -93,25 +86,15 @@ impl CatchUp {
 
     fn new(target: Target, digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
         let donors = donors.iter().map(|peer| (*peer, Donation::default())).collect();
-        CatchUp {
-            target,
-            digest,
-            donors,
-            since: now,
-            exchange: None,
-            pieces: Vec::new(),
-            missing: 0,
-        }
+        CatchUp { target, digest, donors, since: now, pieces: Vec::new(), missing: 0 }
     }
 
-    /// Takes the record of the round, which the caller has checked; what the exchange holds already is not asked for.
-    pub fn begin_results(&mut self, committed: Committed) {
+    /// Takes the record of the round, which the caller has checked; what this peer's own exchange of that plan holds already
+    /// is not asked for.
+    pub fn begin_results(&mut self, committed: Committed, exchange: Option<&Exchange>) {
         let held = |index: usize, result: &ResultChunk| {
-            let exchange =
-                self.exchange.as_ref().filter(|exchange| exchange.id == committed.record.plan);
-            exchange.is_some_and(|exchange| {
-                exchange.chunks[index].result.is_some_and(|mine| mine.0 == result.0)
-            })
+            let mine = exchange.and_then(|exchange| exchange.chunks[index].result);
+            mine.is_some_and(|mine| mine.0 == result.0)
         };
         let piece = |(index, result): (usize, &ResultChunk)| {
             if held(index, result) { Piece::Here } else { Piece::Missing }

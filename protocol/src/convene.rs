@@ -28,7 +28,9 @@ pub struct Gather {
     pub attempt: u32,
     /// When this peer said that it is ready.
     pub ready_since: Option<Time>,
-    /// When that was last said.
+    /// Until then others are left to carry out a plan that this peer is no member of.
+    pub left_until: Time,
+    /// When this peer last said that it is ready.
     pub repeated: Time,
     quorum_since: Option<Time>,
     closable_since: Option<Time>,
@@ -69,6 +71,7 @@ impl Gather {
             since: now,
             attempt: 0,
             ready_since,
+            left_until: Time::ZERO,
             repeated: now,
             quorum_since: None,
             closable_since: None,
@@ -189,6 +192,7 @@ pub fn plan(
         peer: *peer,
         tokens: ready.tokens,
         wants: ready.wants,
+        nonce: ready.nonce,
         chunks: range.end - range.start,
     };
     Plan {

@@ -8,8 +8,8 @@ use crate::time::{Span, Time};
 use crate::wire::{Committed, JOINERS_MAX, Manifest, Message, STATE_WINDOW, Want};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Rounds whose results can be fetched: a peer that missed the last one follows without fetching the whole state. Guess: memory.
-pub const ROUNDS_KEPT: usize = 2;
+/// Rounds whose results can be fetched: a peer that missed no more follows without fetching the whole state. Guess: memory.
+pub const ROUNDS_KEPT: usize = 4;
 /// Results sent for one request; the rest is asked for again.
 const RESULTS_WINDOW: usize = 64;
 /// A joiner that asks for nothing this long is not served any more.
@@ -50,7 +50,7 @@ impl Donor {
         let keep_previous =
             self.previous.as_ref().is_some_and(|standing| fetched(standing, &self.joiners));
         let dropped = if keep_previous { Some(before) } else { self.previous.replace(before) };
-        out.extend(dropped.map(|standing| Output::Release { round: standing.record.round }));
+        out.extend(dropped.map(|standing| Output::Release { digest: standing.record.digest() }));
         self.rounds.extend(committed);
         while self.rounds.len() > ROUNDS_KEPT {
             let old = self.rounds.pop_front().map(|round| round.plan.plan.digest());
@@ -110,8 +110,10 @@ impl Donor {
         match self.joiners.get_mut(&from) {
             Some(joiner) => *joiner = Joiner { of: want.of, active: now },
             None => {
-                return out
-                    .push(Output::Send { to: from, message: Message::Busy { retry_ms: RETRY_MS } });
+                return out.push(Output::Send {
+                    to: from,
+                    message: Message::Busy { retry_ms: RETRY_MS },
+                });
             }
         }
         for index in indices(&want.chunks, chunks).take(STATE_WINDOW) {

@@ -215,10 +215,10 @@ pub enum Output {
         /// The plan's name.
         plan: Digest,
     },
-    /// The state of this round will not be asked for any more.
+    /// The state that this record commits to will not be asked for any more.
     Release {
-        /// The round.
-        round: Round,
+        /// The record's digest.
+        digest: Digest,
     },
     /// Something for the log and the dashboard.
     Note(Note),
@@ -238,7 +238,8 @@ pub struct Part {
 /// What became of one chunk of this peer's contribution when the round was committed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Settle {
-    /// It is in the committed sum; what encoding lost stays in the residual.
+    /// It is in the committed sum; what encoding lost stays in the residual. A driver that no longer holds what was sent (a
+    /// restart) encodes it again.
     Counted {
         /// The factor it was encoded with.
         fold: f32,
@@ -252,6 +253,9 @@ pub enum Settle {
     },
     /// It is not in the committed sum: all of it stays in the residual.
     Missed,
+    /// Nobody can tell any more whether it is in a committed sum: delta and residuals of the chunk are let go, so that nothing
+    /// is counted twice (S1). Only a peer that was away for long comes to this.
+    Unknown,
 }
 
 /// Something that a person may want to know. The driver logs it.

@@ -59,8 +59,8 @@ pub(crate) struct Chunk {
     pub reducing: bool,
     /// The result, once it is here.
     pub result: Option<ResultChunk>,
-    /// Whether this peer has added the result up itself.
-    pub added_here: bool,
+    /// The digest of the sum that this peer has made itself, if it did; also when the chunk was handed over afterwards.
+    pub added: Option<Digest>,
 }
 
 /// What was last heard of a member on the data plane.
@@ -207,7 +207,7 @@ impl Exchange {
         if chunk.owner != self.me || !chunk.reducing {
             return;
         }
-        chunk.added_here = true;
+        chunk.added = Some(digest);
         let included = self.included(index as usize);
         self.moved = now;
         self.close(index as usize, ResultChunk(digest, included), now);
@@ -372,6 +372,9 @@ impl Exchange {
         self.tick_repair(stall, now, out);
         self.nudge_confirm(stall, now, out);
         self.pump(out);
+        if self.is_complete() && self.everybody_confirmed() && self.confirmed().is_none() {
+            return Progress::Stuck("its members hold different results");
+        }
         if self.alive_weight_is_short() {
             return Progress::Stuck("members of half of its weight are lost");
         }
@@ -458,6 +461,12 @@ impl Exchange {
     /// A stall shorter than a few chunks' honest transfer would punish thin links. Least rate assumed: 128 kbit/s for each chunk.
     fn transfer_least(&self) -> Span {
         Span(self.chunk_bytes.saturating_mul(1_000_000 / 16_384))
+    }
+
+    /// Whether every member that is not lost has confirmed a result.
+    fn everybody_confirmed(&self) -> bool {
+        let mut members = (0..self.plan.members.len()).map(|index| index as MemberIndex);
+        members.all(|member| self.lost & bit(member) != 0 || self.confirms.contains_key(&member))
     }
 
     fn alive_weight_is_short(&self) -> bool {
@@ -558,13 +567,13 @@ impl Exchange {
     /// What became of each chunk of this member's contribution, given the committed result.
     pub fn settle(&self, committed: &[ResultChunk]) -> Vec<Settle> {
         let (own_bit, fold) = (bit(self.me), self.fold());
-        let outcome = |(chunk, result): (&Chunk, &ResultChunk)| {
-            let added = chunk.added_here && chunk.result.is_some_and(|mine| mine.0 == result.0);
-            match (added, result.1 & own_bit != 0) {
-                (true, own) => Settle::Owned { own },
-                (false, true) => Settle::Counted { fold, share: self.share(result.1) },
-                (false, false) => Settle::Missed,
-            }
+        let outcome = |(chunk, result): (&Chunk, &ResultChunk)| match (
+            chunk.added == Some(result.0),
+            result.1 & own_bit != 0,
+        ) {
+            (true, own) => Settle::Owned { own },
+            (false, true) => Settle::Counted { fold, share: self.share(result.1) },
+            (false, false) => Settle::Missed,
         };
         self.chunks.iter().zip(committed).map(outcome).collect()
     }
@@ -577,7 +586,8 @@ impl Exchange {
     /// Notes that an owner changed: forgets what this member had for the chunk.
     pub(crate) fn reopen(&mut self, index: usize, owner: MemberIndex) {
         let was_closed = self.chunks[index].result.is_some();
-        self.chunks[index] = Chunk { dropped: self.lost, ..Chunk::new(owner) };
+        let added = self.chunks[index].added;
+        self.chunks[index] = Chunk { dropped: self.lost, added, ..Chunk::new(owner) };
         if was_closed {
             self.open += 1;
             self.complete_since = None;
@@ -592,7 +602,7 @@ impl Exchange {
 
 impl Chunk {
     fn new(owner: MemberIndex) -> Chunk {
-        Chunk { owner, got: 0, dropped: 0, reducing: false, result: None, added_here: false }
+        Chunk { owner, got: 0, dropped: 0, reducing: false, result: None, added: None }
     }
 }
 

@@ -1,16 +1,19 @@
 //! Getting in step when others went on without this peer: when to, from whom, and what comes of it.
 
 use crate::catchup::{self, CatchUp, Target};
-use crate::event::{Note, Output};
+use crate::event::{Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::id::{Digest, PeerId, Round};
-use crate::ledger::state_root;
+use crate::ledger::{Record, state_root};
+use crate::membership::Position;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{Committed, Manifest};
 
 /// How long an exchange is left alone before a peer that others have left behind follows them instead. Guess.
 const LEFT_BEHIND: Span = Span::from_secs(1);
+/// How long a peer that is ready waits for a plan before less evidence is enough to follow. Guess.
+const LONG: Span = Span::from_secs(4);
 /// Pause between tries to get in step. Guess.
 const RETRY: Span = Span::from_secs(1);
 
@@ -25,34 +28,26 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
-        let Some(head) = self.members.head(&self.position(), now) else { return };
+        let Some(head) = self.members.head(&self.position(), self.has_waited(now), now) else {
+            return;
+        };
         let (from, to) = (self.standing.record.round, head.round);
         out.push(Output::Note(Note::CatchingUp { from, to }));
-        let next = to == from + 1 && !self.forked(&head.holders);
-        let catchup = if next {
-            let exchange = match std::mem::replace(&mut self.stage, Stage::Looking) {
-                Stage::Exchanging(exchange, _) => Some(exchange),
-                _ => self.shelved.take(),
-            };
-            CatchUp::round(head.digest, &head.supporters, exchange, now)
+        self.shelve("others went on", now, out);
+        let catchup = if head.follows {
+            CatchUp::round(head.digest, &head.holders, now)
         } else {
-            if matches!(self.stage, Stage::Exchanging(..)) {
-                self.shelve("others are rounds ahead", now, out);
-            }
             CatchUp::state(head.digest, &head.holders, now)
         };
         self.enter(Stage::CatchingUp(Box::new(catchup)), now);
     }
 
-    /// Whether those peers' state does not follow from this peer's.
-    fn forked(&self, holders: &[PeerId]) -> bool {
-        let follows = |peer: &PeerId| {
-            self.members
-                .get(peer)
-                .and_then(|entry| entry.at)
-                .is_some_and(|at| at.parent == self.digest)
-        };
-        !holders.iter().any(follows)
+    /// Whether this peer has been ready for long, and nothing has come of it.
+    fn has_waited(&self, now: Time) -> bool {
+        match &self.stage {
+            Stage::Gathering(gather) => gather.ready_since.is_some_and(|since| now >= since + LONG),
+            _ => false,
+        }
     }
 
     pub(crate) fn catch_up(
@@ -82,11 +77,9 @@ impl Session {
     /// Everything is here: the driver makes a state of it.
     fn caught_up(&mut self, now: Time, out: &mut Vec<Output>) {
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
-        let exchange = catchup.exchange.take();
         match std::mem::replace(&mut catchup.target, Target::Done) {
             Target::Results(committed) => {
-                let applying = self.repeat(*committed, exchange.as_deref(), now);
-                self.shelved = exchange.or(self.shelved.take());
+                let applying = self.repeat(*committed, now);
                 self.apply(applying, now, out);
             }
             Target::State(manifest) => {
@@ -98,20 +91,20 @@ impl Session {
     }
 
     /// A round that others committed, as this peer has to apply it; with what became of its own contribution.
-    fn repeat(&self, committed: Committed, exchange: Option<&Exchange>, now: Time) -> Applying {
+    fn repeat(&self, committed: Committed, now: Time) -> Applying {
         let plan = &committed.plan.plan;
-        let me = plan.members.iter().position(|member| member.peer == self.me && member.tokens > 0);
-        let settle = match (exchange.filter(|x| x.id == committed.record.plan), me) {
+        let me = plan.members.iter().position(|member| member.peer == self.me);
+        let settle = match (self.shelved_of(&committed.record.plan), me) {
             (Some(exchange), _) => exchange.settle(&committed.results),
             // A restart: what was sent is gone, but was made with the residual that is still here.
-            (None, Some(me)) => {
+            (None, Some(me)) if plan.members[me].tokens > 0 => {
                 Exchange::new(plan.clone(), me as u8, 0, now).settle(&committed.results)
             }
-            (None, None) => Vec::new(),
+            _ => Vec::new(),
         };
         Applying {
             settle: if plan.trained() { settle } else { Vec::new() },
-            contributed: me.is_some(),
+            contributed: me.is_some_and(|me| plan.members[me].tokens > 0),
             result: committed.record.result,
             results: committed.results,
             plan: committed.plan,
@@ -119,14 +112,13 @@ impl Session {
         }
     }
 
+    /// The exchange of this plan, if this peer took part in it before it gave it up.
+    fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
+        self.shelved.iter().find(|exchange| exchange.id == *plan).map(|exchange| &**exchange)
+    }
+
     fn fail_catchup(&mut self, now: Time, out: &mut Vec<Output>) {
         self.retry_catchup = now + RETRY;
-        if let Stage::CatchingUp(catchup) = &mut self.stage
-            && let Some(exchange) = catchup.exchange.take()
-        {
-            let older = self.shelved.replace(exchange);
-            out.extend(older.map(|older| Output::Abandon { plan: older.id }));
-        }
         self.begin_round(now, out);
     }
 
@@ -147,7 +139,11 @@ impl Session {
         let signed =
             self.keyring.verify(&committed.plan.plan.convener, &bytes, &committed.plan.signature);
         match checked {
-            Ok(()) if signed => catchup.begin_results(committed),
+            Ok(()) if signed => {
+                let plan = committed.record.plan;
+                let exchange = self.shelved.iter().find(|exchange| exchange.id == plan);
+                catchup.begin_results(committed, exchange.map(|exchange| &**exchange));
+            }
             verdict => {
                 catchup.drop_donor(&from);
                 let reason = verdict.err().unwrap_or("gave a plan that nobody signed".into());
@@ -163,15 +159,17 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) {
+        let position = self.position();
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
             return;
         }
-        match catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
+        let checked = catchup::check_manifest(&self.spec, &catchup.digest, &manifest);
+        match checked.and_then(|()| better(&manifest.record, &position)) {
             Ok(()) => catchup.begin_state(manifest),
             Err(reason) => {
                 catchup.drop_donor(&from);
-                self.strike(from, 1, reason.into(), now, out);
+                self.strike(from, 2, reason.into(), now, out);
             }
         }
     }
@@ -207,11 +205,28 @@ impl Session {
             self.retry_catchup = now + RETRY;
             return self.begin_round(now, out);
         }
-        out.push(Output::Commit { record: manifest.record.clone(), settle: Vec::new() });
+        // Whether the rounds in between counted what this peer had sent, nobody tells any more.
+        let sent =
+            self.work.first_after_restart || (!self.shelved.is_empty() && self.work.tokens > 0);
+        let settle = match sent {
+            false => Vec::new(),
+            true => vec![Settle::Unknown; self.spec.chunks() as usize],
+        };
+        self.work.tokens = if settle.is_empty() { self.work.tokens } else { 0 };
+        out.push(Output::Commit { record: manifest.record.clone(), settle });
+        self.recent = vec![manifest.record.parent];
         self.donor.rebased(out);
         let before =
             std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
         self.donor.committed(before, None, now, out);
         self.committed(now, out);
     }
+}
+
+/// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.
+fn better(record: &Record, mine: &Position) -> Result<(), &'static str> {
+    let digest = record.digest();
+    let known = mine.digest == digest || mine.recent.contains(&digest);
+    let lighter = (record.tokens, record.round) < (mine.tokens, mine.round);
+    if known || lighter { Err("claims more for a state than its record does") } else { Ok(()) }
 }

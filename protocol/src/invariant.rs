@@ -137,6 +137,7 @@ fn check(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a pool of one range is meant")]
 mod tests {
     use super::*;
     use crate::ledger::Lease;

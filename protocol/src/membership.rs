@@ -1,10 +1,11 @@
 //! Who is alive, how fast, and where in the run. Nothing global is ever the maximum of claims.
 
 use crate::deadline::{Deadline, median};
+use crate::donor::ROUNDS_KEPT;
 use crate::id::{Digest, PeerId, Round};
 use crate::time::{Span, Time};
-use crate::wire::{Beacon, PEERS_MAX, Ready, STRIKES_MAX};
-use std::collections::BTreeMap;
+use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a broken connection may take to come back before its peer counts as gone. Guess: a redial takes under a second.
 const RECONNECT_GRACE: Span = Span::from_millis(1_500);
@@ -31,37 +32,41 @@ pub struct Peer {
     pub beacon: Option<Beacon>,
     /// Its newest word that local work is done.
     pub ready: Option<Ready>,
-    /// Last committed round, its digest and its parent, as last told by beacon or endorsement.
+    /// Where it stands, as last told by beacon, endorsement or word of readiness.
     pub at: Option<Position>,
+    /// When it was last told the plan of the round.
+    pub plan_told: Option<Time>,
     gaps: Deadline,
     strikes: u32,
     refused_until: Time,
 }
 
 /// A committed state that a peer says it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The round.
     pub round: Round,
     /// Digest of its record.
     pub digest: Digest,
-    /// Digest of the record before.
-    pub parent: Digest,
+    /// Digests of the rounds before, the latest first; as many as are known.
+    pub recent: Vec<Digest>,
     /// Tokens committed so far.
     pub tokens: u64,
+    /// Whether the peer has told all that it knows of its way (a beacon), or only where it stands.
+    pub whole: bool,
 }
 
-/// A committed state that is worth having, and who holds it.
+/// A committed state that is worth having, and who can help to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The round.
     pub round: Round,
     /// Digest of its record.
     pub digest: Digest,
-    /// Peers that stand on it now, ascending.
+    /// Whether it is the round that follows from one's own state, and so can be repeated; else the whole state is fetched.
+    pub follows: bool,
+    /// Who has it, ascending.
     pub holders: Vec<PeerId>,
-    /// Peers that stand on it or on its child, ascending.
-    pub supporters: Vec<PeerId>,
 }
 
 impl Membership {
@@ -90,6 +95,11 @@ impl Membership {
     /// What is known of a peer.
     pub fn get(&self, peer: &PeerId) -> Option<&Peer> {
         self.peers.get(peer)
+    }
+
+    /// What is known of a peer, to be changed.
+    pub fn entry(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer)
     }
 
     /// The connection to a peer is gone.
@@ -122,8 +132,9 @@ impl Membership {
         entry.at = Some(Position {
             round: beacon.round,
             digest: beacon.digest,
-            parent: beacon.parent,
+            recent: beacon.recent.clone(),
             tokens: beacon.tokens,
+            whole: true,
         });
         entry.beacon = Some(beacon);
         true
@@ -142,18 +153,25 @@ impl Membership {
     /// A peer has told by other means than a beacon that it committed this record.
     pub fn stands_on(&mut self, peer: &PeerId, round: Round, digest: Digest) {
         let Some(entry) = self.peers.get_mut(peer) else { return };
-        let before = entry.at.filter(|at| at.round <= round && at.digest != digest);
-        if before.is_some() || entry.at.is_none() {
-            let parent =
-                before.filter(|at| at.round + 1 == round).map_or(Digest::default(), |at| at.digest);
-            let tokens = before.map_or(0, |at| at.tokens);
-            entry.at = Some(Position { round, digest, parent, tokens });
-        }
+        let known = match &entry.at {
+            Some(at) if at.round > round || at.digest == digest => return,
+            Some(at) if at.round + 1 == round => (at.way(), at.tokens, at.whole),
+            Some(at) => (Vec::new(), at.tokens, false),
+            None => (Vec::new(), 0, false),
+        };
+        entry.at =
+            Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
     }
 
     /// Whether a peer can be worked with now.
     pub fn alive(&self, peer: &PeerId, now: Time) -> bool {
         self.peers.get(peer).is_some_and(|entry| entry.alive(now))
+    }
+
+    /// When the next peer whose connection is broken counts as gone, if it does not come back.
+    pub fn next_loss(&self, now: Time) -> Option<Time> {
+        let broken = self.living(now).filter(|(_, entry)| !entry.connected);
+        broken.map(|(_, entry)| entry.heard + RECONNECT_GRACE).min()
     }
 
     /// All that can be worked with now, ascending.
@@ -166,60 +184,104 @@ impl Membership {
         self.peers.iter()
     }
 
-    /// Living peers that stand on this committed state, ascending.
-    pub fn in_step(&self, digest: &Digest, now: Time) -> Vec<PeerId> {
-        let on_it = |entry: &Peer| entry.at.is_some_and(|at| at.digest == *digest);
-        self.living(now).filter(|(_, entry)| on_it(entry)).map(|(peer, _)| *peer).collect()
-    }
-
-    /// The furthest committed state beyond `mine` that more than half of the living peers, by weight, stand on or just
-    /// left for its child. `None` when there is none: then this peer is not behind.
-    pub fn head(&self, mine: &Position, now: Time) -> Option<Head> {
+    /// The committed state to go to from `mine`, or `None` when this peer is not behind.
+    ///
+    /// In this order: the next round, if more than half of the living peers (by weight) committed it and some still keep what
+    /// it takes to repeat it (a quarter is enough for who has waited `long`: the half of its plan may be no half of all); the furthest state that more than half stand on or came through; the heavier side of a fork
+    /// (more committed tokens, then the larger digest), if at least a quarter is on it. That order is the same for everybody,
+    /// so both sides of a fork end on one.
+    pub fn head(&self, mine: &Position, long: bool, now: Time) -> Option<Head> {
         let weights = self.weights(now);
         let total: u64 = weights.values().sum();
-        let mut candidates: Vec<(Round, Digest)> = self
-            .positions(now)
-            .filter(|(_, at)| at.beyond(mine))
-            .map(|(_, at)| (at.round, at.digest))
-            .collect();
-        let parents = self.positions(now).filter(|(_, at)| at.round > mine.round + 1);
-        candidates.extend(parents.map(|(_, at)| (at.round - 1, at.parent)));
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.into_iter().rev().find_map(|(round, digest)| {
-            let head = self.supported(round, digest, now);
-            let weight: u64 = head.supporters.iter().map(|peer| weights[peer]).sum();
-            (weight * 2 > total && !head.holders.is_empty()).then_some(head)
+        let needed = if long { total.div_ceil(4) } else { total / 2 + 1 };
+        self.next_round(mine, &weights, needed, now)
+            .or_else(|| self.furthest(mine, &weights, total, now))
+            .or_else(|| self.heavier_side(mine, &weights, total, now))
+    }
+
+    fn next_round(
+        &self,
+        mine: &Position,
+        weights: &Weights,
+        needed: u64,
+        now: Time,
+    ) -> Option<Head> {
+        let round = mine.round + 1;
+        let came_from_mine = || self.positions(now).filter(|(_, at)| at.descends_from(mine));
+        let reachable =
+            came_from_mine().any(|(_, at)| at.round <= mine.round + ROUNDS_KEPT as Round);
+        let digests: BTreeSet<Digest> =
+            came_from_mine().filter_map(|(_, at)| at.at(round)).collect();
+        digests.into_iter().filter(|_| reachable).find_map(|digest| {
+            let holders: Vec<PeerId> = came_from_mine()
+                .filter(|(_, at)| at.at(round) == Some(digest))
+                .map(|(peer, _)| *peer)
+                .collect();
+            (weigh(&holders, weights) >= needed).then_some(Head {
+                round,
+                digest,
+                follows: true,
+                holders,
+            })
         })
     }
 
-    /// Whether more than half of the living peers, by weight, stand on this state or on its child.
-    pub fn confirmed(&self, round: Round, digest: &Digest, now: Time) -> bool {
-        let weights = self.weights(now);
-        let total: u64 = weights.values().sum();
-        let head = self.supported(round, *digest, now);
-        head.supporters.iter().map(|peer| weights[peer]).sum::<u64>() * 2 > total
+    fn furthest(&self, mine: &Position, weights: &Weights, total: u64, now: Time) -> Option<Head> {
+        // Who has only told where it stands will tell the way there with its next beacon.
+        let ahead = |at: &Position| at.round > mine.round && at.whole && !at.forked_from(mine);
+        let tips: BTreeSet<(Round, Digest)> = self
+            .positions(now)
+            .filter(|(_, at)| ahead(at))
+            .map(|(_, at)| (at.round, at.digest))
+            .collect();
+        tips.into_iter().rev().find_map(|(round, digest)| {
+            let through =
+                self.positions(now).filter(|(_, at)| at.at(round) == Some(digest)).map(|(p, _)| *p);
+            let supported = weigh(&through.collect::<Vec<_>>(), weights) * 2 > total;
+            let holders = self.in_step(&digest, now);
+            supported.then_some(Head { round, digest, follows: false, holders })
+        })
     }
 
-    fn supported(&self, round: Round, digest: Digest, now: Time) -> Head {
-        let mut head = Head { round, digest, holders: Vec::new(), supporters: Vec::new() };
-        for (peer, at) in self.positions(now) {
-            if at.digest == digest {
-                head.holders.push(*peer);
-                head.supporters.push(*peer);
-            } else if at.parent == digest {
-                head.supporters.push(*peer);
-            }
-        }
-        head
+    fn heavier_side(
+        &self,
+        mine: &Position,
+        weights: &Weights,
+        total: u64,
+        now: Time,
+    ) -> Option<Head> {
+        let forked = self.positions(now).filter(|(_, at)| at.forked_from(mine));
+        let (_, tip) = forked.max_by_key(|(_, at)| (at.tokens, at.digest))?;
+        let same_side = |at: &Position| {
+            at.digest == tip.digest || at.descends_from(tip) || tip.descends_from(at)
+        };
+        let side: Vec<PeerId> =
+            self.positions(now).filter(|(_, at)| same_side(at)).map(|(p, _)| *p).collect();
+        let heavier = (tip.tokens, tip.digest) > (mine.tokens, mine.digest);
+        (heavier && weigh(&side, weights) * 4 >= total).then(|| Head {
+            round: tip.round,
+            digest: tip.digest,
+            follows: false,
+            holders: self.in_step(&tip.digest, now),
+        })
     }
 
-    fn positions(&self, now: Time) -> impl Iterator<Item = (&PeerId, Position)> {
-        self.living(now).filter_map(|(peer, entry)| entry.at.map(|at| (peer, at)))
+    /// Living peers that stand on this committed state, ascending.
+    pub fn in_step(&self, digest: &Digest, now: Time) -> Vec<PeerId> {
+        self.positions(now).filter(|(_, at)| at.digest == *digest).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether a living peer has gone on from this state.
+    pub fn passed(&self, mine: &Position, now: Time) -> bool {
+        self.positions(now).any(|(_, at)| at.descends_from(mine))
+    }
+
+    fn positions(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Position)> {
+        self.living(now).filter_map(|(peer, entry)| entry.at.as_ref().map(|at| (peer, at)))
     }
 
     /// A peer's weight is its speed, but never more than twice the median: nobody outvotes the rest by a claim.
-    fn weights(&self, now: Time) -> BTreeMap<PeerId, u64> {
+    fn weights(&self, now: Time) -> Weights {
         let speed = |entry: &Peer| entry.beacon.as_ref().map_or(0, |beacon| beacon.tokens_per_s);
         let most = median(self.living(now).map(|(_, entry)| speed(entry))).saturating_mul(2).max(1);
         let weigh = |entry: &Peer| speed(entry).clamp(most.div_ceil(4), most);
@@ -250,6 +312,7 @@ impl Peer {
             beacon: None,
             ready: None,
             at: None,
+            plan_told: None,
             gaps,
             strikes: 0,
             refused_until: Time::ZERO,
@@ -264,13 +327,36 @@ impl Peer {
 }
 
 impl Position {
-    /// Whether a peer on this state is ahead of one on `mine`: further along, or on the heavier side of a fork.
-    pub fn beyond(&self, mine: &Position) -> bool {
-        let forked =
-            self.digest != mine.digest && self.digest != mine.parent && self.parent != mine.digest;
-        let heavier = (self.tokens, self.digest) > (mine.tokens, mine.digest);
-        self.parent == mine.digest || (forked && (self.round > mine.round + 1 || heavier))
+    /// The digest of a round on the way to this state, if it is known.
+    pub fn at(&self, round: Round) -> Option<Digest> {
+        match self.round.checked_sub(round)? {
+            0 => Some(self.digest),
+            back => self.recent.get(back as usize - 1).copied(),
+        }
     }
+
+    /// Whether this state is known to have come from `other`.
+    pub fn descends_from(&self, other: &Position) -> bool {
+        self.round > other.round && self.at(other.round) == Some(other.digest)
+    }
+
+    /// Whether this state and `other` are known to be on different branches.
+    pub fn forked_from(&self, other: &Position) -> bool {
+        let round = self.round.min(other.round);
+        matches!((self.at(round), other.at(round)), (Some(here), Some(there)) if here != there)
+    }
+
+    /// This state's way, with itself as the latest of it.
+    pub fn way(&self) -> Vec<Digest> {
+        std::iter::once(self.digest).chain(self.recent.iter().copied()).take(RECENT_MAX).collect()
+    }
+}
+
+/// Peers' weights in a vote.
+type Weights = BTreeMap<PeerId, u64>;
+
+fn weigh(peers: &[PeerId], weights: &Weights) -> u64 {
+    peers.iter().filter_map(|peer| weights.get(peer)).sum()
 }
 
 #[cfg(test)]
@@ -297,7 +383,7 @@ mod tests {
                 sequence: 1,
                 round,
                 digest: digest(own),
-                parent: digest(parent),
+                recent: vec![digest(parent)],
                 tokens: round * 100,
                 tokens_per_s,
                 up_bytes_per_s: 0,
@@ -311,11 +397,17 @@ mod tests {
     }
 
     fn mine(round: Round, own: u8) -> Position {
-        Position { round, digest: digest(own), parent: digest(99), tokens: round * 100 }
+        Position {
+            round,
+            digest: digest(own),
+            recent: vec![digest(99)],
+            tokens: round * 100,
+            whole: true,
+        }
     }
 
     fn check(at: &[(Round, u8, u8, u64)], expected: Option<(Round, u8, usize)>) {
-        let head = mesh(at).head(&mine(3, 30), Time::ZERO);
+        let head = mesh(at).head(&mine(3, 30), false, Time::ZERO);
         let found = head.map(|head| (head.round, head.digest.0[0], head.holders.len()));
         assert_eq!(found, expected, "{at:?}");
     }
@@ -327,6 +419,7 @@ mod tests {
         check(&[(5, 50, 40, 1)], Some((5, 50, 1)));
         check(&[(5, 50, 40, 1), (5, 50, 40, 1), (5, 66, 66, 1)], Some((5, 50, 2)));
         check(&[(5, 50, 40, 1), (4, 40, 30, 1)], Some((4, 40, 1)));
+        check(&[(4, 40, 30, 1), (4, 40, 30, 1), (3, 30, 99, 1)], Some((4, 40, 2)));
         check(&[(5, 50, 40, 1), (3, 30, 20, 1)], None);
     }
 
@@ -338,9 +431,11 @@ mod tests {
 
     #[test]
     fn the_heavier_side_of_a_fork_is_kept() {
-        let side = |round, own| [(round, own, 9, 1), (round, own, 9, 1)];
-        check(&side(4, 77), Some((4, 77, 2)));
-        check(&side(2, 77), None);
+        let side = |round, own, parent| [(round, own, parent, 1), (3, 30, 99, 1), (3, 30, 99, 1)];
+        check(&side(4, 77, 31), Some((4, 77, 1)));
+        check(&side(3, 77, 99), Some((3, 77, 1)));
+        check(&side(3, 7, 99), None);
+        check(&side(2, 77, 9), None);
     }
 
     #[test]

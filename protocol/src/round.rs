@@ -6,6 +6,7 @@ use crate::event::{ChunkId, ChunkKind, Note, Output};
 use crate::exchange::{Exchange, Progress};
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::state_root;
+use crate::membership::Position;
 use crate::run::RunSpec;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
@@ -15,6 +16,10 @@ use crate::wire::{
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
+/// Exchanges of one round that are kept after they were given up.
+const SHELVED_MAX: usize = 3;
+/// How long a peer that sees one gone on from its state waits for more before it convenes all the same. Guess.
+const PASSED: Span = Span::from_secs(30);
 /// How long a peer that hears others listens before it begins. Guess: their beacons come on connecting.
 const SETTLE: Span = Span::from_secs(1);
 
@@ -29,7 +34,7 @@ impl Session {
             Stage::CatchingUp(_) => self.catch_up(now, out),
             Stage::Applying(_) | Stage::Loading(_) | Stage::Finished => (None, Vec::new()),
         };
-        self.stage_until = until;
+        self.stage_until = earliest(until, self.members.next_loss(now));
         self.waits_on = on;
     }
 
@@ -67,7 +72,7 @@ impl Session {
             return out.push(Output::Train { round, lease });
         }
         self.say_ready(now, out);
-        (self.stage_until, self.waits_on) = self.gather(now, out);
+        self.stage_until = Some(now);
     }
 
     /// The trainer is done; its delta lies in the workspace, whatever round is being gathered now.
@@ -75,6 +80,7 @@ impl Session {
         let Some(since) = self.work.training_since.take() else { return };
         self.work.took = now.since(since);
         self.work.tokens = self.work.tokens.saturating_add(tokens);
+        self.work.nonce = now.0;
         self.say_ready(now, out);
     }
 
@@ -83,7 +89,7 @@ impl Session {
         let Stage::Gathering(gather) = &mut self.stage else { return };
         gather.ready_since = Some(now);
         self.work.wants = wants;
-        let peers: Vec<PeerId> = self.members.living(now).map(|(peer, _)| *peer).collect();
+        let peers = self.everybody(now);
         peers.iter().for_each(|peer| self.repeat_ready(peer, out));
     }
 
@@ -104,6 +110,7 @@ impl Session {
             attempt: gather.attempt,
             tokens: self.work.tokens,
             wants: self.work.wants,
+            nonce: self.work.nonce,
             up_bytes_per_s,
             down_bytes_per_s,
             owns: self.settings.owns,
@@ -137,19 +144,21 @@ impl Session {
         let attempt = ready.attempt;
         let same = ready.base == self.digest;
         let stale = ready.round <= self.standing.record.round;
+        let mut told_lately = false;
         if let Some(entry) = self.members.heard(from, now) {
             entry.ready = Some(ready);
+            told_lately = entry.plan_told.is_some_and(|told| now.since(told) < REPEAT);
         }
         match &mut self.stage {
             Stage::Gathering(gather) if same && attempt > gather.attempt => {
                 gather.next_attempt(gather.attempt + 1, now);
-                let everybody: Vec<PeerId> =
-                    self.members.living(now).map(|(peer, _)| *peer).collect();
+                let everybody = self.everybody(now);
                 everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
             }
-            // Whoever still gathers does not know the plan yet.
-            Stage::Exchanging(_, plan) if same => {
-                out.push(Output::Send { to: from, message: Message::Plan(plan.clone()) });
+            // Whoever still gathers does not know the plan yet; it is told, but not over and over.
+            Stage::Exchanging(_, plan) if same && !told_lately => {
+                let plan = plan.clone();
+                self.tell_plan(&from, &plan, now, out);
             }
             _ if stale => {
                 let message = Message::Beacon(self.beacon(now));
@@ -161,18 +170,25 @@ impl Session {
 
     fn gather(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
         let seen = self.attendance(now);
+        let passed = self.members.passed(&self.position(), now);
         let Stage::Gathering(gather) = &mut self.stage else { return (None, Vec::new()) };
         let paces = (self.work.took, self.pace.overdue.span());
+        if gather.left_until > now {
+            return (Some(gather.left_until), seen.ready);
+        }
         match gather.step(&self.run, &self.me, &self.spec.group, &seen, paces, now) {
             Step::Wait { until, on } => {
                 let repeat = gather.repeat_due(REPEAT, now);
                 if repeat {
-                    let everybody: Vec<PeerId> =
-                        self.members.living(now).map(|(peer, _)| *peer).collect();
+                    let everybody = self.everybody(now);
                     everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
                 }
                 let Stage::Gathering(gather) = &self.stage else { return (None, on) };
                 (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
+            }
+            // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
+            Step::Convene if passed && now < gather.ready_since.unwrap_or(now) + PASSED => {
+                (Some(now + SETTLE), Vec::new())
             }
             Step::Convene => {
                 self.convene(&seen, now, out);
@@ -180,8 +196,7 @@ impl Session {
             }
             Step::TakeOver => {
                 gather.next_attempt(gather.attempt + 1, now);
-                let everybody: Vec<PeerId> =
-                    self.members.living(now).map(|(peer, _)| *peer).collect();
+                let everybody = self.everybody(now);
                 everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
                 self.gather(now, out)
             }
@@ -192,10 +207,10 @@ impl Session {
     fn attendance(&self, now: Time) -> Attendance {
         let Stage::Gathering(gather) = &self.stage else { return Attendance::default() };
         let parent = self.standing.record.parent;
-        let near =
-            |at: crate::membership::Position| at.digest == self.digest || at.digest == parent;
+        let near = |at: &Position| at.digest == self.digest || at.digest == parent;
         let mut seen = Attendance::default();
-        let others = self.members.living(now).filter(|(_, entry)| entry.at.is_some_and(near));
+        let others =
+            self.members.living(now).filter(|(_, entry)| entry.at.as_ref().is_some_and(near));
         for (peer, entry) in others {
             seen.living.push(*peer);
             let here = |r: &Ready| {
@@ -227,10 +242,24 @@ impl Session {
         let plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
         let signature = self.keyring.sign(&plan.signed_bytes());
         let signed = SignedPlan { plan, signature };
-        let members =
-            signed.plan.members.iter().map(|member| member.peer).filter(|peer| *peer != self.me);
-        out.extend(members.map(|to| Output::Send { to, message: Message::Plan(signed.clone()) }));
+        // Members begin; the others know to wait for it.
+        for to in self.everybody(now) {
+            self.tell_plan(&to, &signed, now, out);
+        }
         self.adopt(signed, now, out);
+    }
+
+    /// Everybody that can be worked with now.
+    fn everybody(&self, now: Time) -> Vec<PeerId> {
+        self.members.living(now).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Tells a peer the plan of the round.
+    fn tell_plan(&mut self, to: &PeerId, plan: &SignedPlan, now: Time, out: &mut Vec<Output>) {
+        if let Some(entry) = self.members.entry(to) {
+            entry.plan_told = Some(now);
+            out.push(Output::Send { to: *to, message: Message::Plan(plan.clone()) });
+        }
     }
 
     /// Peers that hold a lease and cannot be reached: their samples return to the pool.
@@ -260,21 +289,33 @@ impl Session {
             return self.strike(from, 1, reason, now, out);
         }
         if !self.is_as_told(plan) {
-            return;
+            return self.leave_to_others(now);
         }
+        let given_up = self.shelved.iter().any(|exchange| exchange.id == plan.digest());
         match &self.stage {
             Stage::Gathering(gather) if gather.ready_since.is_some() => {
-                self.adopt(signed, now, out)
+                if plan.attempt >= gather.attempt && !given_up {
+                    self.adopt(signed, now, out);
+                }
             }
             Stage::Exchanging(exchange, known) if exchange.id != plan.digest() => {
                 if convene::replaces(plan, &known.plan) && !exchange.has_confirmed() {
                     self.shelve("a plan that comes before it", now, out);
                     self.adopt(signed, now, out);
                 } else if convene::replaces(&known.plan, plan) {
-                    out.push(Output::Send { to: from, message: Message::Plan(known.clone()) });
+                    let known = known.clone();
+                    self.tell_plan(&from, &known, now, out);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Others carry out a plan without this peer: it waits for what comes of it, and does not convene one of its own.
+    fn leave_to_others(&mut self, now: Time) {
+        let patience = Span(self.pace.stall.span().0.saturating_mul(3));
+        if let Stage::Gathering(gather) = &mut self.stage {
+            gather.left_until = now + patience;
         }
     }
 
@@ -292,7 +333,8 @@ impl Session {
     fn is_as_told(&self, plan: &Plan) -> bool {
         let mine = plan.members.iter().find(|member| member.peer == self.me);
         mine.is_some_and(|member| {
-            member.tokens == self.work.tokens && member.wants == self.work.wants
+            let told = (member.tokens, member.wants, member.nonce);
+            told == (self.work.tokens, self.work.wants, self.work.nonce)
         })
     }
 
@@ -371,15 +413,21 @@ impl Session {
         self.say_ready(now, out);
     }
 
-    /// Keeps the exchange that is given up: others may commit its plan yet. The one kept before is dropped.
+    /// Keeps the exchange that is given up until the round is committed: others may commit its plan yet.
     pub(crate) fn shelve(&mut self, reason: &str, now: Time, out: &mut Vec<Output>) {
-        let looking =
+        if !matches!(self.stage, Stage::Exchanging(..)) {
+            return;
+        }
+        let gathering =
             Stage::Gathering(Gather::new(self.standing.record.round + 1, self.digest, now));
-        if let Stage::Exchanging(exchange, _) = std::mem::replace(&mut self.stage, looking) {
+        if let Stage::Exchanging(exchange, _) = std::mem::replace(&mut self.stage, gathering) {
             let round = exchange.plan.round;
             out.push(Output::Note(Note::Abandoned { round, reason: reason.into() }));
-            let older = self.shelved.replace(exchange);
-            out.extend(older.map(|older| Output::Abandon { plan: older.id }));
+            self.shelved.push(exchange);
+        }
+        if self.shelved.len() > SHELVED_MAX {
+            let oldest = self.shelved.remove(0);
+            out.push(Output::Abandon { plan: oldest.id });
         }
     }
 
@@ -425,6 +473,7 @@ impl Session {
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });
+        self.recent = self.position().way();
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed(before, Some(committed), now, out);
         self.committed(now, out);
@@ -433,10 +482,13 @@ impl Session {
     /// Common to every way in which a state was committed: tells everybody, and goes on to the next round.
     pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
         self.digest = self.standing.record.digest();
+        self.work.nonce = now.0;
+        self.work.first_after_restart = false;
         let (round, digest) = (self.standing.record.round, self.digest);
         let kept = self.standing.record.plan;
-        let shelved = self.shelved.take().filter(|exchange| exchange.id != kept);
-        out.extend(shelved.map(|exchange| Output::Abandon { plan: exchange.id }));
+        let shelved = std::mem::take(&mut self.shelved);
+        let others = shelved.iter().filter(|exchange| exchange.id != kept);
+        out.extend(others.map(|exchange| Output::Abandon { plan: exchange.id }));
         let signature =
             self.keyring.sign(&crate::ledger::Record::signed_bytes(&self.run, round, &digest));
         let message = Message::Signed(Signed { round, digest, signature });

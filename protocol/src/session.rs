@@ -123,8 +123,10 @@ pub struct Session {
     pub(crate) work: Work,
     pub(crate) stage: Stage,
     pub(crate) pace: Pace,
-    /// The last exchange that was given up in this round: its plan may yet turn out to be the committed one.
-    pub(crate) shelved: Option<Box<Exchange>>,
+    /// Exchanges that were given up in this round: their plans may yet turn out to be the committed one.
+    pub(crate) shelved: Vec<Box<Exchange>>,
+    /// Digests of the rounds before the committed one, the latest first.
+    pub(crate) recent: Vec<Digest>,
     /// Endorsements that came before this peer's own commit.
     pub(crate) endorsements: BTreeMap<PeerId, Signed>,
     pub(crate) stage_since: Time,
@@ -149,6 +151,10 @@ pub(crate) struct Work {
     pub tokens: u64,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
+    /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
+    pub first_after_restart: bool,
+    /// When what would be contributed last changed: it names the content.
+    pub nonce: u64,
 }
 
 /// Where the peer is in its round.
@@ -215,10 +221,15 @@ impl Session {
             digest: standing.record.digest(),
             members: Membership::new(settings.beacon_every),
             donor: Donor::default(),
-            work: Work::default(),
+            work: Work {
+                nonce: now.0,
+                first_after_restart: standing.record.round > 0,
+                ..Work::default()
+            },
             stage: Stage::Looking,
             pace,
-            shelved: None,
+            shelved: Vec::new(),
+            recent: vec![standing.record.parent],
             endorsements: BTreeMap::new(),
             stage_since: now,
             stage_until: None,
@@ -288,8 +299,8 @@ impl Session {
     pub fn peers(&self, now: Time) -> Vec<PeerView> {
         let view = |(peer, entry): (&PeerId, &crate::membership::Peer)| PeerView {
             peer: *peer,
-            round: entry.at.map_or(0, |at| at.round),
-            digest: entry.at.map_or(Digest::default(), |at| at.digest),
+            round: entry.at.as_ref().map_or(0, |at| at.round),
+            digest: entry.at.as_ref().map_or(Digest::default(), |at| at.digest),
             tokens_per_s: entry.beacon.as_ref().map_or(0, |beacon| beacon.tokens_per_s),
             heard: entry.heard,
             alive: self.members.alive(peer, now),
@@ -316,8 +327,9 @@ impl Session {
         Position {
             round: record.round,
             digest: self.digest,
-            parent: record.parent,
+            recent: self.recent.clone(),
             tokens: record.tokens,
+            whole: true,
         }
     }
 
@@ -349,7 +361,7 @@ impl Session {
             sequence: self.sequence,
             round: record.round,
             digest: self.digest,
-            parent: record.parent,
+            recent: self.recent.clone(),
             tokens: record.tokens,
             tokens_per_s: self.speed.tokens_per_s,
             up_bytes_per_s: self.speed.up_bytes_per_s,

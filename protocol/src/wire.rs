@@ -21,6 +21,8 @@ pub const CHUNKS_MAX: u32 = 1 << 14;
 pub const STATE_CHUNKS_MAX: usize = 24 << 10;
 /// Most members of one plan: one bit each in a mask.
 pub const MEMBERS_MAX: usize = 64;
+/// Most earlier digests in a beacon.
+pub const RECENT_MAX: usize = 8;
 /// Most peers that are remembered.
 pub const PEERS_MAX: usize = 256;
 /// Bulk frames that are kept, per peer, when they come before their plan.
@@ -110,8 +112,8 @@ pub struct Beacon {
     pub round: Round,
     /// Its digest.
     pub digest: Digest,
-    /// The digest of the round before.
-    pub parent: Digest,
+    /// The digests of the rounds before, the latest first; at most [`RECENT_MAX`].
+    pub recent: Vec<Digest>,
     /// Tokens that all committed rounds were trained on.
     pub tokens: u64,
     /// Training speed, tokens per second.
@@ -148,6 +150,8 @@ pub struct Ready {
     pub tokens: u64,
     /// Samples wanted for the next lease.
     pub wants: u32,
+    /// Names what the sender would contribute: another number for other content, across restarts too.
+    pub nonce: u64,
     /// Uplink, bytes per second; 0 when unknown.
     pub up_bytes_per_s: u64,
     /// Downlink, bytes per second; 0 when unknown.
@@ -186,6 +190,8 @@ pub struct Member {
     pub tokens: u64,
     /// Samples wanted for the next lease.
     pub wants: u32,
+    /// What it contributes, by its own word: no two plans of one name have different content.
+    pub nonce: u64,
     /// How many chunks it owns; ranges follow in member order.
     pub chunks: u32,
 }
@@ -390,20 +396,32 @@ fn bounded(message: &Message) -> Result<(), String> {
         if n <= max { Ok(()) } else { Err(format!("{n} {what} exceed {max}")) }
     };
     match message {
+        Message::Beacon(beacon) => within("digests", beacon.recent.len(), RECENT_MAX),
         Message::Ready(ready) => {
             within("samples wanted", ready.wants as usize, WANTS_MAX as usize)?;
             within("tokens", ready.tokens as usize, TOKENS_MAX as usize)
         }
-        Message::Plan(signed) => within("members", signed.plan.members.len(), MEMBERS_MAX),
+        Message::Plan(signed) => bounded_plan(&signed.plan),
         Message::Holding(holding) => within("ranges", holding.results.len(), RANGES_MAX),
         Message::Amend(amendment) => within("handovers", amendment.handovers.len(), RANGES_MAX),
         Message::Want(want) => within("ranges", want.chunks.len(), RANGES_MAX),
         Message::Round(committed) => {
-            within("members", committed.plan.plan.members.len(), MEMBERS_MAX)?;
+            bounded_plan(&committed.plan.plan)?;
             within("chunks", committed.results.len(), CHUNKS_MAX as usize)
         }
         Message::Manifest(manifest) => within("chunks", manifest.chunks.len(), STATE_CHUNKS_MAX),
         Message::Refusal { reason } => within("bytes of reason", reason.len(), 1024),
+        _ => Ok(()),
+    }
+}
+
+fn bounded_plan(plan: &Plan) -> Result<(), String> {
+    let within = |member: &Member| member.tokens <= TOKENS_MAX && member.wants <= WANTS_MAX;
+    match plan.members.len() {
+        n if n > MEMBERS_MAX => Err(format!("{n} members exceed {MEMBERS_MAX}")),
+        _ if !plan.members.iter().all(within) => {
+            Err("a member's tokens or samples exceed what a round can hold".into())
+        }
         _ => Ok(()),
     }
 }

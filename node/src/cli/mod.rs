@@ -40,6 +40,8 @@ EXAMPLE
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    #[command(hide = true)]
+    Node(demo::DemoNode),
     New(new::New),
     Up(up::Up),
     Join(join::Join),
@@ -65,7 +67,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Demo(demo) => demo.run(),
+        Command::Demo(args) => demo::run(args),
+        Command::Node(args) => demo::run_node(args),
         Command::New(new) => new.run(),
         Command::Up(up) => up.run(),
         Command::Join(join) => join.run(),
@@ -75,7 +78,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
-        Command::Bench(bench) => bench.run(),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -116,7 +119,7 @@ mod tests {
     fn the_definition_is_sound_and_every_command_has_an_example() {
         let mut cli = Cli::command();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands_mut() {
+        for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
             let help = command.render_long_help().to_string();
             assert!(help.contains("EXAMPLE"), "{}", command.get_name());
             assert!(command.get_about().is_some(), "{}", command.get_name());

@@ -2,8 +2,9 @@
 //!
 //! Source: Touvron et al. 2023 (arXiv 2302.13971), section 2.2; `LlamaForCausalLM` in `transformers` gives the same logits.
 
-use super::cache::Cache;
-use super::weights::{LayerWeights, Weights, flatten};
+use super::cache::{Cache, Past};
+use super::ready::{Ready, ReadyLayer};
+use super::weights::{Weights, flatten};
 use shoal_protocol::run::ModelSpec;
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
@@ -16,13 +17,8 @@ pub struct Llama {
     /// `[params]` bf16: what matrices are multiplied with on CUDA.
     half: Option<Tensor>,
     weights: Weights,
-    rope: Rope,
-}
-
-/// RoPE's factors, `[1, context, 1, head_dim]` f32; `sin` has the sign of `rotate_half` in it.
-struct Rope {
-    cos: Tensor,
-    sin: Tensor,
+    /// RoPE's turns, `[context, 1, head_dim / 2]` complex: e^(i * place * theta^(-2 j / head_dim)).
+    turns: Tensor,
 }
 
 const NO_TENSOR: Option<Tensor> = None;
@@ -45,8 +41,8 @@ impl Llama {
         let flat = Tensor::f_zeros([spec.params() as i64], (Kind::Float, device))?;
         let half = (kind != Kind::Float).then(|| flat.f_to_kind(kind)).transpose()?;
         let weights = Weights::new(spec, &flat, half.as_ref())?;
-        let rope = Rope::new(spec, device)?;
-        Ok(Llama { spec: spec.clone(), device, flat, half, weights, rope })
+        let turns = turns(spec, device)?;
+        Ok(Llama { spec: spec.clone(), device, flat, half, weights, turns })
     }
 
     /// The architecture.
@@ -127,91 +123,104 @@ impl Llama {
     /// # Errors
     /// Shapes do not fit, or the device failed.
     pub fn logits(&self, inputs: &Tensor) -> Result<Tensor, TchError> {
-        self.head(&self.body(inputs, None)?)
+        let ready = Ready::new(&self.spec, &self.weights)?;
+        let x = self.body(&ready, inputs, None)?;
+        self.unit(&x)?.f_linear(&ready.head, NO_TENSOR)
     }
 
-    /// Logits after the last of `inputs`, `[B, vocab]`; `inputs`, `[B, T]` i64, follow what `cache` has seen.
+    /// An empty cache for [`Llama::next_logits`], of the parameters that the model has now.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn cache(&self) -> Result<Cache, TchError> {
+        no_grad(|| Ready::new(&self.spec, &self.weights)).map(Cache::new)
+    }
+
+    /// Logits after the last of `inputs`, `[B, vocab]` f32; `inputs`, `[B, T]` i64, follow what `cache` has seen. Either the
+    /// cache is empty or T is 1.
     ///
     /// # Errors
     /// More tokens than the context holds, or the device failed.
     pub fn next_logits(&self, inputs: &Tensor, cache: &mut Cache) -> Result<Tensor, TchError> {
-        let x = self.body(inputs, Some(cache))?;
-        self.head(&x.f_select(1, -1)?)?.f_to_kind(Kind::Float)
+        let Cache { ready, past } = cache;
+        no_grad(|| {
+            let last = self.body(ready, inputs, Some(past))?.f_select(1, -1)?;
+            self.unit(&last)?.f_linear(&ready.head, NO_TENSOR)?.f_to_kind(Kind::Float)
+        })
     }
 
-    /// The residual stream after all layers, `[B, T, dim]`.
-    fn body(&self, inputs: &Tensor, mut cache: Option<&mut Cache>) -> Result<Tensor, TchError> {
-        let seen = cache.as_ref().map_or(0, |cache| cache.seen());
+    /// The residual stream after all layers, `[B, T, dim]` f32 whatever the matrices are.
+    fn body(
+        &self,
+        ready: &Ready,
+        inputs: &Tensor,
+        mut past: Option<&mut Past>,
+    ) -> Result<Tensor, TchError> {
+        let seen = past.as_ref().map_or(0, |past| past.seen());
         let new = inputs.size()[1];
-        let rope = self.rope.at(seen, new)?;
-        // The residual stream is f32 whatever the matrices are.
-        let mut x = Tensor::f_embedding(&self.weights.embedding, inputs, -1, false, false)?
+        let turns = self.turns.f_narrow(0, seen, new)?;
+        let mut x = Tensor::f_embedding(&ready.embedding, inputs, -1, false, false)?
             .f_to_kind(Kind::Float)?;
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            let slot = cache.as_deref_mut().map(|cache| (cache, index));
-            x = x.f_add(&self.attention(layer, &x, &rope, slot)?)?;
+        for (index, layer) in ready.layers.iter().enumerate() {
+            let slot = past.as_deref_mut().map(|past| (past, index));
+            x = x.f_add(&self.attention(layer, &x, &turns, slot)?)?;
             x = x.f_add(&self.mlp(layer, &x)?)?;
         }
-        if let Some(cache) = cache {
-            cache.advance(new);
+        if let Some(past) = past {
+            past.advance(new);
         }
         Ok(x)
-    }
-
-    /// `x`: `[.., dim]` -> `[.., vocab]`
-    fn head(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        self.norm(x, &self.weights.norm)?.f_linear(&self.weights.head, NO_TENSOR)
     }
 
     /// `x`: `[B, T, dim]` -> `[B, T, dim]`
     fn attention(
         &self,
-        layer: &LayerWeights,
+        layer: &ReadyLayer,
         x: &Tensor,
-        rope: &Rope,
-        cache: Option<(&mut Cache, usize)>,
+        turns: &Tensor,
+        past: Option<(&mut Past, usize)>,
     ) -> Result<Tensor, TchError> {
-        let [heads, kv_heads] = [self.spec.heads, self.spec.kv_heads].map(i64::from);
-        let size = x.size();
-        let qkv = self
-            .norm(x, &layer.attention_norm)?
-            .f_linear(&layer.qkv, NO_TENSOR)?
-            .f_view([size[0], size[1], heads + 2 * kv_heads, -1])?;
-        let parts = qkv.f_split_with_sizes([heads + kv_heads, kv_heads], 2)?;
-        let turned = rope.turn(&parts[0])?;
-        let parts = [turned.f_split_with_sizes([heads, kv_heads], 2)?, vec![parts[1].shallow_clone()]];
-        // Each `[B, heads or kv_heads, T, head_dim]`.
-        let mut by_head = parts.iter().flatten().map(|part| part.f_transpose(1, 2));
-        let (q, k, v) = match (by_head.next(), by_head.next(), by_head.next()) {
-            (Some(q), Some(k), Some(v)) => (q?, k?, v?),
-            _ => unreachable!("two splits of two and one give three parts"),
-        };
+        let (size, unit) = (x.size(), self.unit(x)?);
         let causal = size[1] > 1;
-        let (k, v) = match cache {
-            Some((cache, index)) => cache.extend(index, k, v)?,
+        // Each `[B, heads or kv_heads, T, head_dim]`.
+        let q = turn(&self.heads(&unit, &layer.q)?, turns)?.f_transpose(1, 2)?;
+        let k = turn(&self.heads(&unit, &layer.k)?, turns)?.f_transpose(1, 2)?;
+        let v = self.heads(&unit, &layer.v)?.f_transpose(1, 2)?;
+        let (k, v) = match past {
+            Some((past, index)) => past.extend(index, k, v)?,
             None => (k, v),
         };
-        let (k, v) = (share_heads(&k, heads / kv_heads)?, share_heads(&v, heads / kv_heads)?);
+        let group = i64::from(self.spec.heads / self.spec.kv_heads);
+        let (k, v) = (share_heads(&k, group)?, share_heads(&v, group)?);
         Tensor::f_scaled_dot_product_attention(&q, &k, &v, NO_TENSOR, 0.0, causal, None, false)?
             .f_transpose(1, 2)?
             .f_reshape([size[0], size[1], -1])?
             .f_linear(&layer.out, NO_TENSOR)
     }
 
-    /// SwiGLU, `x`: `[B, T, dim]` -> `[B, T, dim]`
-    fn mlp(&self, layer: &LayerWeights, x: &Tensor) -> Result<Tensor, TchError> {
-        let both = self.norm(x, &layer.mlp_norm)?.f_linear(&layer.gate_up, NO_TENSOR)?;
-        let parts = both.f_chunk(2, -1)?;
-        parts[0].f_silu()?.f_mul(&parts[1])?.f_linear(&layer.down, NO_TENSOR)
+    /// `x`: `[B, T, dim]`, `weight`: `[n * head_dim, dim]` -> `[B, T, n, head_dim]`
+    fn heads(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, TchError> {
+        let size = x.size();
+        let head_dim = i64::from(self.spec.head_dim());
+        x.f_linear(weight, NO_TENSOR)?.f_view([size[0], size[1], -1, head_dim])
     }
 
-    /// RMSNorm in f32, handed on in the kind that the matrices have.
-    fn norm(&self, x: &Tensor, gain: &Tensor) -> Result<Tensor, TchError> {
-        let eps = f64::from(self.spec.norm_eps);
-        let normed = x.f_rms_norm([i64::from(self.spec.dim)], Some(gain), eps)?;
+    /// SwiGLU, `x`: `[B, T, dim]` -> `[B, T, dim]`
+    fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
+        let unit = self.unit(x)?;
+        let gate = unit.f_linear(&layer.gate, NO_TENSOR)?.f_silu()?;
+        gate.f_mul(&unit.f_linear(&layer.up, NO_TENSOR)?)?.f_linear(&layer.down, NO_TENSOR)
+    }
+
+    /// RMSNorm without its gain, in f32, handed on in the kind that the matrices have. `x`: `[.., dim]`
+    fn unit(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (dim, eps) = (f64::from(self.spec.dim), f64::from(self.spec.norm_eps));
+        let norm = x.f_norm_scalaropt_dim(2.0, [-1], true)?;
+        let scale = norm.f_square()?.f_mul_scalar(1.0 / dim)?.f_add_scalar(eps)?.f_rsqrt()?;
+        let unit = x.f_mul(&scale)?;
         match &self.half {
-            Some(half) => normed.f_to_kind(half.kind()),
-            None => Ok(normed),
+            Some(half) => unit.f_to_kind(half.kind()),
+            None => Ok(unit),
         }
     }
 
@@ -224,34 +233,20 @@ impl Llama {
     }
 }
 
-impl Rope {
-    fn new(spec: &ModelSpec, device: Device) -> Result<Rope, TchError> {
-        let half = spec.head_dim() as i64 / 2;
-        let options = (Kind::Float, device);
-        let exponents = Tensor::f_arange(half, options)?.f_mul_scalar(2.0 / f64::from(spec.head_dim()))?;
-        let rates = Tensor::f_pow_scalar(f64::from(spec.rope_theta), &exponents)?.f_reciprocal()?;
-        let places = Tensor::f_arange(i64::from(spec.context), options)?;
-        let angles = places.f_outer(&rates)?;
-        let shape = [1, i64::from(spec.context), 1, 2 * half];
-        let (cos, sin) = (angles.f_cos()?, angles.f_sin()?);
-        Ok(Rope {
-            cos: Tensor::f_cat(&[&cos, &cos], 1)?.f_view(shape)?,
-            sin: Tensor::f_cat(&[&sin.f_neg()?, &sin], 1)?.f_view(shape)?,
-        })
-    }
+/// RoPE's turns of every place, `[context, 1, head_dim / 2]` complex.
+fn turns(spec: &ModelSpec, device: Device) -> Result<Tensor, TchError> {
+    let half = i64::from(spec.head_dim()) / 2;
+    let options = (Kind::Float, device);
+    let exponents = Tensor::f_arange(half, options)?.f_mul_scalar(-1.0 / half as f64)?;
+    let rates = Tensor::f_pow_scalar(f64::from(spec.rope_theta), &exponents)?;
+    let angles = Tensor::f_arange(i64::from(spec.context), options)?.f_outer(&rates)?;
+    Tensor::f_polar(&angles.f_ones_like()?, &angles)?.f_unsqueeze(1)
+}
 
-    /// The factors of `new` places after `seen`.
-    fn at(&self, seen: i64, new: i64) -> Result<Rope, TchError> {
-        Ok(Rope { cos: self.cos.f_narrow(1, seen, new)?, sin: self.sin.f_narrow(1, seen, new)? })
-    }
-
-    /// `x * cos + rotate_half(x) * sin`, with `rotate_half` as a roll by half a head and a sign. `x`: `[B, T, n, head_dim]`
-    fn turn(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let kind = x.kind();
-        let half = x.size()[3] / 2;
-        let turned = x.f_mul(&self.cos)?.f_addcmul(&x.f_roll([half], [3])?, &self.sin)?;
-        turned.f_to_kind(kind)
-    }
+/// RoPE on heads whose pairs are neighbours. `x`: `[B, T, n, head_dim]`, `turns`: `[T, 1, head_dim / 2]` complex
+fn turn(x: &Tensor, turns: &Tensor) -> Result<Tensor, TchError> {
+    let pairs = x.f_to_kind(Kind::Float)?.f_unflatten(-1, [-1, 2])?.f_view_as_complex()?;
+    pairs.f_mul(turns)?.f_view_as_real()?.f_flatten(-2, -1)?.f_to_kind(x.kind())
 }
 
 /// Repeats each key or value head for the `group` query heads that share it, `[B, kv_heads, T, head_dim]`.

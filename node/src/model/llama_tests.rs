@@ -94,7 +94,7 @@ fn the_cache_gives_the_same_logits() {
     let model = model(&tiny(2, false));
     let row = [1, 2, 3, 4, 5, 6];
     let whole = model.logits(&tokens(&row)).unwrap();
-    let mut cache = Cache::new(2);
+    let mut cache = model.cache().unwrap();
     let _ = model.next_logits(&tokens(&row[..3]), &mut cache).unwrap();
     for place in 3..6 {
         let next = model.next_logits(&tokens(&row[place..=place]), &mut cache).unwrap();

@@ -8,6 +8,7 @@ pub mod init;
 pub mod layout;
 pub mod llama;
 pub mod preset;
+mod ready;
 mod weights;
 
 pub use cache::Cache;

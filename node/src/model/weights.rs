@@ -4,14 +4,20 @@ use super::layout::{Layout, Role};
 use shoal_protocol::run::ModelSpec;
 use tch::{Kind, TchError, Tensor};
 
-/// One decoder layer's leaves.
+/// One decoder layer's leaves, in flat order.
 pub(super) struct LayerWeights {
-    /// `[(heads + 2 * kv_heads) * head_dim, dim]`: q, k, v below one another.
-    pub qkv: Tensor,
-    /// `[dim, dim]`
+    /// `[heads * head_dim, dim]`
+    pub q: Tensor,
+    /// `[kv_heads * head_dim, dim]`
+    pub k: Tensor,
+    /// `[kv_heads * head_dim, dim]`
+    pub v: Tensor,
+    /// `[dim, heads * head_dim]`
     pub out: Tensor,
-    /// `[2 * hidden, dim]`: gate above up.
-    pub gate_up: Tensor,
+    /// `[hidden, dim]`
+    pub gate: Tensor,
+    /// `[hidden, dim]`
+    pub up: Tensor,
     /// `[dim, hidden]`
     pub down: Tensor,
     /// `[dim]`
@@ -37,20 +43,17 @@ impl Weights {
     pub fn new(spec: &ModelSpec, flat: &Tensor, half: Option<&Tensor>) -> Result<Self, TchError> {
         let layout = Layout::new(spec);
         let mut slots = layout.slots.iter();
-        // Views the next `count` slots, neighbours of one width, as one leaf.
-        let mut leaf = |count: usize| -> Result<Tensor, TchError> {
-            let group: Vec<_> = slots.by_ref().take(count).collect();
-            let source = if group[0].role == Role::Norm { flat } else { half.unwrap_or(flat) };
-            let elems: usize = group.iter().map(|slot| slot.len()).sum();
-            let view = source.f_narrow(0, group[0].offset as i64, elems as i64)?;
-            let width = group[0].shape.get(1).map(|width| *width as i64);
-            let shaped = width.map_or_else(|| view.f_view([-1]), |width| view.f_view([-1, width]))?;
-            shaped.f_detach()?.f_set_requires_grad(true)
+        let mut leaf = || -> Result<Tensor, TchError> {
+            let slot = slots.next().ok_or_else(|| TchError::Shape("too few slots".into()))?;
+            let source = if slot.role == Role::Norm { flat } else { half.unwrap_or(flat) };
+            let shape: Vec<i64> = slot.shape.iter().map(|side| *side as i64).collect();
+            let view = source.f_narrow(0, slot.offset as i64, slot.len() as i64)?.f_view(&shape[..])?;
+            view.f_detach()?.f_set_requires_grad(true)
         };
-        let embedding = leaf(1)?;
+        let embedding = leaf()?;
         let layers = (0..spec.layers).map(|_| LayerWeights::cut(&mut leaf)).collect::<Result<_, _>>()?;
-        let norm = leaf(1)?;
-        let head = if spec.tied { embedding.shallow_clone() } else { leaf(1)? };
+        let norm = leaf()?;
+        let head = if spec.tied { embedding.shallow_clone() } else { leaf()? };
         Ok(Weights { embedding, layers, norm, head, tied: spec.tied })
     }
 
@@ -67,19 +70,23 @@ impl Weights {
 }
 
 impl LayerWeights {
-    fn cut(leaf: &mut impl FnMut(usize) -> Result<Tensor, TchError>) -> Result<Self, TchError> {
+    fn cut(leaf: &mut impl FnMut() -> Result<Tensor, TchError>) -> Result<Self, TchError> {
         Ok(LayerWeights {
-            qkv: leaf(3)?,
-            out: leaf(1)?,
-            gate_up: leaf(2)?,
-            down: leaf(1)?,
-            attention_norm: leaf(1)?,
-            mlp_norm: leaf(1)?,
+            q: leaf()?,
+            k: leaf()?,
+            v: leaf()?,
+            out: leaf()?,
+            gate: leaf()?,
+            up: leaf()?,
+            down: leaf()?,
+            attention_norm: leaf()?,
+            mlp_norm: leaf()?,
         })
     }
 
-    fn leaves(&self) -> [&Tensor; 6] {
-        [&self.qkv, &self.out, &self.gate_up, &self.down, &self.attention_norm, &self.mlp_norm]
+    fn leaves(&self) -> [&Tensor; 9] {
+        let LayerWeights { q, k, v, out, gate, up, down, attention_norm, mlp_norm } = self;
+        [q, k, v, out, gate, up, down, attention_norm, mlp_norm]
     }
 }
 

@@ -8,7 +8,7 @@ use super::swarm::{Driver, is_useful};
 use super::{GOSSIP_BYTES_MAX, NetConfig, NetEvent, address};
 use libp2p::kad::{self, GetProvidersOk, QueryResult};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub, identify, mdns, ping};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -23,6 +23,8 @@ const LOOKUP_SOON: Duration = Duration::from_secs(1);
 const WANTED_MAX: usize = 128;
 /// Addresses that are taken from one message of a peer.
 const ADDRESSES_MAX: usize = 16;
+/// A peer that misses so many pings (sent every 10 s, missed after 20 s) is taken for gone (guess).
+const PINGS_MISSED_MAX: u32 = 2;
 /// How long a peer of another version is left alone.
 const OTHER_VERSION_FOR: Duration = Duration::from_secs(600);
 
@@ -31,18 +33,33 @@ pub(super) struct State {
     next_lookup: Instant,
     /// Peers of the run whose addresses are sought.
     wanted: BTreeSet<PeerId>,
-    /// Whether anyone was met over loopback: only then are loopback addresses from others worth a dial.
-    on_this_host: bool,
+    /// Peers that were met over loopback: of them, and of whom they know, loopback addresses are worth a dial.
+    near: BTreeSet<PeerId>,
+    /// Pings in a row that a peer has not answered.
+    silent: BTreeMap<PeerId, u32>,
 }
 
 impl State {
     pub(super) fn new(now: Instant) -> Self {
-        State { next_lookup: now + LOOKUP_SOON, wanted: BTreeSet::new(), on_this_host: false }
+        State {
+            next_lookup: now + LOOKUP_SOON,
+            wanted: BTreeSet::new(),
+            near: BTreeSet::new(),
+            silent: BTreeMap::new(),
+        }
+    }
+
+    /// A peer is gone.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.silent.remove(peer);
+        self.near.remove(peer);
     }
 
     /// Notes the address over which a peer was met.
-    pub(super) fn met_over(&mut self, address: &Multiaddr) {
-        self.on_this_host |= address::is_loopback(address);
+    pub(super) fn met_over(&mut self, peer: PeerId, address: &Multiaddr) {
+        if address::is_loopback(address) {
+            self.near.insert(peer);
+        }
     }
 }
 
@@ -118,11 +135,7 @@ impl Driver {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, info);
             }
-            BehaviourEvent::Ping(ping::Event { peer, result: Ok(rtt), .. }) => {
-                if let Some(peer) = from_libp2p(&peer) {
-                    self.core.traffic.set_rtt(&peer, rtt);
-                }
-            }
+            BehaviourEvent::Ping(ping::Event { peer, result, .. }) => self.on_ping(peer, result),
             BehaviourEvent::Gossip(gossipsub::Event::Message { message, .. }) => {
                 self.on_gossip(message);
             }
@@ -136,6 +149,28 @@ impl Driver {
                 self.on_query(result);
             }
             _ => {}
+        }
+    }
+
+    /// A host that vanished without a word is noticed by its silence.
+    fn on_ping(&mut self, peer: PeerId, result: Result<Duration, ping::Failure>) {
+        match result {
+            Ok(rtt) => {
+                self.discovery.silent.remove(&peer);
+                if let Some(peer) = from_libp2p(&peer) {
+                    self.core.traffic.set_rtt(&peer, rtt);
+                }
+            }
+            Err(ping::Failure::Timeout) => {
+                let missed = self.discovery.silent.entry(peer).or_default();
+                *missed += 1;
+                if *missed >= PINGS_MISSED_MAX {
+                    tracing::info!(peer = %short(&peer), "peer is silent; disconnecting");
+                    self.discovery.silent.remove(&peer);
+                    self.hang_up(peer);
+                }
+            }
+            Err(error) => tracing::trace!(peer = %short(&peer), %error, "ping"),
         }
     }
 
@@ -160,7 +195,7 @@ impl Driver {
         if let Some(by) = from_libp2p(&peer) {
             self.core.observed(address::split_peer(info.observed_addr).0, by);
         }
-        let loopback = self.discovery.on_this_host;
+        let loopback = self.discovery.near.contains(&peer);
         let listen = info.listen_addrs.into_iter().map(|address| address::split_peer(address).0);
         let useful: Vec<_> =
             listen.filter(|address| is_useful(address, loopback)).take(ADDRESSES_MAX).collect();
@@ -222,7 +257,7 @@ impl Driver {
         if !self.discovery.wanted.remove(&peer) {
             return;
         }
-        let loopback = self.discovery.on_this_host;
+        let loopback = !self.discovery.near.is_empty();
         let useful = addresses.into_iter().map(|address| address::split_peer(address).0);
         let useful = useful.filter(|address| is_useful(address, loopback)).take(ADDRESSES_MAX);
         tracing::debug!(peer = %short(&peer), "found through others");

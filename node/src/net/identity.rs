@@ -127,7 +127,8 @@ pub(super) fn short(peer: &libp2p::PeerId) -> String {
     from_libp2p(peer).map_or_else(|| peer.to_string(), |peer| peer.short())
 }
 
-fn public_key(peer: &PeerId) -> Option<identity::PublicKey> {
+/// The key that a peer's name is; `None` if it is none.
+pub(super) fn public_key(peer: &PeerId) -> Option<identity::PublicKey> {
     let key = identity::ed25519::PublicKey::try_from_bytes(&peer.0).ok()?;
     Some(identity::PublicKey::from(key))
 }

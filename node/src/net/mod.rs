@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `identity` | the key on disk, the keyring, names of peers |
 //! | `ticket` | one line that is enough to join |
-//! | `transport`, `muxer` | TCP + noise + yamux with large frames, QUIC |
+//! | `transport`, `channel`, `muxer` | TCP + noise + yamux with large frames, QUIC |
 //! | `traffic` | bytes on the wire, rates, round trips |
 //! | `behaviour` | the libp2p protocols and their settings |
 //! | `swarm`, `discovery` | the loop that drives them, and what it hears of other peers |
@@ -21,6 +21,7 @@
 mod address;
 mod behaviour;
 mod bulk;
+mod channel;
 mod discovery;
 mod frame;
 mod handle;
@@ -162,9 +163,9 @@ pub enum NetEvent {
         /// Bytes of the payload.
         bytes: usize,
     },
-    /// We listen here now.
+    /// We listen here now. Not told while the node is busy; [`NetHandle::addresses`] knows them all.
     ListenAddress(Multiaddr),
-    /// A peer was refused, or refused us.
+    /// A peer was refused, or refused us. Only logged while the node is busy.
     Refused {
         /// Which.
         peer: PeerId,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::{io, iter};
 
 /// Most payload of one yamux frame (measured: see `node/examples/bulk_bench.rs`).
-const FRAME_BYTES: usize = 128 << 10;
+const FRAME_BYTES: usize = 4 * super::channel::MESSAGE_BYTES;
 /// Most streams of one connection: ours and the behaviours' together stay under twenty; the rest is slack.
 const STREAMS_MAX: usize = 128;
 /// All receive windows of one connection together: enough for 1 Gbit/s at 100 ms several times over.

@@ -28,6 +28,8 @@ struct Known {
     addresses: Vec<Multiaddr>,
     failures: u32,
     next: Instant,
+    /// Not before this, whatever else is said.
+    avoid: Instant,
     heard: Instant,
     /// Given by a person: never forgotten.
     bootstrap: bool,
@@ -63,7 +65,7 @@ impl Roster {
             (address, Some(peer)) => {
                 self.hear(peer, [address], now);
                 if let Some(known) = self.peers.get_mut(&peer) {
-                    (known.bootstrap, known.next) = (true, now);
+                    (known.bootstrap, known.next, known.avoid) = (true, now, now);
                 }
             }
             (address, None) if self.anonymous.len() < PEERS_MAX => {
@@ -88,6 +90,7 @@ impl Roster {
             addresses: Vec::new(),
             failures: 0,
             next: now + politeness,
+            avoid: now,
             heard: now,
             bootstrap: false,
         });
@@ -139,7 +142,7 @@ impl Roster {
     pub(super) fn avoid(&mut self, peer: PeerId, until: Instant, now: Instant) {
         self.hear(peer, [], now);
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.next = known.next.max(until);
+            known.avoid = until;
         }
     }
 
@@ -158,7 +161,7 @@ impl Roster {
     ) -> Vec<Due> {
         let mut due: Vec<Due> = Vec::new();
         for (peer, known) in &mut self.peers {
-            if due.len() < most && known.next <= now && !connected(peer) {
+            if due.len() < most && known.next.max(known.avoid) <= now && !connected(peer) {
                 known.next = now + BACKOFF_MAX;
                 due.push(Due { peer: Some(*peer), addresses: known.to_dial() });
             }
@@ -266,6 +269,7 @@ mod tests {
         let mut roster = roster(now);
         roster.avoid(peer, now + Duration::from_secs(600), now);
         roster.hear(peer, [address(1)], now);
+        roster.lost(&peer, now);
         assert_eq!(due(&mut roster, now + Duration::from_secs(599)), []);
         assert_eq!(due(&mut roster, now + Duration::from_secs(600)), [Some(peer)]);
     }

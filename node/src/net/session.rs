@@ -179,7 +179,7 @@ async fn open(core: &Core, remote: libp2p::PeerId, mut control: Control) -> Resu
             Ok(stream)
         });
         match opened.await {
-            Err(Fault::Gone(_) | Fault::Stalled) if attempt < OPEN_ATTEMPTS => {
+            Err(Fault::Gone(_)) if attempt < OPEN_ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(150) * attempt).await;
                 attempt += 1;
             }

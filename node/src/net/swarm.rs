@@ -74,6 +74,10 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     inbound: mpsc::Receiver<(libp2p::PeerId, Inbound)>,
     sessions: BTreeMap<libp2p::PeerId, Running>,
+    /// Connections that stand, by peer.
+    connections: BTreeMap<libp2p::PeerId, u32>,
+    /// How many of them we are closing: no new session on those.
+    leaving: BTreeMap<libp2p::PeerId, u32>,
     tasks: JoinSet<(libp2p::PeerId, Verdict)>,
     announcement: Option<Announcement>,
     neighbours: mpsc::Receiver<Vec<local::LocalNode>>,
@@ -111,6 +115,8 @@ impl Driver {
             commands,
             inbound,
             sessions: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             tasks: JoinSet::new(),
             announcement,
             neighbours,
@@ -140,7 +146,8 @@ impl Driver {
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
+                self.connections.insert(peer_id, num_established.get());
                 self.on_connected(peer_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established, cause, .. } => {
@@ -173,7 +180,7 @@ impl Driver {
     fn on_connected(&mut self, peer: libp2p::PeerId, endpoint: &ConnectedPoint) {
         let address = endpoint.get_remote_address();
         tracing::debug!(peer = %short(&peer), %address, "connection");
-        self.discovery.met_over(address);
+        self.discovery.met_over(peer, address);
         if endpoint.is_dialer() {
             self.roster.hear(peer, [address.clone()], Instant::now());
         }
@@ -183,10 +190,27 @@ impl Driver {
     fn on_closed(&mut self, peer: libp2p::PeerId, left: u32, cause: Option<ConnectionError>) {
         let cause = cause.map(|cause| cause.to_string()).unwrap_or_default();
         tracing::debug!(peer = %short(&peer), left, cause, "connection closed");
+        if left > 0 {
+            self.connections.insert(peer, left);
+        } else {
+            self.connections.remove(&peer);
+        }
+        self.one_closed(peer);
         if left == 0 {
+            self.discovery.forget(&peer);
             self.credit_session(&peer);
             self.stop_session(&peer);
             self.roster.lost(&peer, Instant::now());
+        }
+    }
+
+    /// Once all that we were closing are closed, a connection that came meanwhile may get its session.
+    fn one_closed(&mut self, peer: libp2p::PeerId) {
+        let Some(count) = self.leaving.get_mut(&peer) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.leaving.remove(&peer);
+            self.ensure_session(peer);
         }
     }
 
@@ -199,14 +223,14 @@ impl Driver {
 
     /// Begins a session if the peer is connected, has none, and there is room for one.
     fn ensure_session(&mut self, remote: libp2p::PeerId) {
-        if self.sessions.contains_key(&remote) || !self.swarm.is_connected(&remote) {
+        let taken = self.sessions.contains_key(&remote) || self.leaving.contains_key(&remote);
+        if taken || !self.swarm.is_connected(&remote) {
             return;
         }
         let full = self.sessions.len() >= self.core.limits.peers as usize;
         let Some(peer) = from_libp2p(&remote).filter(|_| !full) else {
             tracing::debug!(peer = %short(&remote), full, "no session for this peer");
-            let _ = self.swarm.disconnect_peer_id(remote);
-            return;
+            return self.hang_up(remote);
         };
         let (inbound, inbound_out) = mpsc::channel(INBOUND_PER_PEER_MAX);
         let (stop, stopped) = oneshot::channel();
@@ -245,13 +269,23 @@ impl Driver {
             Verdict::Ended => self.ensure_session(peer),
             Verdict::Lost(reason) => {
                 tracing::debug!(peer = %short(&peer), reason, "session lost");
-                let _ = self.swarm.disconnect_peer_id(peer);
+                self.hang_up(peer);
             }
             Verdict::Refused(reason) => {
                 tracing::info!(peer = %short(&peer), reason, "not one of ours");
                 self.let_go(peer, reason, REFUSED_FOR);
             }
             Verdict::Misconduct(reason) => self.refuse(peer, reason, AVOIDED_FOR),
+        }
+    }
+
+    /// Ends a peer's session and closes its connections.
+    pub(super) fn hang_up(&mut self, peer: libp2p::PeerId) {
+        self.stop_session(&peer);
+        if let Some(count) = self.connections.get(&peer)
+            && self.swarm.disconnect_peer_id(peer).is_ok()
+        {
+            self.leaving.insert(peer, *count);
         }
     }
 
@@ -265,8 +299,7 @@ impl Driver {
     pub(super) fn let_go(&mut self, peer: libp2p::PeerId, reason: String, period: Duration) {
         let now = Instant::now();
         self.roster.avoid(peer, now + period, now);
-        self.stop_session(&peer);
-        let _ = self.swarm.disconnect_peer_id(peer);
+        self.hang_up(peer);
         if let Some(peer) = from_libp2p(&peer) {
             let _ = self.core.events.try_send(NetEvent::Refused { peer, reason });
         }
@@ -286,7 +319,7 @@ impl Driver {
                 tracing::warn!(peer = %peer.short(), reason, "peer banned");
                 if let Some(peer) = to_libp2p(&peer) {
                     self.swarm.behaviour_mut().banned.block_peer(peer);
-                    self.stop_session(&peer);
+                    self.hang_up(peer);
                 }
             }
             Command::Shutdown => {}
@@ -298,8 +331,7 @@ impl Driver {
         let Some(peer) = to_libp2p(&peer) else { return };
         let now = Instant::now();
         self.roster.avoid(peer, now + AVOIDED_FOR, now);
-        self.stop_session(&peer);
-        let _ = self.swarm.disconnect_peer_id(peer);
+        self.hang_up(peer);
     }
 
     fn on_tick(&mut self) {
@@ -376,7 +408,7 @@ fn build(config: &NetConfig, core: &Core) -> anyhow::Result<Swarm<Behaviour>> {
     let behaviour = Behaviour::new(key, &config.limits, config.mdns)?;
     let swarm = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
-        .with_other_transport(|key| Ok(transport::over_tcp(key, core.traffic.clone())?))?
+        .with_other_transport(|key| Ok(transport::over_tcp(key, core.me, core.traffic.clone())?))?
         .with_other_transport(|key| Ok(transport::over_quic(key, core.traffic.clone())))?
         .with_dns()?
         .with_behaviour(|_| behaviour)?

@@ -2,8 +2,8 @@
 
 use super::error::TrainError;
 use crate::data::{Tokenizer, rng::Rng};
-use crate::model::{Cache, Llama};
-use tch::{Tensor, no_grad};
+use crate::model::Llama;
+use tch::Tensor;
 
 /// What text to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ pub fn sample(
         )));
     }
     let prompt = tokens.len();
-    no_grad(|| extend(model, &mut tokens, spec))?;
+    extend(model, &mut tokens, spec)?;
     let new: Vec<u32> = tokens[prompt..].iter().map(|token| *token as u32).collect();
     Ok(tokenizer.decode(&new)?)
 }
@@ -55,13 +55,13 @@ pub fn sample(
 fn extend(model: &Llama, tokens: &mut Vec<i64>, spec: &SampleSpec) -> Result<(), TrainError> {
     let context = model.spec().context as usize;
     let mut rng = Rng::new(spec.seed);
-    let mut cache = Cache::new(model.spec().layers);
+    let mut cache = model.cache()?;
     // Tokens that the model has not seen: at first the prompt's end, then always the newest.
     let mut unseen = tokens.len().min(context);
     for _ in 0..spec.tokens {
         if cache.seen() as usize + unseen > context {
             // Full: begin anew with the newer half, so that places stay within the context.
-            cache = Cache::new(model.spec().layers);
+            cache.clear();
             unseen = (context / 2).max(1);
         }
         let row = Tensor::f_from_slice(&tokens[tokens.len() - unseen..])?.f_view([1, -1])?;

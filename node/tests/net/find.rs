@@ -113,6 +113,15 @@ async fn a_ban_holds() {
     assert!(a.net.peers().is_empty() && b.net.peers().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_disconnected_is_left_alone() {
+    let (mut a, mut b) = pair().await;
+    a.net.disconnect(b.me(), "enough for now");
+    a.disconnected(b.me()).await;
+    b.disconnected(a.me()).await;
+    assert_eq!(a.net.send(b.me(), vec![1]), Err(shoal_node::net::SendError::NotConnected));
+}
+
 async fn full_mesh(nodes: &mut [Node]) {
     let names: BTreeSet<_> = nodes.iter().map(Node::me).collect();
     let begun = std::time::Instant::now();

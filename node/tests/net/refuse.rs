@@ -58,7 +58,7 @@ async fn rubbish_instead_of_a_greeting_is_refused() {
     let rubbish: [&[u8]; 4] = [
         &[0xff; 64],
         &[0; 64],
-        &[200, 0, 0, 0, 0xbf, 0xff, 1],
+        &[3, 0, 0, 0, 0xbf, 0xff, 1],
         &[5, 0, 0, 0, 0x9f, 0x9f, 0x9f, 0x9f, 0x9f],
     ];
     for bytes in rubbish {

@@ -9,7 +9,7 @@ use shoal_protocol::id::Digest;
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::Workspace;
 use shoal_protocol::wire::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -17,7 +17,6 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Given {
     pub peer: usize,
-    pub life: u32,
     pub range: Range<usize>,
     pub values: Rc<Vec<f32>>,
 }
@@ -45,6 +44,8 @@ pub struct Entry {
 pub struct Account {
     /// The last record that this account has taken in.
     pub head: Digest,
+    /// All records that it ever took in, those of branches that were given up included.
+    credited: BTreeSet<Digest>,
     pub trained: Vec<f64>,
     /// What committed sums hold of it.
     pub counted: Vec<f64>,
@@ -56,6 +57,17 @@ pub struct Account {
     pub owed: Vec<f64>,
     /// What of it has come back through contributions, or died.
     pub returned: Vec<f64>,
+}
+
+/// How a peer's committed record changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// To one that follows from it.
+    Along,
+    /// To one that it follows from.
+    Back,
+    /// To another branch, or one that had been given up.
+    Aside,
 }
 
 /// The outside view.
@@ -74,6 +86,7 @@ impl Account {
         let zeros = || vec![0.0; n];
         Account {
             head,
+            credited: BTreeSet::new(),
             trained: zeros(),
             counted: zeros(),
             folded: zeros(),
@@ -103,10 +116,7 @@ impl Book {
 
     /// A plan was seen under way.
     pub fn saw_plan(&mut self, plan: &Plan) {
-        let digest = plan.digest();
-        if !self.plans.contains_key(&digest) {
-            self.plans.insert(digest, plan.clone());
-        }
+        self.plans.entry(plan.digest()).or_insert_with(|| plan.clone());
     }
 
     pub fn trained(&mut self, p: usize, delta: &[f32]) {
@@ -118,9 +128,14 @@ impl Book {
         s1_counted_once::parts(parts, self.plans.get(&at.0));
         let own = &store.reduced[&at];
         let range = store.work.range(at.1 as usize);
-        let given = parts.iter().filter_map(|part| given(store, at, part, life, &range)).collect();
+        let given = parts.iter().filter_map(|part| given(store, at, part, &range)).collect();
         let mut decoded = vec![0.0; range.len()];
-        store.spec.exchange.down.decode(&own.reduced.bytes, &mut decoded).expect("an encoder's bytes");
+        store
+            .spec
+            .exchange
+            .down
+            .decode(&own.reduced.bytes, &mut decoded)
+            .expect("an encoder's bytes");
         let down = &store.work.residual_down()[range.clone()];
         let rest = (0..range.len())
             .map(|i| f64::from(own.reduced.target[i]) - f64::from(down[i]) - f64::from(decoded[i]));
@@ -155,22 +170,35 @@ impl Book {
         (0..chunks).map(sums_of_chunk).collect()
     }
 
-    /// A peer's committed record is another now: its account takes in what lies between. False if the new record does not
-    /// follow from the old one: then the account begins anew on the other branch.
-    pub fn moved(&mut self, p: usize, life: u32, to: Digest) -> bool {
+    /// A peer's committed record is another now: its account takes in what lies between, or begins anew on another branch.
+    /// `settle`: what became of its contribution to the newest round.
+    pub fn moved(&mut self, p: usize, life: u32, to: Digest, settle: &[Settle]) -> Moved {
         let head = self.accounts[p].head;
         let (path, follows) = self.path(head, to);
+        let back = !follows && self.path(to, head).1;
         let mut account = self.accounts[p].clone();
         if !follows {
             account.counted.fill(0.0);
             account.owed.fill(0.0);
         }
+        let again = path.iter().any(|digest| account.credited.contains(digest));
         account.head = to;
         for digest in path {
-            self.records[&digest].credit(p, life, &mut account);
+            let settle = if digest == to { settle } else { &[] };
+            self.records[&digest].credit(p, life, settle, &mut account);
+            account.credited.insert(digest);
         }
         self.accounts[p] = account;
-        follows
+        match (back, follows && !again) {
+            (true, _) => Moved::Back,
+            (_, true) => Moved::Along,
+            _ => Moved::Aside,
+        }
+    }
+
+    /// Whether the known record `to` is `from` or comes after it on one branch.
+    pub fn leads(&self, from: Digest, to: Digest) -> bool {
+        self.path(from, to).1
     }
 
     /// The records after `from` up to `to`, oldest first; all since the beginning if `to` does not follow from `from`.
@@ -188,7 +216,14 @@ impl Book {
     }
 
     /// What settling moves between the residuals: `down` as it was before, settled as the session said.
-    pub fn settled(&mut self, p: usize, store: &Store, settle: &[Settle], plan: Digest, down: &[f32]) {
+    pub fn settled(
+        &mut self,
+        p: usize,
+        store: &Store,
+        settle: &[Settle],
+        plan: Digest,
+        down: &[f32],
+    ) {
         let Some(plan) = self.plans.get(&plan) else { return };
         let account = &mut self.accounts[p];
         for (c, settle) in settle.iter().enumerate() {
@@ -201,25 +236,25 @@ impl Book {
             }
         }
     }
-
-    /// Length of the chain up to a record, and whether it is known at all.
-    pub fn follows(&self, ancestor: Digest, of: Digest) -> bool {
-        self.path(ancestor, of).1
-    }
 }
 
 impl Entry {
     /// Books what a peer gave to this record, and what its results did not carry.
-    fn credit(&self, p: usize, life: u32, account: &mut Account) {
-        for sums in &self.sums {
-            let given = sums.first().into_iter().flat_map(|sum| &sum.given);
-            for given in given.filter(|given| given.peer == p) {
+    ///
+    /// Where several owners made the same bytes, a peer that says that it owned the chunk has given its own numbers as they
+    /// are, and one that does not has given what it sent.
+    fn credit(&self, p: usize, life: u32, settle: &[Settle], account: &mut Account) {
+        for (c, sums) in self.sums.iter().enumerate() {
+            let mine = sums.iter().rfind(|sum| (sum.owner, sum.life) == (p, life));
+            let other = sums.iter().find(|sum| sum.owner != p);
+            let owned = matches!(settle.get(c), Some(Settle::Owned { .. }));
+            let sum = if owned { mine.or(other) } else { other.or(mine).or(sums.first()) };
+            let Some(sum) = sum else { continue };
+            for given in sum.given.iter().filter(|given| given.peer == p) {
                 let values = given.values.iter().map(|x| f64::from(*x));
                 add(&mut account.counted[given.range.clone()], values);
             }
-            if let [sum] = sums.as_slice()
-                && (sum.owner, sum.life) == (p, life)
-            {
+            if (sum.owner, sum.life) == (p, life) {
                 add(&mut account.owed[sum.range.clone()], sum.rest.iter().copied());
             }
         }
@@ -227,19 +262,18 @@ impl Entry {
 }
 
 /// A part as the owner took it: its own numbers exactly, others decoded.
-fn given(store: &Store, at: At, part: &Part, life: u32, range: &Range<usize>) -> Option<Given> {
+fn given(store: &Store, at: At, part: &Part, range: &Range<usize>) -> Option<Given> {
     let mut values = vec![0.0; range.len()];
-    let mut given_by = life;
     if part.peer == store.me {
-        let (delta, up) = (&store.work.delta()[range.clone()], &store.work.residual_up()[range.clone()]);
+        let (delta, up) =
+            (&store.work.delta()[range.clone()], &store.work.residual_up()[range.clone()]);
         values.iter_mut().zip(delta.iter().zip(up)).for_each(|(x, (a, b))| *x = a + b);
     } else {
         let came = store.contribution_of(at, part.peer).expect("it has just been added");
-        given_by = came.life;
         store.spec.exchange.up.decode(&came.bytes, &mut values).expect("it has just been decoded");
     }
     let peer = keys::number(&part.peer)?;
-    Some(Given { peer, life: given_by, range: range.clone(), values: Rc::new(values) })
+    Some(Given { peer, range: range.clone(), values: Rc::new(values) })
 }
 
 fn add(sum: &mut [f64], values: impl Iterator<Item = f64>) {

@@ -15,14 +15,10 @@
 //! | `liar` | a peer that says what no honest peer says |
 //! | `calm`, `churn`, `weather`, `lies` | the scenarios |
 
-use shoal_protocol::{event, id, ledger, wire};
-
 mod book;
 mod calm;
 mod check;
 mod churn;
-#[path = "../../src/invariant.rs"]
-mod invariant;
 mod keys;
 mod liar;
 mod lies;

@@ -75,11 +75,10 @@ pub struct Passage {
 
 impl Net {
     pub fn new(n: usize, mut rng: Rng) -> Net {
-        let mut link = || Link { latency: rng.millis(5, 60), ..Link::default() };
-        let mut links: Vec<Vec<Link>> = (0..n).map(|_| (0..n).map(|_| link()).collect()).collect();
-        for a in 0..n {
-            (0..a).for_each(|b| links[a][b].latency = links[b][a].latency);
-        }
+        let distance: Vec<Span> = (0..n).map(|_| rng.millis(3, 30)).collect();
+        let link =
+            |a: usize, b: usize| Link { latency: distance[a] + distance[b], ..Link::default() };
+        let links = (0..n).map(|a| (0..n).map(|b| link(a, b)).collect()).collect();
         let mut rate = || 100_000 + rng.below(900_000);
         let mut access = || Access {
             up_bytes_per_s: rate(),

@@ -22,6 +22,8 @@ pub struct Peer {
     pub speed: u64,
     /// Share of its bulk frames that leave with a bit flipped.
     pub corrupts: f64,
+    /// Whether it ever spoilt what it sent: its account does not balance then.
+    pub spoilt: bool,
     /// Grows with every start: what one life began does not reach the next.
     pub life: u32,
     pub disk: Disk,
@@ -54,6 +56,7 @@ impl Peer {
             settings: Settings { seed, ..Settings::default() },
             speed,
             corrupts: 0.0,
+            spoilt: false,
             life: 0,
             disk,
             running: None,

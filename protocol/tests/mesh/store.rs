@@ -22,10 +22,10 @@ pub struct Store {
     pub work: Workspace,
     pub record: Record,
     pub numbers: Numbers,
-    /// The state after the round that is about to be committed.
-    pub applied: Option<(Round, Digest, Numbers)>,
+    /// The state that is about to be committed.
+    pub applied: Option<Applied>,
     /// Committed states that may be served, by their record's digest.
-    pub served: BTreeMap<Digest, (Round, Vec<u8>)>,
+    pub served: BTreeMap<Digest, Vec<u8>>,
     /// This peer's contributions as they were sent.
     pub sent: BTreeMap<At, Vec<u8>>,
     /// This peer's results as an owner.
@@ -35,6 +35,14 @@ pub struct Store {
     /// The committed record's digest.
     pub head: Digest,
     arrivals: u64,
+}
+
+/// A state beside the committed one.
+pub struct Applied {
+    round: Round,
+    numbers: Numbers,
+    /// Fetched whole, not computed.
+    pub loaded: bool,
 }
 
 /// A result that this peer computed.
@@ -48,8 +56,6 @@ pub struct Own {
 /// A frame that came.
 pub struct Came {
     pub bytes: Rc<Vec<u8>>,
-    /// The sender's life that sent it.
-    pub life: u32,
     order: u64,
 }
 
@@ -108,12 +114,12 @@ impl Store {
 
     fn serve(&mut self) {
         self.head = self.record.digest();
-        self.served.insert(self.head, (self.record.round, self.numbers.bytes()));
+        self.served.insert(self.head, self.numbers.bytes());
     }
 
-    pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>, life: u32) {
+    pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
         self.arrivals += 1;
-        let came = Came { bytes, life, order: self.arrivals };
+        let came = Came { bytes, order: self.arrivals };
         self.arrived.entry((chunk, from)).or_default().push(came);
     }
 
@@ -148,7 +154,8 @@ impl Store {
         let reduced = reduced.map_err(|error| (error.member as u8, error.to_string()))?;
         let included = parts.iter().fold(0, |mask, part| mask | 1 << part.member);
         self.arrivals += 1;
-        self.reduced.insert(at, Own { reduced, parts: parts.to_vec(), included, order: self.arrivals });
+        self.reduced
+            .insert(at, Own { reduced, parts: parts.to_vec(), included, order: self.arrivals });
         Ok(&self.reduced[&at])
     }
 
@@ -200,7 +207,7 @@ impl Store {
             outer::step(&self.spec.outer, &mut numbers.params, &mut numbers.momentum, &delta);
         }
         let chunks = numbers.chunks();
-        self.applied = Some((round, plan, numbers));
+        self.applied = Some(Applied { round, numbers, loaded: false });
         Ok(chunks)
     }
 
@@ -208,7 +215,8 @@ impl Store {
         let mut delta = vec![0.0; self.numbers.params.len()];
         for index in 0..self.spec.chunks() {
             let result = self.standing_result((plan, index));
-            let result = result.ok_or_else(|| format!("the result of chunk {index} is not held"))?;
+            let result =
+                result.ok_or_else(|| format!("the result of chunk {index} is not held"))?;
             let range = self.work.range(index as usize);
             let decoded = self.spec.exchange.down.decode(&result.bytes, &mut delta[range]);
             decoded.map_err(|error| format!("chunk {index}: {error}"))?;
@@ -216,14 +224,30 @@ impl Store {
         Ok(delta)
     }
 
-    /// The applied state becomes the committed one.
-    pub fn commit(&mut self, record: &Record, settle: &[Settle], plan: Option<&Plan>) -> Result<(), String> {
-        let (round, _, numbers) = self.applied.take().ok_or("nothing was applied")?;
+    /// The applied state becomes the committed one. `woken`: an earlier life may have sent what is settled here.
+    /// Whether residuals of that life were found void.
+    pub fn commit(
+        &mut self,
+        record: &Record,
+        settle: &[Settle],
+        woken: bool,
+    ) -> Result<bool, String> {
+        let Applied { round, numbers, .. } = self.applied.take().ok_or("nothing was applied")?;
         if round != record.round {
             return Err(format!("round {} is committed, round {round} was applied", record.round));
         }
+        let mut voided = false;
         for (index, settle) in settle.iter().enumerate() {
-            self.settle(record, index, *settle, plan.ok_or("a plan that nobody saw is settled")?)?;
+            let forgotten = !self.sent.contains_key(&(record.plan, index as u32));
+            match settle {
+                Settle::Counted { .. } if woken && forgotten => self.void(index, false),
+                Settle::Unknown => self.void(index, true),
+                _ => {
+                    self.settle(record, index, *settle)?;
+                    continue;
+                }
+            }
+            voided = true;
         }
         if !settle.is_empty() {
             self.work.clear_round();
@@ -231,20 +255,36 @@ impl Store {
         self.record = record.clone();
         self.numbers = numbers;
         self.serve();
-        Ok(())
+        Ok(voided)
     }
 
-    fn settle(&mut self, record: &Record, c: usize, settle: Settle, plan: &Plan) -> Result<(), String> {
+    /// What an earlier life of this peer gave is counted, and what it kept is not known: its residuals are void. So is the
+    /// delta, if nobody can tell whether that is counted.
+    fn void(&mut self, c: usize, delta_too: bool) {
+        let range = self.work.range(c);
+        let mut rest = self.work.delta()[range.clone()].to_vec();
+        if delta_too {
+            rest.fill(0.0);
+        }
+        let (up, down) = self.work.residuals_mut();
+        up[range.clone()].copy_from_slice(&rest);
+        down[range].fill(0.0);
+    }
+
+    fn settle(&mut self, record: &Record, c: usize, settle: Settle) -> Result<(), String> {
         let at = (record.plan, c as u32);
         let codecs = &self.spec.exchange;
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
-            Settle::Missed => Outcome::Missed,
-            Settle::Counted { fold } => Outcome::Counted {
+            Settle::Missed | Settle::Unknown => Outcome::Missed,
+            Settle::Counted { fold, share } => Outcome::Counted {
                 codec: codecs.up,
                 fold,
-                share: share(plan, &self.me, result.included),
-                bytes: self.sent.get(&at).ok_or_else(|| format!("chunk {c} is counted, never sent"))?,
+                share,
+                bytes: self
+                    .sent
+                    .get(&at)
+                    .ok_or_else(|| format!("chunk {c} is counted, never sent"))?,
             },
             Settle::Owned { own } => Outcome::Owned {
                 target: &self.reduced.get(&at).ok_or("owned, never reduced")?.reduced.target,
@@ -263,7 +303,8 @@ impl Store {
         let mut bytes = Vec::with_capacity(8 * n);
         for index in 0..(8 * n).div_ceil(STATE_CHUNK_BYTES) as u32 {
             let chunk = ChunkId { of, kind: ChunkKind::State, index, included: 0 };
-            let held = self.came(&chunk).ok_or_else(|| format!("state chunk {index} is not held"))?;
+            let held =
+                self.came(&chunk).ok_or_else(|| format!("state chunk {index} is not held"))?;
             bytes.extend_from_slice(&held.bytes);
         }
         let numbers = Numbers::read(&bytes, n).ok_or("the state has another length")?;
@@ -271,11 +312,8 @@ impl Store {
         if state_root(&chunks) != record.state {
             return Err("the state is not the one that the record commits to".into());
         }
-        self.record = record.clone();
-        self.numbers = numbers;
-        self.applied = None;
+        self.applied = Some(Applied { round: record.round, numbers, loaded: true });
         self.arrived.retain(|(chunk, _), _| chunk.of != of);
-        self.serve();
         Ok(chunks)
     }
 
@@ -286,15 +324,15 @@ impl Store {
         self.arrived.retain(|(chunk, _), _| chunk.of != plan);
     }
 
-    pub fn release(&mut self, round: Round) {
-        let committed = self.head;
-        self.served.retain(|digest, state| state.0 != round || *digest == committed);
+    pub fn release(&mut self, digest: Digest) {
+        if digest != self.head {
+            self.served.remove(&digest);
+        }
     }
 
     /// One chunk of a state that is served.
     pub fn state_chunk(&self, chunk: &ChunkId) -> Option<&[u8]> {
-        let (_, bytes) = self.served.get(&chunk.of)?;
-        bytes.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
+        self.served.get(&chunk.of)?.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
     }
 
     /// Frames that are held.

@@ -26,9 +26,9 @@ pub enum Event {
     /// A control frame comes.
     Frame { from: usize, to: usize, epoch: u32, bytes: Rc<Vec<u8>> },
     /// A bulk frame comes.
-    Bulk { from: usize, to: usize, epoch: u32, life: u32, chunk: ChunkId, bytes: Rc<Vec<u8>> },
+    Bulk { from: usize, to: usize, epoch: u32, chunk: ChunkId, bytes: Rc<Vec<u8>> },
     /// A job is done, or a frame has left.
-    Tell { p: usize, life: u32, input: Input },
+    Tell { p: usize, life: u32, input: Box<Input> },
     /// Training is done.
     Trained { p: usize, life: u32, tokens: u64 },
     /// A peer may have to be told that a link is up or down.
@@ -56,6 +56,7 @@ pub struct World {
     pub under_way: Option<(Round, Digest)>,
     queue: BTreeMap<(Time, u64), Event>,
     sequence: u64,
+    bustle: s7_bounds::Bustle,
 }
 
 impl World {
@@ -65,7 +66,13 @@ impl World {
     }
 
     /// A run of `n` peers and some liars, with a spec of the caller's.
-    pub fn with(test: &'static str, seed: u64, n: usize, liars: usize, spec: fn(&mut Rng) -> RunSpec) -> World {
+    pub fn with(
+        test: &'static str,
+        seed: u64,
+        n: usize,
+        liars: usize,
+        spec: fn(&mut Rng) -> RunSpec,
+    ) -> World {
         let mut rng = Rng::new(seed);
         let spec = spec(&mut rng);
         let genesis = model::genesis(&spec);
@@ -91,6 +98,7 @@ impl World {
             under_way: None,
             queue: BTreeMap::new(),
             sequence: 0,
+            bustle: s7_bounds::Bustle::default(),
             spec: Rc::new(spec),
             rng,
         }
@@ -168,7 +176,7 @@ impl World {
 
     pub fn tell_later(&mut self, p: usize, after: Span, input: Input) {
         let life = self.peers[p].life;
-        self.schedule(self.now + after, Event::Tell { p, life, input });
+        self.schedule(self.now + after, Event::Tell { p, life, input: Box::new(input) });
     }
 
     /// Posts a control frame.
@@ -182,12 +190,11 @@ impl World {
     /// Ships a bulk frame; when it has left.
     pub fn ship(&mut self, from: usize, to: usize, chunk: ChunkId, bytes: Vec<u8>) -> Time {
         let epoch = self.net.epoch(from, to);
-        let life = self.peers.get(from).map_or(0, |peer| peer.life);
         let passage = self.net.bulk(from, to, bytes.len(), self.now);
         let bytes = Rc::new(bytes);
         for at in passage.arrives {
             let bytes = bytes.clone();
-            self.schedule(at, Event::Bulk { from, to, epoch, life, chunk, bytes });
+            self.schedule(at, Event::Bulk { from, to, epoch, chunk, bytes });
         }
         passage.sent
     }
@@ -228,10 +235,10 @@ impl World {
         }
         match event {
             Event::Frame { from, to, epoch, bytes } => self.frame(from, to, epoch, &bytes),
-            Event::Bulk { from, to, epoch, life, chunk, bytes } => {
-                self.bulk(from, to, epoch, life, chunk, bytes);
+            Event::Bulk { from, to, epoch, chunk, bytes } => {
+                self.bulk(from, to, epoch, chunk, bytes);
             }
-            Event::Tell { p, life, input } if self.is_life(p, life) => self.handle(p, input),
+            Event::Tell { p, life, input } if self.is_life(p, life) => self.handle(p, *input),
             Event::Trained { p, life, tokens } if self.is_life(p, life) => self.trained(p, tokens),
             Event::Tell { .. } | Event::Trained { .. } => {}
             Event::Notice { who, about } => self.notice(who, about),
@@ -271,14 +278,14 @@ impl World {
         }
     }
 
-    fn bulk(&mut self, from: usize, to: usize, epoch: u32, life: u32, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
+    fn bulk(&mut self, from: usize, to: usize, epoch: u32, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
         if self.net.epoch(from, to) != epoch || to >= self.peers.len() {
             return;
         }
         let Some(running) = self.peers[to].running.as_mut() else { return };
         let (size, digest) = (bytes.len() as u32, Digest::of(&bytes));
         let from = keys::peer_id(from);
-        running.store.take_in(from, chunk, bytes, life);
+        running.store.take_in(from, chunk, bytes);
         self.handle(to, Input::Arrived { from, chunk, bytes: size, digest });
     }
 
@@ -298,6 +305,7 @@ impl World {
     pub fn handle(&mut self, p: usize, input: Input) {
         let now = self.now;
         self.log.input(now, p, &input);
+        self.bustle.count(now, self.peers.len());
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let mut outputs = Vec::new();
         running.session.handle(now, input.clone(), &mut outputs);

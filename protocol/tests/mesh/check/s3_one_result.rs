@@ -1,7 +1,7 @@
 //! S3: two different results for one plan never both commit (PROTOCOL, Promises).
 
-use crate::invariant;
 use shoal_protocol::id::{Digest, PeerId};
+use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
 use shoal_protocol::wire::{Confirm, Plan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,8 @@ impl Seen {
     /// More than half of the plan's weight, the first to commit included, has confirmed the record's result.
     pub fn majority(&self, plan: &Plan, committer: &PeerId, record: &Record) {
         let peers = self.confirms.get(&(record.plan, record.result));
-        let has = |peer: &PeerId| peer == committer || peers.is_some_and(|peers| peers.contains(peer));
+        let has =
+            |peer: &PeerId| peer == committer || peers.is_some_and(|peers| peers.contains(peer));
         let members = plan.members.iter().enumerate().filter(|(_, member)| has(&member.peer));
         let confirmed = members.fold(0, |mask, (i, _)| mask | 1 << i);
         assert!(

@@ -9,15 +9,16 @@
 
 use crate::book::Account;
 use crate::check::hold;
-use crate::invariant;
+use shoal_protocol::invariant;
 use shoal_protocol::math::Workspace;
 
 /// Rounding of f32 sums of numbers of magnitude 1 over some hundred rounds; a lost sample is 0.1.
-const TOLERANCE: f64 = 2e-3;
+const TOLERANCE: f64 = 1e-4;
 
 /// Both laws hold for a peer.
 pub fn holds(who: usize, account: &Account, work: &Workspace) {
-    let pairs = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+    let pairs =
+        |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
     let given = pairs(&account.trained, &account.folded);
     let taken = pairs(&account.counted, &account.lost);

@@ -2,8 +2,8 @@
 
 use crate::book::Book;
 use crate::check::hold;
-use crate::invariant;
 use shoal_protocol::id::{Digest, PeerId};
+use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
 use std::ops::Range;
 
@@ -19,7 +19,11 @@ pub fn follows(parent: Option<&Record>, record: &Record) {
 /// What a peer trains on is what the committed cursor leases to it.
 pub fn lease_is_its_own(record: &Record, me: &PeerId, lease: &[Range<u64>]) {
     let leased = record.cursor.lease_of(me);
-    assert_eq!(lease, leased, "S6 is broken: trains on what is not leased to it in round {}", record.round);
+    assert_eq!(
+        lease, leased,
+        "S6 is broken: trains on what is not leased to it in round {}",
+        record.round
+    );
 }
 
 /// A peer trains a position again only if it was taken from it in between.

@@ -66,9 +66,13 @@ fn choose(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut listing = format!("checkpoints in {}\n", folder.display());
     for (round, path) in rounds(folder)? {
         let verdict = verify(&path);
+        // A node that runs may have removed it meanwhile.
+        if !path.exists() {
+            continue;
+        }
         listing += &match &verdict {
             Ok(()) => format!("  round {round:<10} intact\n"),
-            Err(error) => format!("  round {round:<10} NOT INTACT: {error:#}\n"),
+            Err(error) => format!("  round {round:<10} NOT INTACT: {}\n", super::sentence(error)),
         };
         newest = if verdict.is_ok() { Some(path) } else { newest };
     }

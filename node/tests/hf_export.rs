@@ -80,7 +80,8 @@ fn we_compute_what_transformers_wrote() {
         export(&model, &params, &tokenizer, None, again.path()).unwrap();
         let Some(exported) = theirs(again.path()) else { return };
         assert_near(&ours(&model, &params), &exported);
-        std::fs::copy(again.path().join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+        std::fs::copy(again.path().join("tokenizer.json"), dir.path().join("tokenizer.json"))
+            .unwrap();
         let Some(original) = theirs(dir.path()) else { return };
         assert_near(&ours(&model, &params), &original);
     }

@@ -1,7 +1,50 @@
-//! The Shoal protocol: pure state machines and arithmetic.
+//! The Shoal protocol: pure state machines and arithmetic. No clock, no randomness of its own, no socket, no thread, no
+//! tensor library.
+//!
+//! # The driver contract
+//!
+//! One [`session::Session`] is one peer in one run. A driver (a node with real sockets, a simulator with virtual ones)
+//!
+//! 1. calls [`session::Session::handle`] with the time and an [`event::Input`] for everything that happens,
+//! 2. performs every [`event::Output`] in order, then
+//! 3. sleeps until something happens or [`session::Session::next_wake`] has come, and brings [`event::Input::Wake`].
+//!
+//! Outputs name bulk data; the bytes stay with the driver, and [`math`] works on them.
+//!
+//! # The map
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`session`] | the root machine; start reading here |
+//! | [`round`] | the turns of a round |
+//! | [`convene`] | who convenes, quorum and grace, the plan |
+//! | [`exchange`], `outbox`, `repair` | the all-reduce of one plan; what waits to leave; what the dead owned |
+//! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
+//! | [`membership`] | who is alive, how fast, where in the run |
+//! | [`ledger`] | committed rounds, and whose samples are whose |
+//! | [`deadline`] | deadlines that learn |
+//! | [`run`] | what all peers of a run agree on |
+//! | [`wire`] | messages, and every bound on them |
+//! | [`event`] | inputs and outputs |
+//! | [`math`] | codecs, error feedback, partition, outer optimisers |
+//! | [`time`], [`id`] | small types |
 
+pub mod catchup;
+pub mod convene;
+pub mod deadline;
+pub mod donor;
+pub mod event;
+pub mod exchange;
+mod follow;
 pub mod id;
+pub mod invariant;
+pub mod ledger;
 pub mod math;
+pub mod membership;
+mod outbox;
+mod repair;
+pub mod round;
 pub mod run;
+pub mod session;
 pub mod time;
 pub mod wire;

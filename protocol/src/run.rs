@@ -223,7 +223,9 @@ impl RunSpec {
         check(!self.name.is_empty() && self.name.len() <= 64, "name", || {
             "must have 1 to 64 bytes".into()
         })?;
-        check((1..=1_000_000_000).contains(&self.rounds), "rounds", || "must be at least 1".into())?;
+        check((1..=1_000_000_000).contains(&self.rounds), "rounds", || {
+            "must be at least 1".into()
+        })?;
         self.model.validate()?;
         check(
             self.tokenizer != TokenizerSpec::Bytes || self.model.vocab == 256,
@@ -371,10 +373,6 @@ impl GroupSpec {
     }
 }
 
-fn check(
-    holds: bool,
-    key: &'static str,
-    reason: impl FnOnce() -> String,
-) -> Result<(), SpecError> {
+fn check(holds: bool, key: &'static str, reason: impl FnOnce() -> String) -> Result<(), SpecError> {
     if holds { Ok(()) } else { Err(SpecError { key, reason: reason() }) }
 }

@@ -1,13 +1,364 @@
 //! Bytes in and out. The only file that names serde_cbor, and the one table of every bound on what a peer may send (S7).
 
-use serde::{Serialize, de::DeserializeOwned};
+use crate::event::Input;
+use crate::id::{Digest, PeerId, Round, RunId, Signature};
+use crate::ledger::Record;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Most bytes of one control frame.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of one bulk chunk's payload.
+/// Most bytes of a beacon.
+pub const BEACON_BYTES_MAX: usize = 1 << 10;
+/// Most bytes of a bulk frame's header.
+pub const HEADER_BYTES_MAX: usize = 256;
+/// Most bytes of one bulk frame's payload.
 pub const BULK_BYTES_MAX: usize = 4 << 20;
-/// Most chunks of one fragment.
-pub const CHUNKS_MAX: u32 = 1 << 16;
+/// Bytes of one chunk of a state, but for the last.
+pub const STATE_CHUNK_BYTES: usize = 1 << 20;
+/// Most chunks of one fragment: their digests and masks still fit one control frame.
+pub const CHUNKS_MAX: u32 = 1 << 14;
+/// Most chunks of one state: their digests still fit one control frame.
+pub const STATE_CHUNKS_MAX: usize = 24 << 10;
+/// Most members of one plan: one bit each in a mask.
+pub const MEMBERS_MAX: usize = 64;
+/// Most earlier digests in a beacon.
+pub const RECENT_MAX: usize = 8;
+/// Most peers that are remembered.
+pub const PEERS_MAX: usize = 256;
+/// Bulk frames that are kept, per peer, when they come before their plan.
+pub const EARLY_MAX: usize = 32;
+/// Most samples that a member may want for its next lease.
+pub const WANTS_MAX: u32 = 1 << 22;
+/// Most tokens that a member may claim for one round.
+pub const TOKENS_MAX: u64 = 1 << 44;
+/// Most ranges of chunks in one request.
+pub const RANGES_MAX: usize = 1 << 12;
+/// State chunks that a joiner may have asked of one donor and not got.
+pub const STATE_WINDOW: usize = 8;
+/// Joiners that one donor serves at a time.
+pub const JOINERS_MAX: usize = 8;
+/// Strikes after which a peer is refused.
+pub const STRIKES_MAX: u32 = 8;
+
+const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
+const _: () = assert!(STATE_CHUNKS_MAX * 36 < FRAME_BYTES_MAX);
+const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
+
+/// Every control message between peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Where a peer stands; every few seconds to everybody.
+    Beacon(Beacon),
+    /// A joiner that holds only the run's id asks for its spec.
+    WantSpec,
+    /// The canonical CBOR of the run's spec; the receiver checks it against the run's id.
+    Spec(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// "My local work for this round is done."
+    Ready(Ready),
+    /// The convener's plan for a round, signed by it; also forwarded by members.
+    Plan(SignedPlan),
+    /// "These members seem lost; which results do you hold?" From the first living member to the others.
+    Survey(Survey),
+    /// The answer to a survey.
+    Holding(Holding),
+    /// Who owns a lost owner's chunks from now on.
+    Amend(Amendment),
+    /// "Send me these chunks (again)."
+    Want(Want),
+    /// "I hold all results; this is their digest."
+    Confirm(Confirm),
+    /// An endorsement of a committed record.
+    Signed(Signed),
+    /// "Send me the record with this digest, and what it takes to repeat its round."
+    WantRound {
+        /// The record's digest.
+        digest: Digest,
+    },
+    /// The answer: the record, its plan and the digests of its result's chunks.
+    Round(Box<Committed>),
+    /// "Send me the digests of this state's chunks."
+    WantManifest {
+        /// Digest of the record that commits to the state.
+        digest: Digest,
+    },
+    /// The answer.
+    Manifest(Manifest),
+    /// "Not now; ask again later."
+    Busy {
+        /// When, in milliseconds from now.
+        retry_ms: u32,
+    },
+    /// "I do not have that (any more)."
+    Gone {
+        /// Digest that was asked for.
+        digest: Digest,
+    },
+    /// Why the sender will not deal with the receiver.
+    Refusal {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// Where a peer stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beacon {
+    /// Whose beacon.
+    pub peer: PeerId,
+    /// Grows with every beacon, across restarts too (starts at the driver's time).
+    pub sequence: u64,
+    /// Last committed round.
+    pub round: Round,
+    /// Its digest.
+    pub digest: Digest,
+    /// The digests of the rounds before, the latest first; at most [`RECENT_MAX`].
+    pub recent: Vec<Digest>,
+    /// Tokens that all committed rounds were trained on.
+    pub tokens: u64,
+    /// Training speed, tokens per second.
+    pub tokens_per_s: u64,
+    /// Uplink, bytes per second; 0 when unknown.
+    pub up_bytes_per_s: u64,
+    /// Downlink, bytes per second; 0 when unknown.
+    pub down_bytes_per_s: u64,
+    /// Whether others can dial this peer.
+    pub reachable: bool,
+    /// By `peer`, over [`Beacon::signed_bytes`].
+    pub signature: Signature,
+}
+
+impl Beacon {
+    /// What is signed: the run and the beacon with an empty signature.
+    pub fn signed_bytes(&self, run: &RunId) -> Vec<u8> {
+        let unsigned = Beacon { signature: Signature::default(), ..self.clone() };
+        [b"shoal/beacon/1".as_slice(), &run.0, &to_cbor(&unsigned)].concat()
+    }
+}
+
+/// "My local work is done."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// The round to be exchanged: last committed plus one.
+    pub round: Round,
+    /// Digest of the last committed record.
+    pub base: Digest,
+    /// How often the gather of this round has been taken over, as far as the sender knows.
+    pub attempt: u32,
+    /// Tokens trained on; 0 for a peer that only adds up, or has just come.
+    pub tokens: u64,
+    /// Samples wanted for the next lease.
+    pub wants: u32,
+    /// Names what the sender would contribute: another number for other content, across restarts too.
+    pub nonce: u64,
+    /// Uplink, bytes per second; 0 when unknown.
+    pub up_bytes_per_s: u64,
+    /// Downlink, bytes per second; 0 when unknown.
+    pub down_bytes_per_s: u64,
+    /// Whether the sender can own a range: others can dial it, and its uplink bears it.
+    pub owns: bool,
+}
+
+/// Who takes part in a round, and who adds up what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The run.
+    pub run: RunId,
+    /// The round.
+    pub round: Round,
+    /// Digest of the record before.
+    pub base: Digest,
+    /// Attempt number; a higher one replaces a lower.
+    pub attempt: u32,
+    /// Who made the plan.
+    pub convener: PeerId,
+    /// In the round's hash order; at most [`MEMBERS_MAX`].
+    pub members: Vec<Member>,
+    /// Peers whose lease returns to the pool, ascending.
+    pub lost: Vec<PeerId>,
+}
+
+/// One member of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Who.
+    pub peer: PeerId,
+    /// Tokens trained on: the weight of its contribution.
+    pub tokens: u64,
+    /// Samples wanted for the next lease.
+    pub wants: u32,
+    /// What it contributes, by its own word: no two plans of one name have different content.
+    pub nonce: u64,
+    /// How many chunks it owns; ranges follow in member order.
+    pub chunks: u32,
+}
+
+/// A plan and its convener's signature over [`Plan::signed_bytes`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// The convener's.
+    pub signature: Signature,
+}
+
+impl Plan {
+    /// The plan's name: BLAKE3 of its canonical CBOR.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&to_cbor(self))
+    }
+
+    /// Whether any member has trained: otherwise there is nothing to exchange, and the round only deals out leases.
+    pub fn trained(&self) -> bool {
+        self.members.iter().any(|member| member.tokens > 0)
+    }
+
+    /// What the convener signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        [b"shoal/plan/1".as_slice(), &self.digest().0].concat()
+    }
+}
+
+/// A question before a repair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survey {
+    /// The plan's name.
+    pub plan: Digest,
+    /// Number of the repair; a higher one replaces a lower.
+    pub repair: u32,
+    /// Members that seem lost, a bit each.
+    pub lost: u64,
+}
+
+/// Which results a member holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holding {
+    /// The plan's name.
+    pub plan: Digest,
+    /// The survey's number.
+    pub repair: u32,
+    /// Ranges of chunks whose results are held.
+    pub results: Vec<(u32, u32)>,
+}
+
+/// New owners for the chunks of lost ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Amendment {
+    /// The plan's name.
+    pub plan: Digest,
+    /// The survey's number.
+    pub repair: u32,
+    /// Members that are lost, a bit each. What they delivered still counts.
+    pub lost: u64,
+    /// Who owns what from now on.
+    pub handovers: Vec<Handover>,
+}
+
+/// A range of chunks that changes owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// First chunk.
+    pub start: u32,
+    /// One past the last chunk.
+    pub end: u32,
+    /// The new owner, as an index into the plan's members.
+    pub owner: u8,
+    /// Whether the new owner holds the results already (then they stand, and others fetch them).
+    pub held: bool,
+}
+
+/// A request for chunks of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Want {
+    /// The plan's name (or the record's digest, for state chunks).
+    pub of: Digest,
+    /// Which kind.
+    pub kind: ChunkKind,
+    /// Ranges of chunk indices, at most [`RANGES_MAX`].
+    pub chunks: Vec<(u32, u32)>,
+}
+
+/// "I hold all results."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// The plan's name.
+    pub plan: Digest,
+    /// Digest over the result's chunks.
+    pub result: Digest,
+}
+
+/// An endorsement of a committed record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// The round.
+    pub round: Round,
+    /// The record's digest.
+    pub digest: Digest,
+    /// By the sender, over [`Record::signed_bytes`].
+    pub signature: Signature,
+}
+
+/// What it takes to repeat a committed round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Committed {
+    /// The record.
+    pub record: Record,
+    /// Its plan.
+    pub plan: SignedPlan,
+    /// Digest and included members of each result chunk.
+    pub results: Vec<ResultChunk>,
+}
+
+/// One result chunk: what it is and whom it includes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultChunk(pub Digest, pub u64);
+
+/// The digests of a state's chunks, and the record that commits to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The record; its digest is what was asked for.
+    pub record: Record,
+    /// BLAKE3 of each [`STATE_CHUNK_BYTES`] of the state.
+    pub chunks: Vec<Digest>,
+}
+
+/// What a bulk frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ChunkKind {
+    /// A member's contribution, on its way to the owner.
+    Contribution,
+    /// An owner's result, on its way to the members.
+    Result,
+    /// A piece of a committed state, on its way to a joiner.
+    State,
+}
+
+/// Names one piece of bulk data; the header of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkId {
+    /// The plan's name; for state, the digest of the record that commits to it.
+    pub of: Digest,
+    /// What it is.
+    pub kind: ChunkKind,
+    /// Chunk index.
+    pub index: u32,
+    /// For results: the members that are in the sum, a bit each. Otherwise 0.
+    pub included: u64,
+}
 
 /// The canonical CBOR of a value of our own: struct fields in declared order, smallest integers.
 pub fn to_cbor<T: Serialize>(value: &T) -> Vec<u8> {
@@ -20,4 +371,57 @@ pub fn to_cbor<T: Serialize>(value: &T) -> Vec<u8> {
 /// What is wrong, in the decoder's words.
 pub fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_cbor::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// A control frame as the input it is: a message, or the reason why it is none.
+pub fn decode(from: PeerId, frame: &[u8]) -> Input {
+    match decode_message(frame) {
+        Ok(message) => Input::Received { from, message },
+        Err(reason) => Input::Malformed { from, reason },
+    }
+}
+
+fn decode_message(frame: &[u8]) -> Result<Message, String> {
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(format!("a frame of {} bytes exceeds {FRAME_BYTES_MAX}", frame.len()));
+    }
+    let message: Message = from_cbor(frame)?;
+    bounded(&message)?;
+    Ok(message)
+}
+
+/// Checks every count that a frame's length alone does not bound tightly enough.
+fn bounded(message: &Message) -> Result<(), String> {
+    let within = |what: &str, n: usize, max: usize| {
+        if n <= max { Ok(()) } else { Err(format!("{n} {what} exceed {max}")) }
+    };
+    match message {
+        Message::Beacon(beacon) => within("digests", beacon.recent.len(), RECENT_MAX),
+        Message::Ready(ready) => {
+            within("samples wanted", ready.wants as usize, WANTS_MAX as usize)?;
+            within("tokens", ready.tokens as usize, TOKENS_MAX as usize)
+        }
+        Message::Plan(signed) => bounded_plan(&signed.plan),
+        Message::Holding(holding) => within("ranges", holding.results.len(), RANGES_MAX),
+        Message::Amend(amendment) => within("handovers", amendment.handovers.len(), RANGES_MAX),
+        Message::Want(want) => within("ranges", want.chunks.len(), RANGES_MAX),
+        Message::Round(committed) => {
+            bounded_plan(&committed.plan.plan)?;
+            within("chunks", committed.results.len(), CHUNKS_MAX as usize)
+        }
+        Message::Manifest(manifest) => within("chunks", manifest.chunks.len(), STATE_CHUNKS_MAX),
+        Message::Refusal { reason } => within("bytes of reason", reason.len(), 1024),
+        _ => Ok(()),
+    }
+}
+
+fn bounded_plan(plan: &Plan) -> Result<(), String> {
+    let within = |member: &Member| member.tokens <= TOKENS_MAX && member.wants <= WANTS_MAX;
+    match plan.members.len() {
+        n if n > MEMBERS_MAX => Err(format!("{n} members exceed {MEMBERS_MAX}")),
+        _ if !plan.members.iter().all(within) => {
+            Err("a member's tokens or samples exceed what a round can hold".into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -146,10 +146,17 @@ mod tests {
 
     #[test]
     fn a_folder_reads_as_one_text_in_name_order() {
-        let dir = folder(&[("b.txt", "world"), ("a.txt", "hello "), ("c/d.txt", "!"), (".x", "no"), ("aa", "")]);
+        let dir = folder(&[
+            ("b.txt", "world"),
+            ("a.txt", "hello "),
+            ("c/d.txt", "!"),
+            (".x", "no"),
+            ("aa", ""),
+        ]);
         let corpus = Corpus::open(dir.path()).unwrap();
         assert_eq!((corpus.len(), corpus.digest()), (12, Digest::of(b"hello world!")));
-        let rows = [(0, 12, "hello world!"), (4, 4, "o wo"), (6, 5, "world"), (11, 9, "!"), (12, 3, "")];
+        let rows =
+            [(0, 12, "hello world!"), (4, 4, "o wo"), (6, 5, "world"), (11, 9, "!"), (12, 3, "")];
         for (start, count, expected) in rows {
             let mut into = vec![0; count];
             let got = corpus.read(start, &mut into);

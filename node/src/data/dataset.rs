@@ -219,8 +219,13 @@ mod tests {
         let path = dir.path().join("text");
         std::fs::write(&path, text).unwrap();
         let corpus = Arc::new(Corpus::open(&path).unwrap());
-        let data =
-            Dataset::describe_text(&corpus, &Tokenizer::Bytes, context, heldout_permille, dir.path());
+        let data = Dataset::describe_text(
+            &corpus,
+            &Tokenizer::Bytes,
+            context,
+            heldout_permille,
+            dir.path(),
+        );
         let mut spec = test_spec();
         spec.data = data.unwrap();
         spec.model.context = context;
@@ -237,7 +242,8 @@ mod tests {
             let batch = dataset.batch(8 * epoch..8 * (epoch + 1)).unwrap();
             let mut rows: Vec<&[i64]> = batch.tokens.chunks(11).collect();
             rows.sort_unstable();
-            let expected: Vec<Vec<i64>> = (0..8).map(|row| (10 * row..10 * row + 11).collect()).collect();
+            let expected: Vec<Vec<i64>> =
+                (0..8).map(|row| (10 * row..10 * row + 11).collect()).collect();
             assert_eq!(rows, expected);
         }
         assert_ne!(dataset.batch(0..8).unwrap(), dataset.batch(8..16).unwrap());

@@ -31,7 +31,9 @@ pub enum DataError {
         expected: String,
     },
     /// The run's text was not given.
-    #[error("the run learns from a text of {bytes} bytes that each peer brings: name it with --data")]
+    #[error(
+        "the run learns from a text of {bytes} bytes that each peer brings: name it with --data"
+    )]
     Missing {
         /// Length of the text.
         bytes: u64,
@@ -68,7 +70,9 @@ pub enum DataError {
         reason: String,
     },
     /// The tokenizer makes tokens that the model has no row for.
-    #[error("token {token} of the tokenizer is outside the model's vocabulary of {vocab}: raise `model.vocab`")]
+    #[error(
+        "token {token} of the tokenizer is outside the model's vocabulary of {vocab}: raise `model.vocab`"
+    )]
     Vocab {
         /// The token.
         token: u32,
@@ -79,7 +83,10 @@ pub enum DataError {
 
 impl DataError {
     /// Wraps an I/O error with what was tried.
-    pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> DataError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> DataError {
         let path = path.to_owned();
         move |source| DataError::Io { action, path, source }
     }

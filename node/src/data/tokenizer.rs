@@ -96,7 +96,8 @@ impl Tokenizer {
     pub fn decode(&self, tokens: &[u32]) -> Result<String, DataError> {
         match self {
             Tokenizer::Bytes => {
-                let bytes: Vec<u8> = tokens.iter().map(|t| u8::try_from(*t).unwrap_or(0xff)).collect();
+                let bytes: Vec<u8> =
+                    tokens.iter().map(|t| u8::try_from(*t).unwrap_or(0xff)).collect();
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             }
             Tokenizer::File(file) => {

@@ -17,7 +17,10 @@ pub struct Tokens(Kind);
 enum Kind {
     Bytes(Arc<Corpus>),
     /// Little-endian ids of `width` bytes each, 2 or 4.
-    Mapped { map: Mmap, width: usize },
+    Mapped {
+        map: Mmap,
+        width: usize,
+    },
 }
 
 /// A piece of text that is tokenised on its own ends at the first line end after this many bytes. Part of what peers agree
@@ -116,10 +119,7 @@ fn write_cache(
 }
 
 fn encode(tokenizer: &Tokenizer, group: &[&[u8]]) -> Result<Vec<Vec<u32>>, DataError> {
-    group
-        .par_iter()
-        .map(|piece| tokenizer.encode(&String::from_utf8_lossy(piece)))
-        .collect()
+    group.par_iter().map(|piece| tokenizer.encode(&String::from_utf8_lossy(piece))).collect()
 }
 
 /// Cuts a text at the first line end after every [`PIECE_BYTES`].
@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(tokenizer.vocab(), 4);
         let corpus = Arc::new(Corpus::from_bytes(b"the fish swim\nthe shark\n".to_vec()));
         for _ in 0..2 {
-            let tokens = Tokens::new(corpus.clone(), &tokenizer, &dir.path().join("cache")).unwrap();
+            let tokens =
+                Tokens::new(corpus.clone(), &tokenizer, &dir.path().join("cache")).unwrap();
             let mut ids = Vec::new();
             tokens.extend(1, 4, &mut ids);
             assert_eq!((tokens.len(), ids), (5, vec![2, 3, 1, 0]));
@@ -168,7 +169,8 @@ mod tests {
 
     #[test]
     fn pieces_end_at_line_ends_and_lose_nothing() {
-        let text: Vec<u8> = (0..200_000u32).map(|i| if i % 70 == 69 { b'\n' } else { b'a' }).collect();
+        let text: Vec<u8> =
+            (0..200_000u32).map(|i| if i % 70 == 69 { b'\n' } else { b'a' }).collect();
         let cut = pieces(&text);
         assert_eq!(cut.concat(), text);
         assert!(cut.len() > 2 && cut[..cut.len() - 1].iter().all(|piece| piece.ends_with(b"\n")));

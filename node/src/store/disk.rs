@@ -11,8 +11,9 @@ use std::path::Path;
 /// The operating system's, with the path and the mend; `path` is then as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
-    let written = write_flushed(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, path).map_err(StoreError::io("renaming", &partial)));
+    let written = write_flushed(&partial, bytes).and_then(|()| {
+        std::fs::rename(&partial, path).map_err(StoreError::io("renaming", &partial))
+    });
     if written.is_err() {
         // Best effort: the error that matters is the one above.
         let _ = std::fs::remove_file(&partial);

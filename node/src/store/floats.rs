@@ -1,7 +1,9 @@
 //! f32 as little-endian bytes and back, without a copy where that is possible; 16-bit floats to f32.
 
 #[cfg(target_endian = "big")]
-compile_error!("stored and exchanged floats are little-endian; this machine would need to swap them");
+compile_error!(
+    "stored and exchanged floats are little-endian; this machine would need to swap them"
+);
 
 /// The bytes of floats, in place.
 pub(super) fn bytes_of(floats: &[f32]) -> &[u8] {

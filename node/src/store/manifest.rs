@@ -53,7 +53,10 @@ impl FileEntry {
     }
 
     /// Compares a file with its entry.
-    pub(super) fn verify(&self, path: &Path) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// The file is absent, or is not what was written.
+    pub fn verify(&self, path: &Path) -> Result<(), StoreError> {
         let got = FileEntry::of(path)?;
         if got.bytes != self.bytes {
             let reason = format!("it has {} bytes, the manifest says {}", got.bytes, self.bytes);
@@ -77,8 +80,7 @@ impl Manifest {
         let manifest: Manifest = serde_json::from_slice(&text)
             .map_err(|error| StoreError::torn(&path, format!("it is no manifest: {error}")))?;
         if manifest.format != FORMAT {
-            let reason =
-                format!("its format is {}, this program reads {FORMAT}", manifest.format);
+            let reason = format!("its format is {}, this program reads {FORMAT}", manifest.format);
             return Err(StoreError::unsupported(&path, reason));
         }
         if manifest.clone().sealed().check != manifest.check {
@@ -104,8 +106,9 @@ impl Manifest {
     /// # Errors
     /// It is not 64 hex digits.
     pub fn state_digest(&self, folder: &Path) -> Result<Digest, StoreError> {
-        Digest::from_hex(&self.digest)
-            .ok_or_else(|| StoreError::torn(&folder.join(MANIFEST), "its digest is not 64 hex digits"))
+        Digest::from_hex(&self.digest).ok_or_else(|| {
+            StoreError::torn(&folder.join(MANIFEST), "its digest is not 64 hex digits")
+        })
     }
 
     fn sealed(mut self) -> Manifest {

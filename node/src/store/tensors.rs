@@ -16,7 +16,8 @@ pub(super) fn write(path: &Path, layout: &Layout, flat: &[f32]) -> Result<(), St
         .map(|slot| {
             let bytes = bytes_of(&flat[slot.range()]);
             let view = TensorView::new(Dtype::F32, slot.shape.clone(), bytes);
-            view.map(|view| (slot.name.as_str(), view)).map_err(|e| StoreError::torn(path, e.to_string()))
+            view.map(|view| (slot.name.as_str(), view))
+                .map_err(|e| StoreError::torn(path, e.to_string()))
         })
         .collect::<Result<Vec<_>, _>>()?;
     // `format` is what transformers asks of a file.
@@ -56,8 +57,12 @@ pub(super) fn copy(
         .tensor(&slot.name)
         .map_err(|_| StoreError::unsupported(path, format!("it has no tensor {}", slot.name)))?;
     if view.shape() != slot.shape {
-        let reason =
-            format!("{} has shape {:?} where the model has {:?}", slot.name, view.shape(), slot.shape);
+        let reason = format!(
+            "{} has shape {:?} where the model has {:?}",
+            slot.name,
+            view.shape(),
+            slot.shape
+        );
         return Err(StoreError::unsupported(path, reason));
     }
     let halves = || view.data().as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two));

@@ -2,25 +2,59 @@
 
 use crate::data::rng::Rng;
 
-const GIRLS: &[&str] = &["Lily", "Mia", "Anna", "Rose", "Ella", "Nora", "Sara", "Zoe", "Ivy", "Lucy", "Ruth", "Tess"];
-const BOYS: &[&str] = &["Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn", "Noah", "Owen", "Hugo", "Paul"];
+const GIRLS: &[&str] =
+    &["Lily", "Mia", "Anna", "Rose", "Ella", "Nora", "Sara", "Zoe", "Ivy", "Lucy", "Ruth", "Tess"];
+const BOYS: &[&str] =
+    &["Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn", "Noah", "Owen", "Hugo", "Paul"];
 const PEOPLE: [&str; 2] = ["girl", "boy"];
-const ANIMALS: &[&str] = &["fox", "bear", "rabbit", "mouse", "duck", "frog", "owl", "cat", "dog", "hedgehog", "squirrel", "goat"];
-const TRAITS: &[&str] = &["kind", "brave", "shy", "curious", "clever", "quiet", "cheerful", "patient"];
+const ANIMALS: &[&str] = &[
+    "fox", "bear", "rabbit", "mouse", "duck", "frog", "owl", "cat", "dog", "hedgehog", "squirrel",
+    "goat",
+];
+const TRAITS: &[&str] =
+    &["kind", "brave", "shy", "curious", "clever", "quiet", "cheerful", "patient"];
 /// Each with the word for being there.
 const PLACES: &[(&str, &str)] = &[
-    ("in", "park"), ("in", "forest"), ("in", "garden"), ("at", "beach"), ("on", "farm"),
-    ("in", "village"), ("in", "meadow"), ("at", "market"), ("at", "river"), ("on", "hill"),
+    ("in", "park"),
+    ("in", "forest"),
+    ("in", "garden"),
+    ("at", "beach"),
+    ("on", "farm"),
+    ("in", "village"),
+    ("in", "meadow"),
+    ("at", "market"),
+    ("at", "river"),
+    ("on", "hill"),
 ];
 const COLOURS: &[&str] = &["red", "blue", "green", "yellow", "white", "purple", "golden", "brown"];
 const SIZES: &[&str] = &["big", "small", "tiny", "shiny", "soft", "old", "new", "round"];
-const THINGS: &[&str] = &["ball", "kite", "hat", "boat", "drum", "bell", "book", "box", "scarf", "basket", "cup", "toy car"];
-const FOODS: &[&str] = &["apple pie", "warm bread", "honey cake", "berry soup", "sweet corn", "cherry jam", "carrot stew", "nut cookies"];
+const THINGS: &[&str] = &[
+    "ball", "kite", "hat", "boat", "drum", "bell", "book", "box", "scarf", "basket", "cup",
+    "toy car",
+];
+const FOODS: &[&str] = &[
+    "apple pie",
+    "warm bread",
+    "honey cake",
+    "berry soup",
+    "sweet corn",
+    "cherry jam",
+    "carrot stew",
+    "nut cookies",
+];
 const WEATHER: &[&str] = &["sunny", "windy", "rainy", "snowy", "cold", "warm", "cloudy"];
 const ELDERS: &[&str] = &["mother", "father", "grandmother", "grandfather", "teacher"];
 const GLAD: &[&str] = &["happy", "glad", "proud", "very happy", "full of joy"];
 const SAD: &[&str] = &["sad", "very sad", "upset", "worried", "close to tears"];
-const HIDING: &[&str] = &["under a bush", "behind a tree", "in the tall grass", "under the bed", "near the well", "behind the barn", "between two stones"];
+const HIDING: &[&str] = &[
+    "under a bush",
+    "behind a tree",
+    "in the tall grass",
+    "under the bed",
+    "near the well",
+    "behind the barn",
+    "between two stones",
+];
 const NUMBERS: &[&str] = &["two", "three", "four", "five"];
 
 /// A girl, a boy or an animal with a name.
@@ -118,7 +152,9 @@ impl Cast {
             "sad" => rng.pick(SAD),
             "at_place" => return format!("{} the {}", self.place.0, self.place.1),
             "full_thing" => return format!("{} {} {}", self.size, self.colour, self.thing),
-            "a_full_thing" => return with_article(&format!("{} {} {}", self.size, self.colour, self.thing)),
+            "a_full_thing" => {
+                return with_article(&format!("{} {} {}", self.size, self.colour, self.thing));
+            }
             "an_a_kind" => return with_article(&format!("{} {}", self.quality, self.hero.kind)),
             "a_b_kind" => return with_article(self.friend.kind),
             _ => "#",

@@ -71,7 +71,10 @@ mod tests {
             for template in beat {
                 let cast = Cast::draw(&mut rng);
                 let text = fill(template, &cast, &mut rng);
-                assert!(text.is_ascii() && !text.contains(['{', '}', '?', '#']) || text.contains("?\""), "{text}");
+                assert!(
+                    text.is_ascii() && !text.contains(['{', '}', '?', '#']) || text.contains("?\""),
+                    "{text}"
+                );
                 assert!(template.is_empty() || text.ends_with(['.', '!', '"']), "{text}");
                 assert!(!text.contains("  "), "{text}");
             }

@@ -31,9 +31,8 @@ pub(super) const ENDINGS: Beat = &[
 ];
 
 /// The plots.
-pub(super) const PLOTS: &[&[Beat]] = &[
-    LOST, SHARED, AFRAID, STORM, RACE, BAKING, SECRET, BROKEN, RIVER, BIRD, BOAST, GIFT,
-];
+pub(super) const PLOTS: &[&[Beat]] =
+    &[LOST, SHARED, AFRAID, STORM, RACE, BAKING, SECRET, BROKEN, RIVER, BIRD, BOAST, GIFT];
 
 const LOST: &[Beat] = &[
     &[
@@ -46,7 +45,11 @@ const LOST: &[Beat] = &[
         "But one {weather} morning, {a} could not find the {thing}.",
         "Then {a_he} lost the {thing} {at_place}.",
     ],
-    &["{A} was {sad}.", "{A_he} looked everywhere and began to cry.", "\"Where is my {thing}?\" {a_he} asked."],
+    &[
+        "{A} was {sad}.",
+        "{A_he} looked everywhere and began to cry.",
+        "\"Where is my {thing}?\" {a_he} asked.",
+    ],
     &[
         "{B} saw that {a} was {sad}. \"I will help you,\" said {b}.",
         "\"Do not cry,\" said {b}. \"We will look for it together.\"",
@@ -62,7 +65,10 @@ const LOST: &[Beat] = &[
         "Then {a} saw something {colour} {hiding}. It was the {thing}!",
         "\"Look!\" said {b}. The {thing} was {hiding}.",
     ],
-    &["{A} was {glad} and gave {b} a big hug.", "\"Thank you, {b},\" said {a}. \"You are a good friend.\""],
+    &[
+        "{A} was {glad} and gave {b} a big hug.",
+        "\"Thank you, {b},\" said {a}. \"You are a good friend.\"",
+    ],
 ];
 
 const SHARED: &[Beat] = &[
@@ -70,7 +76,11 @@ const SHARED: &[Beat] = &[
         "One day, {a} and {b} found {a_full_thing} {at_place}.",
         "{A} and {b} saw {a_full_thing} {hiding}.",
     ],
-    &["\"It is mine!\" said {a}.", "{A} took the {thing} and ran away.", "\"I saw it first,\" said {a}."],
+    &[
+        "\"It is mine!\" said {a}.",
+        "{A} took the {thing} and ran away.",
+        "\"I saw it first,\" said {a}.",
+    ],
     &[
         "\"No, it is mine!\" said {b}, and {b_he} was {sad}.",
         "{B} was {sad} because {b_he} wanted to play too.",
@@ -80,13 +90,20 @@ const SHARED: &[Beat] = &[
         "{A_his} {elder} heard them. \"You can share,\" said the {elder}.",
         "The {elder} said, \"A {thing} is more fun with a friend.\"",
     ],
-    &["{A} thought about it for a while.", "{A} felt sorry.", "At first {a} did not want to share."],
+    &[
+        "{A} thought about it for a while.",
+        "{A} felt sorry.",
+        "At first {a} did not want to share.",
+    ],
     &[
         "\"You can play with the {thing} first,\" said {a} to {b}.",
         "So {a} gave the {colour} {thing} to {b}.",
         "\"I am sorry, {b},\" said {a}. \"Let us play together.\"",
     ],
-    &["They played with the {thing} all day, and both were {glad}.", "Now both of them were {glad}."],
+    &[
+        "They played with the {thing} all day, and both were {glad}.",
+        "Now both of them were {glad}.",
+    ],
 ];
 
 const AFRAID: &[Beat] = &[
@@ -100,7 +117,11 @@ const AFRAID: &[Beat] = &[
         "Then there was a loud noise near the {place}.",
         "Something moved {hiding}.",
     ],
-    &["\"Is it a monster?\" {a_he} asked.", "{A} hid and did not move.", "{A_his} heart went very fast."],
+    &[
+        "\"Is it a monster?\" {a_he} asked.",
+        "{A} hid and did not move.",
+        "{A_his} heart went very fast.",
+    ],
     &[
         "{A_his} {elder} came with a light. \"Let us look together,\" said the {elder}.",
         "But {a} took a light and went to look.",
@@ -112,7 +133,10 @@ const AFRAID: &[Beat] = &[
         "It was not a monster. It was {b}!",
     ],
     &["{A} laughed, and {b} laughed too.", "\"I thought you were a monster,\" said {a}."],
-    &["After that, {a} was not afraid of the dark.", "Now {a} knew that the dark was only the day asleep."],
+    &[
+        "After that, {a} was not afraid of the dark.",
+        "Now {a} knew that the dark was only the day asleep.",
+    ],
 ];
 
 const STORM: &[Beat] = &[
@@ -120,7 +144,11 @@ const STORM: &[Beat] = &[
         "One {weather} day, {a} and {b} were far from home.",
         "{A} and {b} were playing {at_place} when the sky became dark.",
     ],
-    &["A big storm came.", "The wind blew and the rain fell.", "It began to rain, and the wind was very loud."],
+    &[
+        "A big storm came.",
+        "The wind blew and the rain fell.",
+        "It began to rain, and the wind was very loud.",
+    ],
     &[
         "\"We must find a dry place,\" said {b}.",
         "\"I am cold,\" said {a}. \"What can we do?\"",
@@ -136,7 +164,10 @@ const STORM: &[Beat] = &[
         "They sang songs until the storm was over.",
         "They shared the {food} that {a} had in {a_his} bag.",
     ],
-    &["Then the sun came out, and there was a rainbow.", "Soon the storm was over and the birds sang."],
+    &[
+        "Then the sun came out, and there was a rainbow.",
+        "Soon the storm was over and the birds sang.",
+    ],
     &[
         "When they came home, the {elder} was {glad}.",
         "{A_his} {elder} ran to meet them. \"I was so {sad},\" said the {elder}.",
@@ -180,13 +211,20 @@ const BAKING: &[Beat] = &[
         "{A_he} needed {number} eggs, but there were none in the house.",
         "But there was no milk and no flour in the house.",
     ],
-    &["So {a_he} went to {b} and asked for help.", "\"I can help you,\" said {b} and went to the market."],
+    &[
+        "So {a_he} went to {b} and asked for help.",
+        "\"I can help you,\" said {b} and went to the market.",
+    ],
     &[
         "{B} brought the eggs in {a_full_thing}.",
         "On the way home, {b} fell, and everything went on the floor.",
         "They mixed and they stirred, and soon they were all white with flour.",
     ],
-    &["The {food} smelled very good.", "They waited and waited.", "At first the {food} was too hot to eat."],
+    &[
+        "The {food} smelled very good.",
+        "They waited and waited.",
+        "At first the {food} was too hot to eat.",
+    ],
     &[
         "When the {elder} came home, {a} said, \"Surprise!\"",
         "\"Who made this?\" asked the {elder}. \"We did!\" said {a} and {b}.",
@@ -204,7 +242,11 @@ const SECRET: &[Beat] = &[
         "\"Please help me,\" said the {thing}. It could talk!",
         "Inside the {thing} was an old map.",
     ],
-    &["{A} could not believe it.", "{A} ran to {b} and told {b_him} everything.", "\"Is it magic?\" asked {a}."],
+    &[
+        "{A} could not believe it.",
+        "{A} ran to {b} and told {b_him} everything.",
+        "\"Is it magic?\" asked {a}.",
+    ],
     &[
         "\"We should ask who it belongs to,\" said {b}.",
         "{B} said, \"Let us keep it a secret.\"",
@@ -218,7 +260,10 @@ const SECRET: &[Beat] = &[
         "{A} gave the {colour} {thing} back.",
         "It was hard, but {a} did the right thing and gave it back.",
     ],
-    &["The old man was {glad} and gave them {food}.", "\"You are {quality},\" said the old man, \"and I thank you.\""],
+    &[
+        "The old man was {glad} and gave them {food}.",
+        "\"You are {quality},\" said the old man, \"and I thank you.\"",
+    ],
 ];
 
 const BROKEN: &[Beat] = &[
@@ -226,8 +271,16 @@ const BROKEN: &[Beat] = &[
         "{A_his} {elder} had {a_full_thing} and loved it very much.",
         "On the table stood {a_full_thing}. \"Do not touch it,\" said the {elder}.",
     ],
-    &["But {a} wanted to play with it.", "{A} only wanted to look at it.", "When nobody was there, {a} took it."],
-    &["It fell down and broke.", "Crash! The {thing} was broken.", "The {thing} fell and broke in {number} pieces."],
+    &[
+        "But {a} wanted to play with it.",
+        "{A} only wanted to look at it.",
+        "When nobody was there, {a} took it.",
+    ],
+    &[
+        "It fell down and broke.",
+        "Crash! The {thing} was broken.",
+        "The {thing} fell and broke in {number} pieces.",
+    ],
     &[
         "{A} was {sad} and hid the pieces {hiding}.",
         "\"Oh no,\" said {a}. \"What will I say?\"",
@@ -245,15 +298,25 @@ const BROKEN: &[Beat] = &[
 ];
 
 const RIVER: &[Beat] = &[
-    &["{A} wanted to cross the river.", "On the other side of the river were {number} trees with sweet fruit."],
+    &[
+        "{A} wanted to cross the river.",
+        "On the other side of the river were {number} trees with sweet fruit.",
+    ],
     &["But the water was deep, and {a} could not swim.", "But there was no bridge."],
     &[
         "{B} could swim very well. \"Sit on my back,\" said {b}.",
         "{B} said, \"We can build a boat.\"",
         "\"We can use the {colour} {thing},\" said {b}.",
     ],
-    &["In the middle of the river, the water was fast.", "It was not easy, and they were wet and cold."],
-    &["\"Hold on!\" said {b}.", "{A} held on and closed {a_his} eyes.", "{A} was afraid, but {a_he} did not let go."],
+    &[
+        "In the middle of the river, the water was fast.",
+        "It was not easy, and they were wet and cold.",
+    ],
+    &[
+        "\"Hold on!\" said {b}.",
+        "{A} held on and closed {a_his} eyes.",
+        "{A} was afraid, but {a_he} did not let go.",
+    ],
     &["At last they came to the other side.", "Then they were across, and both of them cheered."],
     &["They ate the sweet fruit and were {glad}.", "\"We did it together,\" said {a}."],
 ];
@@ -273,12 +336,18 @@ const BIRD: &[Beat] = &[
         "{B} brought it seeds, and {a} sang to it.",
         "They made a warm bed for the bird.",
     ],
-    &["After {number} weeks, the bird could fly again.", "One {weather} morning, the bird opened its wings."],
+    &[
+        "After {number} weeks, the bird could fly again.",
+        "One {weather} morning, the bird opened its wings.",
+    ],
     &[
         "{A} was {sad} to see it go, but {a_he} opened the window.",
         "\"It must be free,\" said {b}. {A} knew that {b} was right.",
     ],
-    &["In spring, the bird came back and sang for them.", "The bird sang a song and flew over the {place}."],
+    &[
+        "In spring, the bird came back and sang for them.",
+        "The bird sang a song and flew over the {place}.",
+    ],
 ];
 
 const BOAST: &[Beat] = &[
@@ -300,11 +369,18 @@ const BOAST: &[Beat] = &[
         "\"Help me!\" called {b}. {A} ran to get the {elder}.",
         "{A} found a rope and helped {b_him}.",
     ],
-    &["\"I should have listened to you,\" said {b}.", "{B} learned to be careful, and {a} was {glad}."],
+    &[
+        "\"I should have listened to you,\" said {b}.",
+        "{B} learned to be careful, and {a} was {glad}.",
+    ],
 ];
 
 const GIFT: &[Beat] = &[
-    &["It was the birthday of {b}.", "{B} had a birthday and asked {a} to come.", "Soon it would be the birthday of {b}."],
+    &[
+        "It was the birthday of {b}.",
+        "{B} had a birthday and asked {a} to come.",
+        "Soon it would be the birthday of {b}.",
+    ],
     &[
         "{A} wanted to give {b} {a_full_thing}, but {a_he} had no money.",
         "{A} did not know what to give.",
@@ -317,10 +393,16 @@ const GIFT: &[Beat] = &[
         "{A} worked hard and made {a_full_thing}.",
         "At last, {a} had enough and bought {a_full_thing}.",
     ],
-    &["{A_he} put it in a box and ran to the house of {b}.", "At the party, there was {food} and music."],
+    &[
+        "{A_he} put it in a box and ran to the house of {b}.",
+        "At the party, there was {food} and music.",
+    ],
     &[
         "{B} opened the box and saw the {thing}. \"It is so nice!\" {b_he} said.",
         "\"Did you do this for me?\" asked {b}. \"Yes,\" said {a}.",
     ],
-    &["{B} was {glad} and gave {a} a big piece of cake.", "It was the best gift of all, because it came from a friend."],
+    &[
+        "{B} was {glad} and gave {a} a big piece of cake.",
+        "It was the best gift of all, because it came from a friend.",
+    ],
 ];

@@ -51,9 +51,16 @@ fn decimal(number: f32) -> f64 {
 pub(super) fn from_json(path: &Path, config: &Value) -> Result<ModelSpec, StoreError> {
     let refuse = |reason: String| Err(StoreError::unsupported(path, reason));
     if config["model_type"] != "llama" {
-        return refuse(format!("its model_type is {}, only \"llama\" is understood", config["model_type"]));
+        return refuse(format!(
+            "its model_type is {}, only \"llama\" is understood",
+            config["model_type"]
+        ));
     }
-    for (key, plain) in [("hidden_act", json!("silu")), ("attention_bias", json!(false)), ("mlp_bias", json!(false))] {
+    for (key, plain) in [
+        ("hidden_act", json!("silu")),
+        ("attention_bias", json!(false)),
+        ("mlp_bias", json!(false)),
+    ] {
         let value = &config[key];
         if !value.is_null() && *value != plain {
             return refuse(format!("its {key} is {value}, only {plain} is understood"));
@@ -110,7 +117,10 @@ fn rope_theta(path: &Path, config: &Value) -> Result<f32, StoreError> {
 fn number(path: &Path, config: &Value, key: &str) -> Result<u32, StoreError> {
     let value = config[key].as_u64().and_then(|value| u32::try_from(value).ok());
     value.ok_or_else(|| {
-        StoreError::unsupported(path, format!("its {key} is {}, a whole number is needed", config[key]))
+        StoreError::unsupported(
+            path,
+            format!("its {key} is {}, a whole number is needed", config[key]),
+        )
     })
 }
 

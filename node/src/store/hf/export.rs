@@ -33,7 +33,11 @@ pub fn export(
     disk::make_folder(dir)?;
     tensors::write(&dir.join(MODEL), &layout, params)?;
     write_json(dir, CONFIG, &to_json(model))?;
-    write_json(dir, "generation_config.json", &json!({"do_sample": true, "temperature": 0.7, "top_p": 0.95}))?;
+    write_json(
+        dir,
+        "generation_config.json",
+        &json!({"do_sample": true, "temperature": 0.7, "top_p": 0.95}),
+    )?;
     write_tokenizer(model, tokenizer, tokenizer_file, dir)
 }
 

@@ -51,10 +51,7 @@ pub fn import(dir: &Path) -> Result<Imported, StoreError> {
 }
 
 /// Which weights are to be read from which file.
-fn weight_files(
-    dir: &Path,
-    model: &ModelSpec,
-) -> Result<BTreeMap<PathBuf, Vec<Slot>>, StoreError> {
+fn weight_files(dir: &Path, model: &ModelSpec) -> Result<BTreeMap<PathBuf, Vec<Slot>>, StoreError> {
     let slots = Layout::new(model).slots;
     let index = dir.join(INDEX);
     if !index.exists() {
@@ -90,9 +87,7 @@ fn beside(index: &Path, name: &str) -> Result<PathBuf, StoreError> {
 fn read_weights(file: &Path, slots: &[Slot], params: &mut [f32]) -> Result<(), StoreError> {
     let map = disk::map(file)?;
     let tensors = tensors::parse(file, &map)?;
-    slots
-        .iter()
-        .try_for_each(|slot| tensors::copy(file, &tensors, slot, &mut params[slot.range()]))
+    slots.iter().try_for_each(|slot| tensors::copy(file, &tensors, slot, &mut params[slot.range()]))
 }
 
 fn read_tokenizer(dir: &Path) -> Result<(TokenizerSpec, Option<PathBuf>), StoreError> {
@@ -140,7 +135,11 @@ mod tests {
         let (dir, params) = exported(&test_spec().model);
         let path = dir.path().join(CONFIG);
         let config = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, config.replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false")).unwrap();
+        std::fs::write(
+            &path,
+            config.replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+        )
+        .unwrap();
         let imported = import(dir.path()).unwrap();
         assert!(imported.model.tied && imported.params == params);
     }

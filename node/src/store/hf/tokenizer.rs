@@ -62,7 +62,9 @@ mod tests {
         let text = serde_json::to_vec(&byte_tokenizer()).unwrap();
         let tokenizer = tokenizers::Tokenizer::from_bytes(text).unwrap();
         assert_eq!(tokenizer.get_vocab_size(true), 256);
-        for text in ["Once upon a time,\n\tthere was  a fox. ", "h\u{e9}llo \u{20ac} \u{1f41f}", "\0\x7f"] {
+        for text in
+            ["Once upon a time,\n\tthere was  a fox. ", "h\u{e9}llo \u{20ac} \u{1f41f}", "\0\x7f"]
+        {
             let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
             let bytes: Vec<u32> = text.bytes().map(u32::from).collect();
             assert_eq!(ids, bytes);

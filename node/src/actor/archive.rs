@@ -1,0 +1,205 @@
+//! Checkpoints and the ledger on disk. A plain thread writes; when a newer state comes before the last is begun, the newer is
+//! written.
+
+use crate::exchange::Committed;
+use crate::message::{Archive, Archived, Stop};
+use crate::settings::Settings;
+use crate::store::{self, Checkpoint};
+use actix::{Actor, ActorContext, Context, Handler, Recipient};
+use shoal_protocol::id::{PeerId, Round, Signature};
+use shoal_protocol::ledger::Record;
+use shoal_protocol::wire::to_cbor;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Name of the ledger's record among a checkpoint's extras.
+pub const RECORD: &str = "record";
+/// Name of the upward residual among them.
+pub const RESIDUAL_UP: &str = "residual-up";
+/// Name of the downward residual among them.
+pub const RESIDUAL_DOWN: &str = "residual-down";
+
+/// The face of the thread that writes.
+pub struct ArchiveActor {
+    desk: Arc<Desk>,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Desk {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    state: Option<(Box<Committed>, Option<f64>)>,
+    lines: Vec<String>,
+    closed: bool,
+}
+
+/// What the thread owns.
+struct Writer {
+    settings: Settings,
+    desk: Arc<Desk>,
+    losses: Vec<(Round, f64)>,
+    told: Recipient<Archived>,
+}
+
+impl ArchiveActor {
+    /// Starts the thread; `told` hears of every checkpoint, `losses` are those of the rounds so far.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn new(
+        settings: Settings,
+        losses: Vec<(Round, f64)>,
+        told: Recipient<Archived>,
+    ) -> std::io::Result<(ArchiveActor, JoinHandle<()>)> {
+        let desk = Arc::new(Desk::default());
+        let writer = Writer { settings, desk: desk.clone(), losses, told };
+        let thread =
+            std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
+        Ok((ArchiveActor { desk }, thread))
+    }
+}
+
+impl Actor for ArchiveActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.desk.change(|waiting| waiting.closed = true);
+    }
+}
+
+impl Handler<Archive> for ArchiveActor {
+    type Result = ();
+    fn handle(&mut self, Archive(committed, loss): Archive, _: &mut Context<Self>) {
+        self.desk.change(|waiting| {
+            waiting.lines.push(record_line(&committed.record));
+            waiting.state = Some((committed, loss));
+        });
+    }
+}
+
+impl Handler<Stop> for ArchiveActor {
+    type Result = ();
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+/// An endorsement for the ledger.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub struct Endorsement(pub Round, pub PeerId, pub Signature);
+
+impl Handler<Endorsement> for ArchiveActor {
+    type Result = ();
+    fn handle(&mut self, Endorsement(round, peer, signature): Endorsement, _: &mut Context<Self>) {
+        let signature: String = signature.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let line =
+            serde_json::json!({ "round": round, "peer": peer.to_string(), "signature": signature });
+        self.desk.change(|waiting| waiting.lines.push(line.to_string()));
+    }
+}
+
+impl Desk {
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        change(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.news.notify_one();
+    }
+
+    /// Waits for something to write; `None` when closed and nothing is left.
+    fn next(&self) -> Option<Waiting> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiting.state.is_none() && waiting.lines.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let closed = waiting.closed;
+        Some(std::mem::replace(&mut waiting, Waiting { closed, ..Waiting::default() }))
+    }
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(waiting) = self.desk.next() {
+            if let Some((committed, loss)) = waiting.state {
+                self.save(*committed, loss);
+            }
+            if let Err(error) = self.append(&waiting.lines) {
+                tracing::error!(%error, "the ledger cannot be written: free some disk space, or mend the folder's permissions");
+            }
+        }
+    }
+
+    fn save(&mut self, committed: Committed, loss: Option<f64>) {
+        let round = committed.record.round;
+        if let Some(loss) = loss {
+            // The loss that is known by now is that of the round before.
+            self.losses.push((round.saturating_sub(1), loss));
+        }
+        match store::save(
+            &self.settings.checkpoints(),
+            &self.checkpoint(committed),
+            self.settings.keep,
+        ) {
+            Ok(folder) => self.told.do_send(Archived { round, folder }),
+            Err(error) => {
+                tracing::error!(round, %error, "no checkpoint was written; training goes on")
+            }
+        }
+    }
+
+    fn checkpoint(&self, committed: Committed) -> Checkpoint {
+        let bytes = |values: &[f32]| {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        let extras = BTreeMap::from([
+            (RECORD.to_string(), to_cbor(&committed.record)),
+            (RESIDUAL_UP.to_string(), bytes(&committed.residual_up)),
+            (RESIDUAL_DOWN.to_string(), bytes(&committed.residual_down)),
+        ]);
+        Checkpoint {
+            round: committed.record.round,
+            digest: committed.record.digest(),
+            spec: self.settings.spec.clone(),
+            params: Arc::unwrap_or_clone(committed.state.params),
+            momentum: Arc::unwrap_or_clone(committed.state.momentum),
+            extras,
+            losses: self.losses.clone(),
+        }
+    }
+
+    fn append(&self, lines: &[String]) -> std::io::Result<()> {
+        let path: PathBuf = self.settings.run_dir().join("ledger.jsonl");
+        std::fs::create_dir_all(self.settings.run_dir())?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        lines.iter().try_for_each(|line| writeln!(file, "{line}"))
+    }
+}
+
+fn record_line(record: &Record) -> String {
+    let contributions: Vec<_> = record
+        .contributions
+        .iter()
+        .map(|share| serde_json::json!({ "peer": share.peer.to_string(), "tokens": share.tokens }))
+        .collect();
+    serde_json::json!({
+        "round": record.round,
+        "digest": record.digest().to_string(),
+        "parent": record.parent.to_string(),
+        "plan": record.plan.to_string(),
+        "result": record.result.to_string(),
+        "state": record.state.to_string(),
+        "tokens": record.tokens,
+        "contributions": contributions,
+    })
+    .to_string()
+}

@@ -1,0 +1,89 @@
+//! The network's events as inputs for the session. A plain thread: it hashes every chunk, which would hold an arbiter up.
+
+use crate::exchange::Job;
+use crate::message::Happened;
+use crate::net::{Credit, NetEvent};
+use actix::Recipient;
+use bytes::Bytes;
+use shoal_protocol::event::{ChunkId, ChunkKind, Input};
+use shoal_protocol::id::{Digest, PeerId};
+use shoal_protocol::run::RunSpec;
+use shoal_protocol::wire;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use tokio::sync::mpsc::Receiver;
+
+/// Carries events from the network to the session and the exchange.
+pub struct Mesh {
+    /// The run's spec, for the sizes of chunks.
+    pub spec: RunSpec,
+    /// The session.
+    pub session: Recipient<Happened>,
+    /// The exchange, which keeps the bytes.
+    pub jobs: SyncSender<Job>,
+}
+
+impl Mesh {
+    /// Carries until the network is shut down.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn spawn(self, mut events: Receiver<NetEvent>) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("mesh".into()).spawn(move || {
+            while let Some(event) = events.blocking_recv() {
+                self.carry(event);
+            }
+        })
+    }
+
+    fn carry(&self, event: NetEvent) {
+        match event {
+            NetEvent::Connected(peer) => self.tell(Input::Connected { peer }, None),
+            NetEvent::Disconnected(peer) => self.tell(Input::Disconnected { peer }, None),
+            NetEvent::Frame { from, bytes, credit } => {
+                self.tell(wire::decode(from, &bytes), Some(credit))
+            }
+            NetEvent::Gossip { from, bytes } => self.tell(wire::decode(from, &bytes), None),
+            NetEvent::Bulk { from, header, payload, credit } => {
+                self.bulk(from, &header, payload, credit)
+            }
+            NetEvent::BulkSent { peer, .. } => self.tell(Input::Sent { to: peer }, None),
+            NetEvent::ListenAddress(address) => tracing::debug!(%address, "listening"),
+            NetEvent::Refused { peer, reason } => {
+                tracing::info!(peer = %peer.short(), reason, "refused")
+            }
+        }
+    }
+
+    fn bulk(&self, from: PeerId, header: &[u8], payload: Bytes, credit: Credit) {
+        let input = match self.check(header, &payload) {
+            Ok(chunk) => {
+                let (bytes, digest) = (payload.len() as u32, Digest::of(&payload));
+                // The exchange is gone only when the node stops.
+                let _ = self.jobs.send(Job::Arrive(from, chunk, payload));
+                Input::Arrived { from, chunk, bytes, digest }
+            }
+            Err(reason) => Input::Malformed { from, reason },
+        };
+        self.tell(input, Some(credit));
+    }
+
+    /// A chunk's name; a result has to decode as well, since it is confirmed by its digest alone.
+    fn check(&self, header: &[u8], payload: &[u8]) -> Result<ChunkId, String> {
+        let chunk: ChunkId = wire::from_cbor(header)?;
+        if chunk.kind == ChunkKind::Result {
+            let size = u64::from(self.spec.exchange.chunk_elems);
+            let elems = self.spec.elems().saturating_sub(u64::from(chunk.index) * size).min(size);
+            self.spec
+                .exchange
+                .down
+                .check(payload, elems as usize)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(chunk)
+    }
+
+    fn tell(&self, input: Input, credit: Option<Credit>) {
+        self.session.do_send(Happened(input, credit));
+    }
+}

@@ -1,0 +1,407 @@
+//! The session: brings what happens to the protocol's machine, and performs what it asks. The one `match` on `Output` of the node.
+
+use crate::actor::archive::Endorsement;
+use crate::exchange::Job;
+use crate::message::{
+    Archive, Archived, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train, Worked,
+};
+use crate::net::NetHandle;
+use crate::settings::Settings;
+use crate::status::{MemberStatus, RoundStatus, SharedStatus};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use shoal_protocol::event::{Input, Note, Output};
+use shoal_protocol::id::PeerId;
+use shoal_protocol::ledger::Record;
+use shoal_protocol::session::{Phase, Session, Waiting};
+use shoal_protocol::time::Time;
+use shoal_protocol::wire::{Message, to_cbor};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often the status is brought up to date when nothing else does.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
+/// Groups up to this size hear a beacon directly as well: gossip takes a while to find its ways.
+const DIRECT_BEACONS_MAX: usize = 16;
+
+/// Microseconds since 1970 by a clock that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    origin: u64,
+}
+
+impl Clock {
+    /// A clock that begins at the system's time.
+    pub fn new() -> Clock {
+        let origin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock { started: Instant::now(), origin: origin.as_micros() as u64 }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        Time(self.origin + self.started.elapsed().as_micros() as u64)
+    }
+
+    /// How long until then.
+    fn until(&self, time: Time) -> Duration {
+        Duration::from_micros(time.0.saturating_sub(self.now().0))
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::new()
+    }
+}
+
+/// Whom the session speaks to.
+pub struct Contacts {
+    /// The network.
+    pub net: NetHandle,
+    /// The exchange.
+    pub jobs: SyncSender<Job>,
+    /// The trainer, for work.
+    pub train: Recipient<Train>,
+    /// The trainer, for evaluation.
+    pub evaluate: Recipient<Evaluate>,
+    /// The archive, for checkpoints.
+    pub archive: Recipient<Archive>,
+    /// The archive, for endorsements.
+    pub endorse: Recipient<Endorsement>,
+    /// Whoever stops the node.
+    pub stop: Recipient<Stop>,
+}
+
+/// The actor around the machine.
+pub struct SessionActor {
+    machine: Session,
+    clock: Clock,
+    settings: Settings,
+    contacts: Contacts,
+    status: SharedStatus,
+    outputs: Vec<Output>,
+    timer: Option<(Time, SpawnHandle)>,
+    phase: Phase,
+    round: RoundStatus,
+    bytes_before: u64,
+    tokens: u64,
+    tokens_per_s: f64,
+}
+
+impl SessionActor {
+    /// Around a machine that has not seen anything yet.
+    pub fn new(
+        machine: Session,
+        clock: Clock,
+        settings: Settings,
+        contacts: Contacts,
+        status: SharedStatus,
+    ) -> SessionActor {
+        SessionActor {
+            phase: machine.waiting().phase,
+            machine,
+            clock,
+            settings,
+            contacts,
+            status,
+            outputs: Vec::new(),
+            timer: None,
+            round: RoundStatus::default(),
+            bytes_before: 0,
+            tokens: 0,
+            tokens_per_s: 0.0,
+        }
+    }
+
+    /// Something has happened: the machine is told, what it asks is performed, and the next wake is set.
+    fn handle_input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.machine.handle(self.clock.now(), input, &mut outputs);
+        outputs.drain(..).for_each(|output| self.perform(output));
+        self.outputs = outputs;
+        self.arm(ctx);
+        if self.machine.waiting().phase != self.phase {
+            self.tell_status();
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(to, &message),
+            Output::Broadcast { message } => self.broadcast(&message),
+            Output::Refuse { peer, reason } => self.contacts.net.ban(peer, reason),
+            Output::Train { round, lease } => self.job(Job::Train(round, lease)),
+            Output::Contribute { to, chunk, fold } => self.job(Job::Contribute(to, chunk, fold)),
+            Output::Reduce { plan, index, parts } => self.job(Job::Reduce(plan, index, parts)),
+            Output::SendResult { to, chunk } => self.job(Job::SendResult(to, chunk)),
+            Output::SendState { to, chunk } => self.job(Job::SendState(to, chunk)),
+            Output::Discard { from, chunk } => self.job(Job::Discard(from, chunk)),
+            Output::Abandon { plan } | Output::Forget { plan } => self.job(Job::Forget(plan)),
+            Output::Apply { round, plan, step } => self.job(Job::Apply(round, plan, step)),
+            Output::Commit { record, settle } => {
+                self.committed(&record);
+                self.job(Job::Commit(record, settle));
+            }
+            Output::Endorsed { round, peer, signature } => {
+                self.contacts.endorse.do_send(Endorsement(round, peer, signature));
+            }
+            Output::LoadState { record } => self.job(Job::Load(record)),
+            Output::Release { digest } => self.job(Job::Release(digest)),
+            Output::Note(note) => self.note(note),
+        }
+    }
+
+    fn job(&self, job: Job) {
+        if self.contacts.jobs.send(job).is_err() {
+            self.contacts.stop.do_send(Stop(Some("the exchange thread has ended".into())));
+        }
+    }
+
+    fn send(&self, to: PeerId, message: &Message) {
+        if let Err(error) = self.contacts.net.send(to, to_cbor(message)) {
+            tracing::debug!(peer = %to.short(), %error, "a message does not leave");
+        }
+    }
+
+    fn broadcast(&self, message: &Message) {
+        let frame = to_cbor(message);
+        let peers = self.contacts.net.peers();
+        if peers.len() <= DIRECT_BEACONS_MAX {
+            peers.iter().for_each(|peer| self.send(*peer, message));
+        }
+        if let Err(error) = self.contacts.net.broadcast(frame) {
+            tracing::debug!(%error, "a beacon does not leave");
+        }
+    }
+
+    /// Sets the timer for the machine's next wake, unless one is set that comes first.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let Some(wake) = self.machine.next_wake() else { return };
+        if self.timer.as_ref().is_some_and(|(at, _)| *at <= wake) {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        let handle = ctx.run_later(self.clock.until(wake), |actor, ctx| {
+            actor.timer = None;
+            actor.handle_input(Input::Wake, ctx);
+        });
+        self.timer = Some((wake, handle));
+    }
+
+    /// The machine has committed a record: what is known of the round goes into the status when the exchange has it.
+    fn committed(&mut self, record: &Record) {
+        let contributed: u64 = record.contributions.iter().map(|share| share.tokens).sum();
+        let sent = self.contacts.net.traffic_all().1.bytes_sent;
+        let status = self.status.get();
+        let planned = self.round.round == record.round;
+        let round = RoundStatus {
+            round: record.round,
+            digest: record.digest().to_string(),
+            members: if planned { self.round.members } else { record.contributions.len() },
+            tokens: contributed,
+            bytes_sent: sent.saturating_sub(self.bytes_before),
+            at_s: status.uptime_s,
+            ..if planned { std::mem::take(&mut self.round) } else { RoundStatus::default() }
+        };
+        self.bytes_before = sent;
+        let (number, members) = (round.round, round.members);
+        tracing::info!(round = number, members, tokens = contributed, digest = %record.digest().short(), "committed");
+        self.status.push_round(round);
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Planned { round, members, attempt } => {
+                tracing::debug!(round, members, attempt, "plan adopted");
+                self.round = RoundStatus { round, members, attempt, ..RoundStatus::default() };
+            }
+            Note::Exchanged { round, micros } => {
+                tracing::debug!(round, ms = micros / 1000, "exchange complete");
+                self.round.exchange_s = Some(micros as f64 / 1e6);
+            }
+            Note::Straggler { peer, chunks } => {
+                tracing::info!(peer = %peer.short(), chunks, "not waiting any longer for contributions");
+            }
+            Note::Repaired { lost, chunks } => {
+                let lost: Vec<String> = lost.iter().map(PeerId::short).collect();
+                tracing::info!(?lost, chunks, "a lost peer's part is taken over");
+            }
+            Note::Abandoned { round, reason } => {
+                tracing::info!(round, reason, "a plan was given up")
+            }
+            Note::Strike { peer, reason } => {
+                tracing::info!(peer = %peer.short(), reason, "refused what a peer sent")
+            }
+            Note::CatchingUp { from, to } => tracing::info!(from, to, "catching up"),
+            Note::Finished { round } => tracing::info!(round, "the run is complete"),
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let now = self.clock.now();
+        let waiting = self.machine.waiting();
+        self.phase = waiting.phase;
+        let members = self.machine.peers(now).into_iter().map(|peer| MemberStatus {
+            peer: peer.peer.to_string(),
+            round: peer.round,
+            tokens_per_s: peer.tokens_per_s,
+            alive: peer.alive,
+            heard_s: now.since(peer.heard).as_secs_f64(),
+        });
+        let members: Vec<MemberStatus> = members.collect();
+        let traffic = self.contacts.net.traffic_all().1;
+        let ticket = crate::node::ticket(&self.contacts.net, self.settings.spec.id());
+        self.status.update(|status| {
+            status.phase = phase_name(waiting.phase).into();
+            status.waiting = waiting_line(&waiting, now);
+            status.members = members;
+            status.bytes_sent = traffic.bytes_sent;
+            status.bytes_received = traffic.bytes_received;
+            status.uptime_s = self.clock.started.elapsed().as_secs_f64();
+            status.tokens_committed = self.machine.record().tokens;
+            status.peak_memory_bytes = peak_memory_bytes();
+            status.ticket = ticket;
+        });
+        let rate = |rate: Option<f64>| rate.unwrap_or(0.0) as u64;
+        let measured = Input::Measured {
+            up_bytes_per_s: rate(traffic.up_bytes_per_s),
+            down_bytes_per_s: rate(traffic.down_bytes_per_s),
+            tokens_per_s: self.tokens_per_s as u64,
+        };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.machine.handle(now, measured, &mut outputs);
+        outputs.drain(..).for_each(|output| self.perform(output));
+        self.outputs = outputs;
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        for peer in self.contacts.net.peers() {
+            self.handle_input(Input::Connected { peer }, ctx);
+        }
+        self.handle_input(Input::Wake, ctx);
+        self.tell_status();
+        ctx.run_interval(STATUS_EVERY, |actor, ctx| {
+            actor.tell_status();
+            actor.arm(ctx);
+        });
+    }
+}
+
+impl Handler<Happened> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, Happened(input, credit): Happened, ctx: &mut Context<Self>) {
+        self.handle_input(input, ctx);
+        drop(credit);
+    }
+}
+
+impl Handler<StateCommitted> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, StateCommitted(committed): StateCommitted, _: &mut Context<Self>) {
+        let round = committed.record.round;
+        self.contacts.evaluate.do_send(Evaluate { round, state: committed.state.clone() });
+        self.contacts.archive.do_send(Archive(committed, self.status.get().val_loss));
+    }
+}
+
+impl Handler<Archived> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, archived: Archived, _: &mut Context<Self>) {
+        self.status.update(|status| {
+            status.round = archived.round;
+            status.checkpoint = Some(archived.folder);
+            let known = status.rounds.iter().find(|round| round.round == archived.round);
+            status.digest = known.map_or(String::new(), |round| round.digest.clone());
+        });
+    }
+}
+
+impl Handler<Evaluated> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, evaluated: Evaluated, _: &mut Context<Self>) {
+        tracing::info!(
+            round = evaluated.round,
+            loss = format!("{:.4}", evaluated.loss),
+            "held-out loss"
+        );
+        self.status.update(|status| {
+            status.val_loss = Some(evaluated.loss);
+            if let Some(round) =
+                status.rounds.iter_mut().find(|round| round.round == evaluated.round)
+            {
+                round.val_loss = Some(evaluated.loss);
+            }
+        });
+    }
+}
+
+impl Handler<Worked> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, worked: Worked, _: &mut Context<Self>) {
+        self.tokens += worked.tokens;
+        self.tokens_per_s = worked.tokens_per_s;
+        self.status.update(|status| {
+            status.tokens = self.tokens;
+            status.tokens_per_s = worked.tokens_per_s;
+            status.train_loss = worked.loss.or(status.train_loss);
+        });
+    }
+}
+
+impl Handler<Stop> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+/// A phase as the status names it.
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Looking => "looking",
+        Phase::Training => "training",
+        Phase::Gathering => "gathering",
+        Phase::Reducing => "reducing",
+        Phase::Confirming => "confirming",
+        Phase::Applying => "applying",
+        Phase::CatchingUp => "catching-up",
+        Phase::Finished => "finished",
+    }
+}
+
+/// What the node waits for, in one line.
+fn waiting_line(waiting: &Waiting, now: Time) -> String {
+    let what = match waiting.phase {
+        Phase::Looking => "looking for peers",
+        Phase::Training => "local work under way",
+        Phase::Gathering => "waiting for the plan",
+        Phase::Reducing => "exchanging",
+        Phase::Confirming => "waiting for confirmations",
+        Phase::Applying => "taking the outer step",
+        Phase::CatchingUp => "fetching what others committed",
+        Phase::Finished => return "nothing: the run is complete".into(),
+    };
+    let since = now.since(waiting.since).as_secs_f64();
+    let on: Vec<String> = waiting.on.iter().map(PeerId::short).collect();
+    let on = if on.is_empty() { String::new() } else { format!(", on {}", on.join(", ")) };
+    let until = waiting.until.map_or(String::new(), |until| {
+        format!(", looking again in {:.1} s", until.since(now).as_secs_f64())
+    });
+    format!("{what}{on}, for {since:.1} s{until}")
+}
+
+/// Peak resident memory of this process, bytes.
+fn peak_memory_bytes() -> u64 {
+    // SAFETY: getrusage fills the struct that it is given, and zeroes are a valid one.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage.ru_maxrss as u64 * 1024
+    }
+}

@@ -1,0 +1,318 @@
+//! Starts the actors in order, and stops them: signal, or the run's end, or a failure.
+
+use crate::actor::archive::{self, ArchiveActor, Endorsement};
+use crate::actor::mesh::Mesh;
+use crate::actor::session::{Clock, Contacts, SessionActor};
+use crate::actor::trainer::TrainerActor;
+use crate::data::Dataset;
+use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
+use crate::message::{Answered, Happened, StateCommitted, Stop, Train};
+use crate::model::initial_params;
+use crate::net::identity::NodeKeyring;
+use crate::net::{NetEvent, NetHandle};
+use crate::settings::Settings;
+use crate::status::SharedStatus;
+use crate::store::{self, Checkpoint, StateBytes};
+use crate::train::DeviceThread;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
+use anyhow::Context as _;
+use shoal_protocol::id::{Digest, Keyring};
+use shoal_protocol::ledger::{Record, state_root};
+use shoal_protocol::session::{self, Session, Standing};
+use shoal_protocol::time::Span;
+use shoal_protocol::wire::from_cbor;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+
+/// What a node starts from: a checkpoint, or the run's beginning.
+struct Beginning {
+    standing: Standing,
+    state: State,
+    residuals: [Vec<f32>; 2],
+    checkpoint: Option<Checkpoint>,
+}
+
+/// The node's actors and threads, from start to stop.
+pub struct Supervisor {
+    session: Addr<SessionActor>,
+    trainer: Addr<TrainerActor>,
+    archive: Addr<ArchiveActor>,
+    exchange: ExchangeThread,
+    threads: Vec<JoinHandle<()>>,
+    net: NetHandle,
+    stopped: oneshot::Receiver<Option<String>>,
+}
+
+/// Hears that the node has to stop, and tells the supervisor.
+struct Stopper(Option<oneshot::Sender<Option<String>>>);
+
+impl Actor for Stopper {
+    type Context = Context<Self>;
+}
+
+impl Handler<Stop> for Stopper {
+    type Result = ();
+    fn handle(&mut self, Stop(reason): Stop, _: &mut Context<Self>) {
+        if let Some(stopped) = self.0.take() {
+            // Nobody listens only when the node is stopping already.
+            let _ = stopped.send(reason);
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts everything: data, devices, exchange, archive, session, and the thread that carries the network's events.
+    ///
+    /// # Errors
+    /// What could not be started, and why.
+    pub fn start(
+        settings: &Settings,
+        net: NetHandle,
+        events: Receiver<NetEvent>,
+        keyring: NodeKeyring,
+        status: SharedStatus,
+    ) -> anyhow::Result<Supervisor> {
+        let spec = &settings.spec;
+        let beginning = beginning(settings)?;
+        tell_beginning(settings, &beginning, &status);
+        let (sender, stopped) = oneshot::channel();
+        let stopper = Stopper(Some(sender)).start();
+        let me = keyring.id();
+        let clock = Clock::new();
+        let residuals = [beginning.residuals[0].as_slice(), beginning.residuals[1].as_slice()];
+        let arithmetic = Arithmetic::new(
+            spec.clone(),
+            me,
+            &beginning.standing.record,
+            beginning.state,
+            residuals,
+        );
+        let losses = beginning.checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.losses);
+        let machine = Session::new(
+            clock.now(),
+            spec.clone(),
+            machine_settings(settings, &me.0),
+            Box::new(keyring),
+            beginning.standing,
+        );
+
+        // The session's address is needed by those that it needs: its context is made first.
+        let context = Context::<SessionActor>::new();
+        let session = context.address();
+        let devices = DeviceFaces::default();
+        let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
+        let threads = start_devices(settings, &devices)?;
+        let trainer = TrainerActor::new(
+            threads,
+            session.clone().recipient(),
+            session.clone().recipient(),
+            exchange.jobs(),
+            settings.eval_sequences,
+        )
+        .start();
+        devices.set(trainer.clone());
+        let (archive, archive_thread) =
+            ArchiveActor::new(settings.clone(), losses, session.clone().recipient())?;
+        let archive = archive.start();
+        let contacts = Contacts {
+            net: net.clone(),
+            jobs: exchange.jobs(),
+            train: trainer.clone().recipient(),
+            evaluate: trainer.clone().recipient(),
+            archive: archive.clone().recipient(),
+            endorse: archive.clone().recipient::<Endorsement>(),
+            stop: stopper.recipient(),
+        };
+        context.run(SessionActor::new(machine, clock, settings.clone(), contacts, status));
+        let mesh = Mesh {
+            spec: spec.clone(),
+            session: session.clone().recipient::<Happened>(),
+            jobs: exchange.jobs(),
+        };
+        let threads = vec![mesh.spawn(events)?, archive_thread];
+        Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
+    }
+
+    /// Waits until an actor says that the node cannot go on; why.
+    pub async fn stopped(&mut self) -> Option<String> {
+        (&mut self.stopped).await.ok().flatten()
+    }
+
+    /// Stops the actors and joins the threads: the session first, so that nothing new begins; the archive writes what it has.
+    pub async fn stop(self) {
+        self.session.do_send(Stop(None));
+        drop(self.session);
+        self.trainer.do_send(crate::message::Stop(None));
+        self.archive.do_send(crate::message::Stop(None));
+        drop((self.trainer, self.archive));
+        let (net, exchange, threads) = (self.net, self.exchange, self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            net.shutdown();
+            exchange.join();
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        // A panic in there has been reported by the panic hook already.
+        let _ = joined.await;
+    }
+}
+
+/// The trainer's address, once it is there: device threads answer to it, and it needs them to start.
+#[derive(Clone, Default)]
+struct DeviceFaces(Arc<std::sync::OnceLock<Addr<TrainerActor>>>);
+
+impl DeviceFaces {
+    fn set(&self, trainer: Addr<TrainerActor>) {
+        // Set once, by `start`.
+        let _ = self.0.set(trainer);
+    }
+
+    fn with(&self, act: impl FnOnce(&Addr<TrainerActor>)) {
+        if let Some(trainer) = self.0.get() {
+            act(trainer);
+        }
+    }
+}
+
+fn start_exchange(
+    arithmetic: Arithmetic,
+    net: &NetHandle,
+    session: &Addr<SessionActor>,
+    devices: &DeviceFaces,
+    stopper: &Addr<Stopper>,
+) -> anyhow::Result<ExchangeThread> {
+    let inputs: Recipient<Happened> = session.clone().recipient();
+    let states: Recipient<StateCommitted> = session.clone().recipient();
+    let (devices, stopper) = (devices.clone(), stopper.clone());
+    let tell = move |feedback| match feedback {
+        Feedback::Input(input) => inputs.do_send(Happened(input, None)),
+        Feedback::Committed(committed) => states.do_send(StateCommitted(committed)),
+        Feedback::Train(round, lease, from) => {
+            devices.with(|trainer| trainer.do_send(Train { round, lease, from }))
+        }
+        Feedback::Broken(reason) => stopper.do_send(Stop(Some(reason))),
+    };
+    ExchangeThread::spawn(arithmetic, net.clone(), Box::new(tell))
+        .context("starting the exchange thread")
+}
+
+fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec<DeviceThread>> {
+    if settings.devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let cache = settings.run_dir().join("tokens");
+    let data = Dataset::open(
+        &settings.spec,
+        settings.data.as_deref(),
+        settings.tokenizer.as_deref(),
+        &cache,
+    )?;
+    let data = Arc::new(data);
+    let start = |(index, device): (usize, &tch::Device)| {
+        let faces = faces.clone();
+        let answer = move |answer| {
+            faces.with(|trainer| trainer.do_send(Answered { device: index, answer }));
+        };
+        let thread = DeviceThread::spawn(
+            *device,
+            &settings.spec,
+            data.clone(),
+            settings.threads,
+            Box::new(answer),
+        );
+        thread.with_context(|| format!("starting device {device:?}"))
+    };
+    settings.devices.iter().enumerate().map(start).collect()
+}
+
+fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
+    let seed = u64::from_le_bytes(std::array::from_fn(|place| me[place]));
+    session::Settings {
+        trains: !settings.devices.is_empty(),
+        alone_after: Span(settings.alone_after.as_micros() as u64),
+        seed,
+        ..session::Settings::default()
+    }
+}
+
+/// The newest intact checkpoint of the run, or its initial state.
+fn beginning(settings: &Settings) -> anyhow::Result<Beginning> {
+    match store::newest_intact(&settings.checkpoints())? {
+        Some(found) => {
+            let path = found.path.display().to_string();
+            resume(settings, found.checkpoint).with_context(|| format!("resuming from {path}"))
+        }
+        None => Ok(first(settings)),
+    }
+}
+
+fn first(settings: &Settings) -> Beginning {
+    let spec = &settings.spec;
+    let params = initial_params(&spec.model, spec.seed);
+    let state = State { momentum: Arc::new(vec![0.0; params.len()]), params: Arc::new(params) };
+    let chunks = StateBytes::new(&state.params, &state.momentum).chunk_digests();
+    let record = Record::genesis(spec.id(), state_root(&chunks));
+    Beginning {
+        standing: Standing { record, chunks },
+        state,
+        residuals: [vec![], vec![]],
+        checkpoint: None,
+    }
+}
+
+fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beginning> {
+    anyhow::ensure!(
+        checkpoint.spec == settings.spec,
+        "the checkpoint is of another run: choose another --home"
+    );
+    let record =
+        checkpoint.extras.get(archive::RECORD).context("the checkpoint has no ledger record")?;
+    let record: Record =
+        from_cbor(record).map_err(anyhow::Error::msg).context("the ledger record is damaged")?;
+    let params = std::mem::take(&mut checkpoint.params);
+    let momentum = std::mem::take(&mut checkpoint.momentum);
+    let momentum = if momentum.is_empty() { vec![0.0; params.len()] } else { momentum };
+    let chunks: Vec<Digest> = StateBytes::new(&params, &momentum).chunk_digests();
+    anyhow::ensure!(
+        record.state == state_root(&chunks) && record.digest() == checkpoint.digest,
+        "the checkpoint's state is not what its record commits to: remove its folder, the one before is used then"
+    );
+    let floats = |name: &str| {
+        let bytes = checkpoint.extras.get(name).map_or(&[][..], Vec::as_slice);
+        bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect::<Vec<f32>>()
+    };
+    let residuals = [floats(archive::RESIDUAL_UP), floats(archive::RESIDUAL_DOWN)];
+    let state = State { params: Arc::new(params), momentum: Arc::new(momentum) };
+    Ok(Beginning {
+        standing: Standing { record, chunks },
+        state,
+        residuals,
+        checkpoint: Some(checkpoint),
+    })
+}
+
+fn tell_beginning(settings: &Settings, beginning: &Beginning, status: &SharedStatus) {
+    let record = &beginning.standing.record;
+    if record.round > 0 {
+        tracing::info!(round = record.round, digest = %record.digest().short(), "resuming from a checkpoint");
+    }
+    status.update(|status| {
+        status.run_id = settings.spec.id().to_string();
+        status.run_name = settings.spec.name.clone();
+        status.pid = std::process::id();
+        status.round = record.round;
+        status.rounds_total = settings.spec.rounds;
+        status.digest = record.digest().to_string();
+        status.tokens_committed = record.tokens;
+        status.devices =
+            settings.devices.iter().map(|device| format!("{device:?}").to_lowercase()).collect();
+        status.checkpoint = beginning
+            .checkpoint
+            .as_ref()
+            .map(|c| store::checkpoint::folder(&settings.checkpoints(), c.round));
+    });
+}

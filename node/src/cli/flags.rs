@@ -1,0 +1,148 @@
+//! The flags that `up` and `join` share, and the settings that they become.
+
+use super::device::{self, DeviceName};
+use super::place::{self, Address};
+use clap::Args;
+use libp2p::Multiaddr;
+use shoal_node::data::DataError;
+use shoal_node::net::local;
+use shoal_node::node::{JoinSettings, Started};
+use shoal_node::settings::Settings;
+use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How a node takes part.
+#[derive(Args, Clone, Debug)]
+pub struct NodeFlags {
+    /// The run's text: a file, or a folder of text files
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// The run's tokenizer.json, if it has one
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<DeviceName>,
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Folder of the node's key, runs and checkpoints; each node of a machine needs its own [default: $SHOAL_HOME, or ~/.local/share/shoal]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Where to listen: IP:PORT or a multiaddr; may be repeated [default: everywhere, free ports]
+    #[arg(long, value_name = "ADDR", value_parser = place::listen)]
+    listen: Vec<Address>,
+    /// A peer to begin with: HOST:PORT or a multiaddr; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = place::dial)]
+    peer: Vec<Address>,
+    /// Where to serve the status over HTTP (port 0: a free one)
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    api: SocketAddr,
+    /// Do not look for peers on the local network
+    #[arg(long)]
+    no_mdns: bool,
+    /// Where nodes of this machine announce themselves to each other [default: a folder of this user]
+    #[arg(long, value_name = "DIR")]
+    local_dir: Option<PathBuf>,
+    /// How long to wait for others before training alone
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    alone_after: u64,
+    /// Checkpoints to keep
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
+    /// Held-out sequences to measure after each round; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    eval: u64,
+}
+
+impl NodeFlags {
+    /// Where the key and the runs lie.
+    pub fn home(&self) -> PathBuf {
+        self.home.clone().unwrap_or_else(place::default_home)
+    }
+
+    /// Where token files lie.
+    pub fn cache(&self) -> PathBuf {
+        self.home().join("cache")
+    }
+
+    /// What it takes to find a run's peers.
+    pub fn join_settings(&self, patience: Duration) -> JoinSettings {
+        JoinSettings {
+            home: self.home(),
+            listen: flat(&self.listen),
+            peers: flat(&self.peer),
+            mdns: !self.no_mdns,
+            local_dir: Some(self.local_dir()),
+            patience,
+        }
+    }
+
+    /// Settings for a run whose text and tokenizer lie at `data` and `tokenizer`.
+    ///
+    /// # Errors
+    /// A device that is not there, or a text or tokenizer that the run needs and nobody named.
+    pub fn settings(
+        self,
+        spec: RunSpec,
+        data: Option<PathBuf>,
+        tokenizer: Option<PathBuf>,
+    ) -> anyhow::Result<Settings> {
+        check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
+        Ok(Settings {
+            home: self.home(),
+            devices: device::all(&self.device)?,
+            threads: self.threads.map_or_else(cores, usize::from),
+            listen: flat(&self.listen),
+            peers: flat(&self.peer),
+            mdns: !self.no_mdns,
+            local_dir: Some(self.local_dir()),
+            api: self.api,
+            alone_after: Duration::from_secs(self.alone_after),
+            eval_sequences: self.eval,
+            keep: self.keep as usize,
+            spec,
+            data,
+            tokenizer,
+        })
+    }
+
+    fn local_dir(&self) -> PathBuf {
+        self.local_dir.clone().unwrap_or_else(local::default_dir)
+    }
+}
+
+/// The cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Tells on stdout how others join and where the status is.
+pub fn announce(run: &str, started: &Started) {
+    let Started { ticket, api, peer } = started;
+    super::say(&format!(
+        "run:    {run}\npeer:   {peer}\nticket: {ticket}\napi:    http://{api}/api/status\n\
+         Others join with: shoal join {ticket}\n"
+    ));
+}
+
+fn flat(addresses: &[Address]) -> Vec<Multiaddr> {
+    addresses.iter().flat_map(|address| address.0.clone()).collect()
+}
+
+/// What the run needs and each peer brings must have been named.
+fn check_brought(
+    spec: &RunSpec,
+    data: Option<&Path>,
+    tokenizer: Option<&Path>,
+) -> Result<(), DataError> {
+    if let (DataSpec::Text { bytes, .. }, None) = (&spec.data, data) {
+        return Err(DataError::Missing { bytes: *bytes });
+    }
+    match (&spec.tokenizer, tokenizer) {
+        (TokenizerSpec::File { .. }, None) => Err(DataError::MissingTokenizer),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,42 @@
+//! `shoal join`: a node for the run of a ticket.
+
+use super::flags::{NodeFlags, announce};
+use clap::Args;
+use shoal_node::net::ticket::Ticket;
+use shoal_node::node;
+use std::time::Duration;
+
+/// Joins a run with its ticket: fetches the run's spec from its peers, catches up, trains.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub struct Join {
+    /// The line that a node of the run has printed
+    #[arg(value_name = "TICKET")]
+    ticket: Ticket,
+    /// How long to look for the run's peers
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
+    #[command(flatten)]
+    flags: NodeFlags,
+}
+
+const EXAMPLE: &str = "\
+EXAMPLE
+  shoal join shoal1pGNydW5YIN...
+  shoal join shoal1pGNydW5YIN... --data corpus/ --device cuda:0
+
+A ticket stays good as long as one of the addresses in it belongs to a peer that is alive.";
+
+impl Join {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<()> {
+        let Join { ticket, patience, flags } = self;
+        let run = ticket.run.to_string();
+        let settings = flags.join_settings(Duration::from_secs(patience));
+        let complete = move |spec| {
+            let (data, tokenizer) = (flags.data.clone(), flags.tokenizer.clone());
+            flags.settings(spec, data, tokenizer)
+        };
+        node::join(ticket, settings, complete, move |started| announce(&run, started))
+    }
+}

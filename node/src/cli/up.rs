@@ -1,0 +1,38 @@
+//! `shoal up`: a node for the run of a run file.
+
+use super::flags::{NodeFlags, announce};
+use clap::Args;
+use shoal_node::node;
+use shoal_node::runfile::RunFile;
+use std::path::PathBuf;
+
+/// Starts a node for a run: alone or with whoever is there. Resumes from its last committed round.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub struct Up {
+    /// The run file, as `shoal new` writes it
+    #[arg(value_name = "RUN_FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    flags: NodeFlags,
+}
+
+const EXAMPLE: &str = "\
+EXAMPLE
+  shoal up run.toml
+  shoal up run.toml --data corpus/ --device cuda:0 --device cuda:1 --listen 0.0.0.0:4001
+  shoal up run.toml --home /tmp/second --peer 192.0.2.7:4001
+
+It goes on until Ctrl-C or SIGTERM. --data replaces the text that the run file names: with another text it is another run.";
+
+impl Up {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<()> {
+        let file = RunFile::read(&self.file)?;
+        let (data, tokenizer) = (self.flags.data.as_deref(), self.flags.tokenizer.as_deref());
+        let made = file.resolve(data, tokenizer, &self.flags.cache())?;
+        let run = format!("{} ({})", made.spec.id(), made.spec.name);
+        let settings = self.flags.settings(made.spec, made.data, made.tokenizer)?;
+        node::run(settings, move |started| announce(&run, started))
+    }
+}

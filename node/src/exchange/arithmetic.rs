@@ -1,0 +1,302 @@
+//! The workspace and the committed states of one node, and what each output of the machine asks of them.
+
+use super::hold::Hold;
+use crate::store::state::{StateBytes, write_state};
+use bytes::Bytes;
+use shoal_protocol::event::{ChunkId, Part, Settle};
+use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::ledger::Record;
+use shoal_protocol::math::{self, Outcome, Source, Workspace, outer};
+use shoal_protocol::run::RunSpec;
+use shoal_protocol::wire::STATE_CHUNK_BYTES;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A committed state: outer parameters and momentum, `[params]` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Outer parameters.
+    pub params: Arc<Vec<f32>>,
+    /// Outer momentum.
+    pub momentum: Arc<Vec<f32>>,
+}
+
+/// What was committed, with everything that a checkpoint needs.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The record.
+    pub record: Record,
+    /// The state.
+    pub state: State,
+    /// What this peer's contributions lost in encoding so far, `[params]`.
+    pub residual_up: Vec<f32>,
+    /// What this peer's sums lost in encoding so far, `[params]`.
+    pub residual_down: Vec<f32>,
+}
+
+/// Why a sum could not be made: whose contribution, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsoundPart {
+    /// Index into the plan's members.
+    pub member: u8,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The data of one node in one run.
+pub struct Arithmetic {
+    spec: RunSpec,
+    me: PeerId,
+    workspace: Workspace,
+    hold: Hold,
+    committed: State,
+    pending: Option<(Round, State)>,
+    /// States that may still be served, by the digest of their record.
+    served: BTreeMap<Digest, State>,
+}
+
+impl Arithmetic {
+    /// At a committed state, with the residuals that belong to it (empty for none).
+    pub fn new(
+        spec: RunSpec,
+        me: PeerId,
+        record: &Record,
+        state: State,
+        residuals: [&[f32]; 2],
+    ) -> Arithmetic {
+        let elems = state.params.len();
+        let mut workspace = Workspace::new(elems, spec.exchange.chunk_elems as usize);
+        let (up, down) = workspace.residuals_mut();
+        for (into, from) in [(up, residuals[0]), (down, residuals[1])] {
+            if from.len() == into.len() {
+                into.copy_from_slice(from);
+            }
+        }
+        let served = BTreeMap::from([(record.digest(), state.clone())]);
+        let (hold, pending) = (Hold::new(me), None);
+        Arithmetic { spec, me, workspace, hold, committed: state, pending, served }
+    }
+
+    /// The committed state.
+    pub fn committed(&self) -> &State {
+        &self.committed
+    }
+
+    /// A bulk frame has arrived.
+    pub fn arrive(&mut self, from: PeerId, chunk: &ChunkId, bytes: Bytes) {
+        self.hold.arrive(from, chunk, bytes);
+    }
+
+    /// A bulk frame that arrived is not wanted.
+    pub fn discard(&mut self, from: &PeerId, chunk: &ChunkId) {
+        self.hold.discard(from, chunk);
+    }
+
+    /// Adds local work to what is to be contributed. Work that is not finite is left out and said to be so.
+    ///
+    /// # Errors
+    /// If a number of it is not finite, or it has another length than the model.
+    pub fn add_delta(&mut self, delta: &[f32]) -> Result<(), &'static str> {
+        let sum = self.workspace.delta_mut();
+        if delta.len() != sum.len() {
+            return Err("has another length than the model");
+        }
+        if !math::all_finite(delta) {
+            return Err("holds a number that is not finite");
+        }
+        sum.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += delta);
+        Ok(())
+    }
+
+    /// This peer's contribution to a chunk, encoded once per plan.
+    pub fn contribution(&mut self, chunk: &ChunkId, fold: f32) -> Bytes {
+        if let Some(bytes) = self.hold.own(&chunk.of, chunk.index) {
+            return bytes;
+        }
+        let bytes =
+            Bytes::from(self.workspace.encode(self.spec.exchange.up, chunk.index as usize, fold));
+        self.hold.keep_own(chunk.of, chunk.index, bytes.clone());
+        bytes
+    }
+
+    /// Adds up a chunk, keeps the result; its BLAKE3.
+    ///
+    /// # Errors
+    /// The contribution that does not decode.
+    pub fn reduce(
+        &mut self,
+        plan: Digest,
+        index: u32,
+        parts: &[Part],
+    ) -> Result<Digest, UnsoundPart> {
+        let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
+        let sources = parts
+            .iter()
+            .map(|part| self.part(&plan, index, part))
+            .collect::<Result<Vec<_>, _>>()?;
+        let reduced = self.workspace.reduce(up, down, index as usize, &sources);
+        let reduced = reduced.map_err(|error| UnsoundPart {
+            member: error.member as u8,
+            reason: error.cause.to_string(),
+        })?;
+        drop(sources);
+        parts.iter().for_each(|part| self.hold.used(&plan, index, &part.peer));
+        let digest = Digest::of(&reduced.bytes);
+        self.hold.keep_result(plan, index, Bytes::from(reduced.bytes), reduced.target);
+        Ok(digest)
+    }
+
+    fn part(&self, plan: &Digest, index: u32, part: &Part) -> Result<math::Part<'_>, UnsoundPart> {
+        let absent =
+            || UnsoundPart { member: part.member, reason: "bytes that are not here".into() };
+        let bytes = if part.peer == self.me {
+            Source::Own
+        } else {
+            Source::Encoded(self.hold.contribution(plan, index, &part.peer).ok_or_else(absent)?)
+        };
+        Ok(math::Part { member: part.member as usize, weight: part.weight, bytes })
+    }
+
+    /// A result chunk's bytes, if they are here.
+    pub fn result(&self, chunk: &ChunkId) -> Option<Bytes> {
+        self.hold.result(&chunk.of, chunk.index)
+    }
+
+    /// A piece of a committed state, if it is still served.
+    pub fn state_chunk(&self, chunk: &ChunkId) -> Option<Bytes> {
+        let state = self.served.get(&chunk.of)?;
+        let bytes = StateBytes::new(&state.params, &state.momentum);
+        ((chunk.index as usize) < bytes.chunks())
+            .then(|| Bytes::from(bytes.read(bytes.chunk(chunk.index as usize))))
+    }
+
+    /// Takes the outer step into a new state beside the committed one; the BLAKE3 of its chunks.
+    ///
+    /// # Errors
+    /// If a result is not here or does not decode; nothing has changed then.
+    pub fn apply(
+        &mut self,
+        round: Round,
+        plan: &Digest,
+        step: bool,
+    ) -> Result<Vec<Digest>, String> {
+        let state = if step { self.stepped(plan)? } else { self.committed.clone() };
+        let digests = StateBytes::new(&state.params, &state.momentum).chunk_digests();
+        self.pending = Some((round, state));
+        Ok(digests)
+    }
+
+    fn stepped(&self, plan: &Digest) -> Result<State, String> {
+        let mut params = self.committed.params.as_ref().clone();
+        let mut momentum = self.committed.momentum.as_ref().clone();
+        let mut delta = vec![0.0; self.spec.exchange.chunk_elems as usize];
+        for chunk in 0..self.workspace.chunks() {
+            let range = self.workspace.range(chunk);
+            let bytes = self
+                .hold
+                .result(plan, chunk as u32)
+                .ok_or(format!("result {chunk} is not here"))?;
+            let delta = &mut delta[..range.len()];
+            self.spec.exchange.down.decode(&bytes, delta).map_err(|error| error.to_string())?;
+            outer::step(&self.spec.outer, &mut params[range.clone()], &mut momentum[range], delta);
+        }
+        Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
+    }
+
+    /// The pending state is now the committed one; the workspace is settled.
+    pub fn commit(&mut self, record: Record, settle: &[Settle]) -> Option<Committed> {
+        let (round, state) = self.pending.take()?;
+        if round != record.round {
+            return None;
+        }
+        for (index, settle) in settle.iter().enumerate() {
+            self.settle(&record.plan, index, *settle);
+        }
+        if !settle.is_empty() {
+            self.workspace.clear_round();
+        }
+        self.hold.settled(&record.plan);
+        self.committed = state.clone();
+        self.served.insert(record.digest(), state.clone());
+        let residual_up = self.workspace.residual_up().to_vec();
+        let residual_down = self.workspace.residual_down().to_vec();
+        Some(Committed { record, state, residual_up, residual_down })
+    }
+
+    fn settle(&mut self, plan: &Digest, index: usize, settle: Settle) {
+        let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
+        if settle == Settle::Unknown {
+            return self.let_go(index);
+        }
+        let result = self.hold.result(plan, index as u32);
+        let outcome = match (settle, self.hold.target(plan, index as u32), &result) {
+            (Settle::Owned { own }, Some(target), Some(result)) => {
+                Outcome::Owned { target, codec: down, result, counted_own: own }
+            }
+            (Settle::Counted { fold, share }, ..) => {
+                return self.settle_counted(plan, index, fold, share, up);
+            }
+            _ => Outcome::Missed,
+        };
+        if let Err(error) = self.workspace.settle(index, outcome) {
+            tracing::error!(%error, index, "a result that was applied cannot be settled");
+        }
+    }
+
+    /// Nobody knows what became of the chunk: it counts as lost rather than twice.
+    fn let_go(&mut self, index: usize) {
+        let range = self.workspace.range(index);
+        let (up, down) = self.workspace.residuals_mut();
+        up[range.clone()].fill(0.0);
+        down[range].fill(0.0);
+    }
+
+    /// What was sent is in the sum. After a restart it is encoded again, as it was.
+    fn settle_counted(
+        &mut self,
+        plan: &Digest,
+        index: usize,
+        fold: f32,
+        share: f32,
+        codec: math::Codec,
+    ) {
+        let kept = self.hold.own(plan, index as u32);
+        let bytes = kept.unwrap_or_else(|| Bytes::from(self.workspace.encode(codec, index, fold)));
+        let outcome = Outcome::Counted { codec, fold, share, bytes: &bytes };
+        if let Err(error) = self.workspace.settle(index, outcome) {
+            tracing::error!(%error, index, "an own contribution cannot be settled");
+        }
+    }
+
+    /// Assembles fetched chunks into a pending state; the BLAKE3 of its chunks.
+    ///
+    /// # Errors
+    /// If a chunk is not here.
+    pub fn load(&mut self, record: &Record) -> Result<Vec<Digest>, String> {
+        let elems = self.committed.params.len();
+        let (mut params, mut momentum) = (vec![0.0; elems], vec![0.0; elems]);
+        let digest = record.digest();
+        for index in 0..(elems * 8).div_ceil(STATE_CHUNK_BYTES) {
+            let bytes = self.hold.state_chunk(&digest, index as u32);
+            let bytes = bytes.ok_or(format!("state chunk {index} is not here"))?;
+            if !write_state(&mut params, &mut momentum, index * STATE_CHUNK_BYTES, bytes) {
+                return Err(format!("state chunk {index} does not fit"));
+            }
+        }
+        self.hold.clear_state();
+        let digests = StateBytes::new(&params, &momentum).chunk_digests();
+        let state = State { params: Arc::new(params), momentum: Arc::new(momentum) };
+        self.pending = Some((record.round, state));
+        Ok(digests)
+    }
+
+    /// Nothing of this plan is needed any more.
+    pub fn forget(&mut self, plan: &Digest) {
+        self.hold.forget(plan);
+    }
+
+    /// A state is not asked for any more.
+    pub fn release(&mut self, record: &Digest) {
+        self.served.remove(record);
+    }
+}

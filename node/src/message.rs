@@ -1,0 +1,93 @@
+//! Every message between the node's actors, on one screen.
+
+use crate::exchange::{Committed, State};
+use crate::net::Credit;
+use actix::Message;
+use shoal_protocol::event::Input;
+use shoal_protocol::id::Round;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// To the session: something has happened. The credit is room in the network's memory, free again once it is handled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Happened(pub Input, pub Option<Credit>);
+
+/// To the session: a committed state is in the exchange's hands.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StateCommitted(pub Box<Committed>);
+
+/// To the session: a checkpoint lies on disk.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Archived {
+    /// Its round.
+    pub round: Round,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+/// To the session: committed parameters were evaluated on the held-out part.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Evaluated {
+    /// The round that ended with them.
+    pub round: Round,
+    /// Nats per token.
+    pub loss: f64,
+}
+
+/// To the session: local work has been done by all devices together.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Worked {
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// Mean loss, nats per token.
+    pub loss: Option<f64>,
+}
+
+/// To the trainer: work on these samples from these parameters.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Train {
+    /// The round that the work is meant for.
+    pub round: Round,
+    /// Positions.
+    pub lease: Vec<Range<u64>>,
+    /// Where from.
+    pub from: State,
+}
+
+/// To the trainer: evaluate these parameters when there is time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Evaluate {
+    /// The round that ended with them.
+    pub round: Round,
+    /// Which.
+    pub state: State,
+}
+
+/// To the trainer: a device has answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Answered {
+    /// Which device.
+    pub device: usize,
+    /// What.
+    pub answer: crate::train::Answer,
+}
+
+/// To the archive: write a checkpoint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Archive(pub Box<Committed>, pub Option<f64>);
+
+/// To everybody: the node stops, and why if it is not by request.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct Stop(pub Option<String>);

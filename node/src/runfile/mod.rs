@@ -1,0 +1,210 @@
+//! A run file: the form in which people write down what all peers of a run agree on.
+//!
+//! It is TOML; [`RunFile::parse`] reads it, [`RunFile::resolve`] makes a [`RunSpec`] of it by looking at the text and the
+//! tokenizer it names, [`template`] writes a new one. The same file with the same text gives the same run everywhere: paths
+//! are not part of the spec, digests are.
+
+mod document;
+mod read;
+mod template;
+
+pub use template::{Template, template};
+
+use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
+use shoal_protocol::id::PeerId;
+use shoal_protocol::run::{
+    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION, RunSpec,
+    SpecError, TokenizerSpec,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Most bytes of a run file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a run file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFile {
+    /// A short name for people.
+    pub name: String,
+    /// Who made the run; zeros if the file does not say.
+    pub creator: PeerId,
+    /// Initial parameters and the order of the data follow from it.
+    pub seed: u64,
+    /// After this round the run is over.
+    pub rounds: u64,
+    /// The architecture; its vocabulary is the tokenizer's unless `vocab` says otherwise.
+    pub model: ModelSpec,
+    /// The vocabulary, if the file gives one.
+    pub vocab: Option<u32>,
+    /// The tokenizer's file; none for bytes.
+    pub tokenizer: Option<PathBuf>,
+    /// Where the text comes from.
+    pub source: Source,
+    /// Held-out share at the text's end, in thousandths.
+    pub heldout_permille: u16,
+    /// What each peer does between exchanges.
+    pub inner: InnerSpec,
+    /// The outer optimiser.
+    pub outer: OuterSpec,
+    /// How pseudo-gradients travel.
+    pub exchange: ExchangeSpec,
+    /// Who takes part in a round, and how long it waits.
+    pub group: GroupSpec,
+}
+
+/// Where a run's text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A text file, or a folder of them.
+    Text(PathBuf),
+    /// Stories from the node's own generator.
+    Stories {
+        /// Length of the text in bytes.
+        bytes: u64,
+        /// Seed of the generator.
+        seed: u64,
+    },
+}
+
+/// A run file as a node is started with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// What all peers agree on.
+    pub spec: RunSpec,
+    /// The text, unless it is made.
+    pub data: Option<PathBuf>,
+    /// The tokenizer's file, unless it is bytes.
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// A fault in a run file: where, which key, why, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: {reason}", path.display())]
+pub struct RunFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The key, why, and what would be right.
+    pub reason: String,
+}
+
+/// Why a run file gives no run.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {source}; `shoal new -o {}` writes a run file", path.display(), path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What it says is wrong.
+    #[error(transparent)]
+    File(#[from] RunFileError),
+    /// The text or the tokenizer is at fault.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// What it says does not fit the text or the tokenizer.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+impl RunFile {
+    /// Reads a run file; paths in it count from its folder.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the first fault in it.
+    pub fn read(path: &Path) -> Result<RunFile, ResolveError> {
+        let failed = |source| ResolveError::Io { path: path.to_owned(), source };
+        let size = path.metadata().map_err(failed)?.len();
+        if size > FILE_BYTES_MAX {
+            let reason = format!("{size} bytes are no run file");
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, reason)));
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Ok(RunFile::parse(&text, path)?)
+    }
+
+    /// Reads the text of the run file at `path`; paths in it count from its folder.
+    ///
+    /// # Errors
+    /// The first fault: syntax, an unknown key, a wrong type, a value out of range.
+    pub fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
+        read::parse(text, path)
+    }
+
+    /// Looks at the text and the tokenizer and makes the spec. `data` and `tokenizer` replace what the file names; `cache` is a
+    /// folder for token files.
+    ///
+    /// # Errors
+    /// The text or the tokenizer is unreadable, too short, or does not fit the model.
+    pub fn resolve(
+        &self,
+        data: Option<&Path>,
+        tokenizer: Option<&Path>,
+        cache: &Path,
+    ) -> Result<Resolved, ResolveError> {
+        let tokenizer_file = tokenizer.map(Path::to_owned).or_else(|| self.tokenizer.clone());
+        let tokenizer =
+            tokenizer_file.as_deref().map_or(Ok(Tokenizer::Bytes), Tokenizer::from_file)?;
+        let source = data.map_or_else(|| self.source.clone(), |path| Source::Text(path.to_owned()));
+        let described = self.describe(&source, &tokenizer, cache)?;
+        let vocab = self.vocab.unwrap_or(tokenizer.vocab());
+        if tokenizer.vocab() > vocab {
+            let reason =
+                format!("{vocab} is less than the tokenizer's {} tokens", tokenizer.vocab());
+            return Err(SpecError { key: "model.vocab", reason }.into());
+        }
+        let spec = self.spec(vocab, tokenizer.spec(), described);
+        spec.validate()?;
+        let data = match source {
+            Source::Text(path) => Some(path),
+            Source::Stories { .. } => None,
+        };
+        Ok(Resolved { spec, data, tokenizer: tokenizer_file })
+    }
+
+    fn describe(
+        &self,
+        source: &Source,
+        tokenizer: &Tokenizer,
+        cache: &Path,
+    ) -> Result<DataSpec, DataError> {
+        let describe = |corpus| {
+            let (context, heldout) = (self.model.context, self.heldout_permille);
+            Dataset::describe_text(&Arc::new(corpus), tokenizer, context, heldout, cache)
+        };
+        match source {
+            Source::Text(path) => describe(Corpus::open(path)?),
+            Source::Stories { bytes, seed } => {
+                let text = stories::stories(*seed, *bytes);
+                let samples = describe(Corpus::from_bytes(text))?.samples();
+                let heldout_permille = self.heldout_permille;
+                Ok(DataSpec::Stories { seed: *seed, bytes: *bytes, samples, heldout_permille })
+            }
+        }
+    }
+
+    fn spec(&self, vocab: u32, tokenizer: TokenizerSpec, data: DataSpec) -> RunSpec {
+        RunSpec {
+            protocol: PROTOCOL_VERSION,
+            name: self.name.clone(),
+            creator: self.creator,
+            seed: self.seed,
+            rounds: self.rounds,
+            model: ModelSpec { vocab, ..self.model.clone() },
+            tokenizer,
+            data,
+            inner: self.inner.clone(),
+            outer: self.outer.clone(),
+            exchange: self.exchange.clone(),
+            group: self.group.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! From a run file's text to a [`RunFile`]: every key with its type, its bounds and what it is when absent.
+
+use super::document::{Document, Section};
+use super::{RunFile, RunFileError, Source};
+use crate::model::preset::{PRESETS, preset};
+use shoal_protocol::id::{Digest, PeerId};
+use shoal_protocol::math::codec::Codec;
+use shoal_protocol::run::{
+    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec, TokenizerSpec,
+};
+use std::path::{Path, PathBuf};
+
+/// The names of the tables.
+const TABLES: [&str; 7] = ["model", "tokenizer", "data", "inner", "outer", "exchange", "group"];
+/// TOML knows no larger whole number.
+const WHOLE_MAX: u64 = i64::MAX as u64;
+const U32_MAX: u64 = u32::MAX as u64;
+/// The largest text that the generator is asked for: it is held in memory.
+const STORIES_BYTES_MAX: u64 = 1 << 34;
+
+/// Reads the text of the run file at `path`.
+pub(super) fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
+    let document = Document::parse(text, path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut root = document.root();
+    root.know(&TABLES);
+    let name = root
+        .text("name")?
+        .ok_or_else(|| document.fault_of("name", "is missing: give the run a short name"))?;
+    let creator = root.parsed("creator", PeerId::from_hex, "the 64 hex digits of a node's id")?;
+    let seed = root.whole("seed", 0..=WHOLE_MAX, 1)?;
+    let rounds = root.whole("rounds", 1..=1_000_000_000, 100)?;
+    root.finish()?;
+    let (model, vocab) = read_model(document.section("model")?)?;
+    let (source, heldout_permille) = read_data(document.section("data")?, folder)?;
+    let file = RunFile {
+        name,
+        creator: creator.unwrap_or_default(),
+        seed,
+        rounds,
+        model,
+        vocab,
+        tokenizer: read_tokenizer(document.section("tokenizer")?, folder)?,
+        source,
+        heldout_permille,
+        inner: read_inner(document.section("inner")?)?,
+        outer: read_outer(document.section("outer")?)?,
+        exchange: read_exchange(document.section("exchange")?)?,
+        group: read_group(document.section("group")?)?,
+    };
+    check(&file, &document)?;
+    Ok(file)
+}
+
+/// Holds the file against the spec's own bounds, with stand-ins for what only the text and the tokenizer can tell.
+fn check(file: &RunFile, document: &Document) -> Result<(), RunFileError> {
+    let data = DataSpec::Stories {
+        seed: 0,
+        bytes: 1,
+        samples: 1,
+        heldout_permille: file.heldout_permille,
+    };
+    let tokenizer = match file.tokenizer {
+        Some(_) => TokenizerSpec::File { digest: Digest::default() },
+        None => TokenizerSpec::Bytes,
+    };
+    let spec = file.spec(file.vocab.unwrap_or(file.model.vocab), tokenizer, data);
+    spec.validate().map_err(|fault| document.fault_of(fault.key, fault.reason))
+}
+
+fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileError> {
+    let right = format!("one of {}", PRESETS.join(", "));
+    let given = model.parsed("preset", preset, &right)?;
+    let needed = ["dim", "layers", "heads", "hidden", "context"];
+    let missing = needed.into_iter().find(|key| !model.has(key));
+    let base = match (given, missing) {
+        (Some(base), _) => base,
+        // Every number of it is replaced below.
+        (None, None) => {
+            preset(PRESETS[0]).unwrap_or_else(|| unreachable!("the first preset exists"))
+        }
+        (None, Some(key)) => {
+            return Err(model.fault(
+                key,
+                "is missing: give a `preset`, or dim, layers, heads, hidden and context",
+            ));
+        }
+    };
+    let heads = model.whole("heads", 1..=U32_MAX, base.heads)?;
+    let kv_heads = if model.has("heads") { heads } else { base.kv_heads };
+    let vocab = model.whole("vocab", 1..=U32_MAX, 0)?;
+    let spec = ModelSpec {
+        vocab: base.vocab,
+        dim: model.whole("dim", 1..=U32_MAX, base.dim)?,
+        layers: model.whole("layers", 1..=U32_MAX, base.layers)?,
+        heads,
+        kv_heads: model.whole("kv_heads", 1..=U32_MAX, kv_heads)?,
+        hidden: model.whole("hidden", 1..=U32_MAX, base.hidden)?,
+        context: model.whole("context", 1..=U32_MAX, base.context)?,
+        tied: model.switch("tied", base.tied)?,
+        rope_theta: model.number("rope_theta", base.rope_theta)?,
+        norm_eps: model.number("norm_eps", base.norm_eps)?,
+    };
+    model.finish()?;
+    Ok((spec, (vocab > 0).then_some(vocab)))
+}
+
+fn read_tokenizer(mut table: Section, folder: &Path) -> Result<Option<PathBuf>, RunFileError> {
+    let known = |kind: &str| ["bytes", "file"].contains(&kind).then(|| kind.to_owned());
+    let kind = table.parsed("kind", known, "\"bytes\" or \"file\"")?;
+    let file = table.text("file")?.map(|path| folder.join(path));
+    match (kind.as_deref(), &file) {
+        (Some("file"), None) => {
+            Err(table.fault("kind", "needs `file`, the path of a tokenizer.json"))?
+        }
+        (Some("bytes"), Some(_)) => {
+            Err(table.fault("kind", "does not go with `file`: take \"file\", or drop it"))?
+        }
+        _ => {}
+    }
+    table.finish()?;
+    Ok(file)
+}
+
+fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFileError> {
+    let text = table.text("text")?.map(|path| folder.join(path));
+    let bytes = table.whole("stories_bytes", 1..=STORIES_BYTES_MAX, 0)?;
+    let seed = table.whole("stories_seed", 0..=WHOLE_MAX, 1)?;
+    let source = match (text, bytes) {
+        (Some(text), 0) => Source::Text(text),
+        (None, bytes) if bytes > 0 => Source::Stories { bytes, seed },
+        (None, _) => {
+            return Err(table.fault(
+                "text",
+                "is missing: give the path of a text, or `stories_bytes` for made stories",
+            ));
+        }
+        (Some(_), _) => {
+            return Err(
+                table.fault("text", "does not go with `stories_bytes`: keep one of the two")
+            );
+        }
+    };
+    let heldout = table.whole("heldout_permille", 0..=999, 20)?;
+    table.finish()?;
+    Ok((source, heldout))
+}
+
+fn read_inner(mut inner: Section) -> Result<InnerSpec, RunFileError> {
+    let spec = InnerSpec {
+        steps: inner.whole("steps", 1..=U32_MAX, 50)?,
+        batch: inner.whole("batch", 1..=U32_MAX, 16)?,
+        round_ms: inner.whole("round_ms", 0..=WHOLE_MAX, 0)?,
+        lr: inner.number("lr", 1e-3)?,
+        lr_floor: inner.number("lr_floor", 0.1)?,
+        warmup_rounds: inner.whole("warmup_rounds", 0..=WHOLE_MAX, 4)?,
+        beta1: inner.number("beta1", 0.9)?,
+        beta2: inner.number("beta2", 0.95)?,
+        eps: inner.number("eps", 1e-8)?,
+        weight_decay: inner.number("weight_decay", 0.1)?,
+        clip: inner.number("clip", 1.0)?,
+    };
+    inner.finish()?;
+    Ok(spec)
+}
+
+fn read_outer(mut outer: Section) -> Result<OuterSpec, RunFileError> {
+    let kind = |name: &str| match name {
+        "nesterov" => Some(OuterKind::Nesterov),
+        "sgd" => Some(OuterKind::Sgd),
+        _ => None,
+    };
+    let spec = OuterSpec {
+        kind: outer.parsed("kind", kind, "\"nesterov\" or \"sgd\"")?.unwrap_or(OuterKind::Nesterov),
+        lr: outer.number("lr", 0.7)?,
+        momentum: outer.number("momentum", 0.9)?,
+    };
+    outer.finish()?;
+    Ok(spec)
+}
+
+fn read_exchange(mut exchange: Section) -> Result<ExchangeSpec, RunFileError> {
+    let codec = |exchange: &mut Section, key| {
+        exchange.parsed(key, |name| name.parse::<Codec>().ok(), "\"int8\", \"bf16\" or \"f32\"")
+    };
+    let both = codec(&mut exchange, "codec")?.unwrap_or(Codec::Int8);
+    let spec = ExchangeSpec {
+        up: codec(&mut exchange, "up")?.unwrap_or(both),
+        down: codec(&mut exchange, "down")?.unwrap_or(both),
+        chunk_elems: exchange.whole("chunk_elems", 1..=U32_MAX, 131_072)?,
+    };
+    exchange.finish()?;
+    Ok(spec)
+}
+
+fn read_group(mut group: Section) -> Result<GroupSpec, RunFileError> {
+    let spec = GroupSpec {
+        members_max: group.whole("members_max", 1..=64, 64)?,
+        quorum_percent: group.whole("quorum_percent", 1..=100, 50)?,
+        grace_percent: group.whole("grace_percent", 0..=1000, 50)?,
+    };
+    group.finish()?;
+    Ok(spec)
+}

@@ -1,0 +1,137 @@
+//! A new run file, with every key and what it does.
+
+use crate::model::preset::{PRESETS, preset};
+use shoal_protocol::id::PeerId;
+
+/// What a new run file is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template<'a> {
+    /// The run's name.
+    pub name: &'a str,
+    /// Who makes the run.
+    pub creator: PeerId,
+    /// The size, one of [`PRESETS`].
+    pub preset: &'a str,
+}
+
+/// What suits a size: guesses in the range that small Llama-style models are trained with, not tuned ones.
+struct Suits {
+    /// Local steps in a round. DiLoCo: 30 to 100 for small models, 500 for large ones.
+    steps: u32,
+    batch: u32,
+    lr: &'static str,
+    stories_bytes: &'static str,
+}
+
+/// The text of a new run file; `None` if there is no such preset.
+pub fn template(new: &Template) -> Option<String> {
+    let model = preset(new.preset)?;
+    let suits = suits(new.preset);
+    let filled = [
+        ("{name}", new.name.escape_default().to_string()),
+        ("{creator}", new.creator.to_string()),
+        ("{preset}", new.preset.to_owned()),
+        ("{presets}", PRESETS.join(", ")),
+        ("{params}", format!("{:.1}", model.params() as f64 / 1e6)),
+        ("{context}", model.context.to_string()),
+        ("{steps}", suits.steps.to_string()),
+        ("{batch}", suits.batch.to_string()),
+        ("{lr}", suits.lr.to_owned()),
+        ("{stories_bytes}", suits.stories_bytes.to_owned()),
+        (
+            "{tokens}",
+            (u64::from(suits.steps) * u64::from(suits.batch) * u64::from(model.context))
+                .to_string(),
+        ),
+    ];
+    Some(TEXT.lines().map(|line| fill(line, &filled) + "\n").collect())
+}
+
+/// Puts values in their places, and the remark behind them where those of other lines are.
+fn fill(line: &str, values: &[(&str, String)]) -> String {
+    let put = |text: &str| {
+        values.iter().fold(text.to_owned(), |text, (place, value)| text.replace(place, value))
+    };
+    match line.split_once(" # ") {
+        Some((setting, remark)) if !setting.is_empty() => {
+            format!("{:<REMARK$} # {}", put(setting.trim_end()), put(remark))
+        }
+        _ => put(line),
+    }
+}
+
+fn suits(preset: &str) -> Suits {
+    let (steps, batch, lr, stories_bytes) = match preset {
+        "1m" => (50, 16, "0.003", "8_000_000"),
+        "5m" => (50, 16, "0.002", "16_000_000"),
+        "10m" => (50, 12, "0.001", "32_000_000"),
+        "25m" => (100, 8, "0.001", "64_000_000"),
+        "60m" => (100, 8, "0.0006", "128_000_000"),
+        "125m" => (100, 8, "0.0006", "128_000_000"),
+        "350m" => (200, 4, "0.0003", "128_000_000"),
+        _ => (500, 4, "0.0002", "128_000_000"),
+    };
+    Suits { steps, batch, lr, stories_bytes }
+}
+
+/// The column that remarks begin in.
+const REMARK: usize = 25;
+
+const TEXT: &str = r#"# A run of Shoal: what all its peers agree on. Start it with `shoal up FILE`; others join with the ticket that this prints,
+# or with this same file. Change one value and it is another run.
+# The name, a model and a text are needed; what else is left out takes a usual value.
+
+name = "{name}" # for people; 1 to 64 bytes
+# The id of the node that made the run. It is part of the run's id, so keep it as it is: whoever starts this file with the
+# same text is in the same run.
+creator = "{creator}"
+seed = 1                  # initial parameters and the order of the data follow from it
+rounds = 100              # the run is over after so many exchanges
+
+[model]
+# A Llama-style decoder. Sizes: {presets}.
+# Any of vocab, dim, layers, heads, kv_heads, hidden, context, tied, rope_theta, norm_eps may stand here as well and
+# replaces the preset's.
+preset = "{preset}" # {params} million parameters, sequences of {context} tokens
+
+[tokenizer]
+kind = "bytes"            # one token per byte; "file" takes a Hugging Face tokenizer.json that each peer brings:
+# file = "tokenizer.json" # path, from this file's folder
+
+[data]
+# Simple stories that every node makes by itself, so that there is nothing to download ...
+stories_bytes = {stories_bytes} # length of their text, bytes
+stories_seed = 1          # other numbers give other stories
+# ... or a text that each peer brings (then drop the two lines above). Its content counts, not its place:
+# text = "corpus"         # a text file, or a folder of them; path, from this file's folder
+heldout_permille = 20     # thousandths at the text's end that are never trained on, for measuring
+
+[inner]
+# AdamW, what each peer does between two exchanges: {steps} steps are {tokens} tokens.
+steps = {steps} # local steps in a round
+batch = {batch} # sequences in a step
+round_ms = 0              # if not 0: as many steps as a peer expects to finish in so many milliseconds, instead of `steps`
+lr = {lr} # peak learning rate
+lr_floor = 0.1            # learning rate at the run's end, as a share of the peak
+warmup_rounds = 4         # rounds until the peak
+beta1 = 0.9               # decay of the first moment
+beta2 = 0.95              # decay of the second moment
+eps = 1e-8                # added to the root of the second moment
+weight_decay = 0.1        # decoupled, for matrices
+clip = 1.0                # largest norm of a step's gradient; 0 for no limit
+
+[outer]
+# What is done with the peers' mean pseudo-gradient (DiLoCo, arXiv 2311.08105).
+kind = "nesterov"         # or "sgd"
+lr = 0.7                  # outer learning rate
+momentum = 0.9            # outer momentum; 0 with "sgd"
+
+[exchange]
+codec = "int8"            # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
+chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512
+
+[group]
+members_max = 64          # most members of one exchange, up to 64
+quorum_percent = 50       # hundredths of the live peers that must be ready before the others are waited for
+grace_percent = 50        # longest wait for them, in hundredths of the round's training time
+"#;

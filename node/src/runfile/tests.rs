@@ -1,0 +1,231 @@
+//! Run files: good ones give specs, each fault is told by line and key with what would be right.
+
+use super::*;
+use crate::model::preset::PRESETS;
+use shoal_protocol::math::codec::Codec;
+use shoal_protocol::run::OuterKind;
+
+const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
+
+fn parse(text: &str) -> Result<RunFile, String> {
+    RunFile::parse(text, Path::new("some/run.toml")).map_err(|error| error.to_string())
+}
+
+fn new(preset: &str) -> String {
+    template(&Template { name: "a \"b\"", creator: PeerId([3; 32]), preset }).unwrap()
+}
+
+#[test]
+fn new_files_of_every_size_are_good_and_complete() {
+    for preset in PRESETS {
+        let text = new(preset);
+        assert!(!text.contains(['{', '}']), "{text}");
+        let file = parse(&text).unwrap();
+        assert_eq!((file.name.as_str(), file.creator), ("a \"b\"", PeerId([3; 32])));
+        assert_eq!(file.model, crate::model::preset(preset).unwrap());
+        assert_eq!((file.exchange.up, file.outer.kind), (Codec::Int8, OuterKind::Nesterov));
+    }
+    assert_eq!(template(&Template { name: "x", creator: PeerId::default(), preset: "2m" }), None);
+}
+
+#[test]
+fn the_examples_are_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/runs");
+    let files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        RunFile::read(&file).unwrap();
+    }
+}
+
+#[test]
+fn remarks_stand_in_one_column() {
+    let text = new("350m");
+    let settings = text.lines().filter(|line| !line.starts_with('#') && line.contains(" # "));
+    let columns: Vec<usize> = settings.filter_map(|line| line.find(" # ")).collect();
+    let common = columns.iter().filter(|column| **column == 25).count();
+    assert!(columns.len() > 20 && columns.len() - common <= 2, "{text}");
+}
+
+#[test]
+fn what_is_left_out_is_as_in_a_new_file() {
+    let (short, long) = (parse(SMALL).unwrap(), parse(&new("1m")).unwrap());
+    let rate = InnerSpec { lr: short.inner.lr, ..long.inner };
+    assert_eq!((short.inner, short.outer, short.exchange), (rate, long.outer, long.exchange));
+    assert_eq!((short.group, short.rounds, short.seed), (long.group, long.rounds, long.seed));
+    assert_eq!((short.heldout_permille, short.creator), (long.heldout_permille, PeerId::default()));
+}
+
+#[test]
+fn keys_replace_the_preset_s() {
+    let file = parse(
+        &SMALL.replace("\"1m\"", "\"1m\"\ncontext = 64\nheads = 2\ntied = false\nnorm_eps = 1e-6"),
+    )
+    .unwrap();
+    let base = crate::model::preset("1m").unwrap();
+    assert_eq!(
+        file.model,
+        ModelSpec { context: 64, heads: 2, kv_heads: 2, tied: false, norm_eps: 1e-6, ..base }
+    );
+    let explicit = "name = \"x\"\n[model]\ndim = 16\nlayers = 1\nheads = 2\nhidden = 0x18\ncontext = 16\n[data]\ntext = \"t\"";
+    assert_eq!(parse(explicit).unwrap().source, Source::Text("some/t".into()));
+}
+
+#[test]
+fn each_fault_names_line_and_key_and_what_would_be_right() {
+    let rows = [
+        ("name = \"small\"", "name = 7", ":1: `name`: 7 is wrong here", "quotation marks"),
+        ("name = \"small\"", "nam = \"small\"", ":1: `name`: is missing", "short name"),
+        ("name = \"small\"", "name = \"\"", ":1: `name`: must have", "1 to 64"),
+        (
+            "name = \"small\"",
+            "name = \"small\"\nround = 5",
+            ":2: `round`: there is no such key",
+            "did you mean `rounds`",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"small\"\nrounds = 0",
+            ":2: `rounds`: 0 is wrong here",
+            "from 1 to 1000000000",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"small\"\nrounds = -3",
+            ":2: `rounds`: -3 is wrong here",
+            "from 1",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"small\"\ncreator = \"me\"",
+            ":2: `creator`: \"me\"",
+            "64 hex digits",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"small\"\ninner = 5",
+            ":2: `inner`: must be a table",
+            "[inner]",
+        ),
+        ("\"1m\"", "\"2m\"", ":3: `model.preset`: \"2m\" is wrong here", "one of 1m, 5m"),
+        ("preset = \"1m\"", "layers = 2", ":2: `model.dim`: is missing", "`preset`"),
+        ("\"1m\"", "\"1m\"\nheads = 3", ":4: `model.heads`: must divide dim 128", ""),
+        ("\"1m\"", "\"1m\"\nvocab = 300", ":4: `model.vocab`", "byte tokenizer needs 256"),
+        ("20_000", "20_000\ntext = \"x\"", ":6: `data.text`: does not go", "keep one"),
+        ("stories_bytes = 20_000", "", ":4: `data.text`: is missing", "stories_bytes"),
+        (
+            "20_000",
+            "20_000\nheldout_permille = 1000",
+            ":6: `data.heldout_permille`: 1000",
+            "to 999",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nstepz = 5",
+            ":7: `inner.stepz`: there is no such key",
+            "`inner.steps`",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nwhatever = 5",
+            ":7: `inner.whatever`",
+            "right would be steps, batch",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nsteps = 1.5",
+            ":7: `inner.steps`: 1.5 is wrong here",
+            "whole number",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nlr = \"fast\"",
+            ":7: `inner.lr`: \"fast\" is wrong here",
+            "a number",
+        ),
+        ("20_000", "20_000\n[inner]\nlr = nan", ":7: `inner.lr`: must be above 0", ""),
+        ("20_000", "20_000\n[inner]\nbeta2 = 1", ":7: `inner.beta2`", "below 1"),
+        (
+            "20_000",
+            "20_000\n[outer]\nkind = \"adam\"",
+            ":7: `outer.kind`: \"adam\"",
+            "\"nesterov\" or \"sgd\"",
+        ),
+        ("20_000", "20_000\n[exchange]\nup = \"int4\"", ":7: `exchange.up`: \"int4\"", "\"int8\""),
+        (
+            "20_000",
+            "20_000\n[exchange]\nchunk_elems = 1000",
+            ":7: `exchange.chunk_elems`",
+            "multiple of 512",
+        ),
+        ("20_000", "20_000\n[group]\nmembers_max = 65", ":7: `group.members_max`: 65", "to 64"),
+        (
+            "20_000",
+            "20_000\n[tokenizer]\nkind = \"file\"",
+            ":7: `tokenizer.kind`: needs `file`",
+            "",
+        ),
+        ("20_000", "20_000\n[grup]\nx = 1", ":6: `grup`", "`group`"),
+        ("20_000", "20_000\n[inner", ":6: ", ""),
+    ];
+    for (old, new, start, rest) in rows {
+        let error = parse(&SMALL.replace(old, new)).unwrap_err();
+        assert!(
+            error.starts_with(&format!("some/run.toml{start}")) && error.contains(rest),
+            "{new}: {error}"
+        );
+    }
+}
+
+#[test]
+fn the_same_file_and_text_give_the_same_run_wherever_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids: Vec<_> = ["a", "b"]
+        .map(|place| {
+            let place = dir.path().join(place);
+            std::fs::create_dir(&place).unwrap();
+            std::fs::write(place.join("text.txt"), "the fish swim\n".repeat(99)).unwrap();
+            let text = SMALL.replace("stories_bytes = 20_000", "text = \"text.txt\"");
+            std::fs::write(place.join("run.toml"), text).unwrap();
+            let file = RunFile::read(&place.join("run.toml")).unwrap();
+            let resolved = file.resolve(None, None, dir.path()).unwrap();
+            assert_eq!(resolved.data, Some(place.join("text.txt")));
+            resolved.spec.id()
+        })
+        .into();
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[test]
+fn the_text_given_replaces_the_file_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = parse(SMALL).unwrap();
+    let made = file.resolve(None, None, dir.path()).unwrap();
+    let described = Dataset::describe_stories(1, 20_000, 128, 20).unwrap();
+    assert_eq!((made.spec.data, made.data), (described, None));
+    let path = dir.path().join("text");
+    std::fs::write(&path, vec![b'x'; 500]).unwrap();
+    let given = file.resolve(Some(&path), None, dir.path()).unwrap();
+    assert!(matches!(given.spec.data, DataSpec::Text { bytes: 500, samples: 3, .. }));
+    std::fs::write(&path, "short").unwrap();
+    let error = file.resolve(Some(&path), None, dir.path()).unwrap_err().to_string();
+    assert!(error.contains("bring more text"), "{error}");
+}
+
+#[test]
+fn the_vocabulary_is_the_tokenizer_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"fish":2},"unk_token":"<unk>"}}"#;
+    std::fs::write(&path, words).unwrap();
+    let file = parse(SMALL).unwrap();
+    let made = file.resolve(None, Some(&path), &dir.path().join("cache")).unwrap();
+    assert_eq!((made.spec.model.vocab, made.tokenizer), (3, Some(path.clone())));
+    assert!(made.spec.data.samples() < 156, "stories are counted in the tokenizer's tokens");
+    let small = RunFile { vocab: Some(2), ..file };
+    let error =
+        small.resolve(None, Some(&path), &dir.path().join("cache")).unwrap_err().to_string();
+    assert!(error.contains("model.vocab") && error.contains("3 tokens"), "{error}");
+}

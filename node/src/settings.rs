@@ -1,0 +1,58 @@
+//! What a node is started with: resolved and validated. Raw flags and TOML stop here.
+
+use libp2p::Multiaddr;
+use shoal_protocol::run::RunSpec;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tch::Device;
+
+/// Everything that one node needs besides its network.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What all peers of the run agree on.
+    pub spec: RunSpec,
+    /// Where the key and the runs lie.
+    pub home: PathBuf,
+    /// One trainer each; empty for a node that only adds up.
+    pub devices: Vec<Device>,
+    /// Threads that libtorch computes with.
+    pub threads: usize,
+    /// The run's text, if its spec names one.
+    pub data: Option<PathBuf>,
+    /// The run's tokenizer file, if its spec names one.
+    pub tokenizer: Option<PathBuf>,
+    /// Where to listen; empty for everywhere.
+    pub listen: Vec<Multiaddr>,
+    /// Peers to begin with.
+    pub peers: Vec<Multiaddr>,
+    /// Whether to look for peers on the local network.
+    pub mdns: bool,
+    /// Where nodes of this host announce themselves to each other.
+    pub local_dir: Option<PathBuf>,
+    /// Where the status is served.
+    pub api: SocketAddr,
+    /// How long to wait for others before training alone.
+    pub alone_after: Duration,
+    /// Held-out sequences that are evaluated after each round; 0 for none.
+    pub eval_sequences: u64,
+    /// Checkpoints that are kept.
+    pub keep: usize,
+}
+
+impl Settings {
+    /// The folder of this run's files.
+    pub fn run_dir(&self) -> PathBuf {
+        self.home.join("runs").join(self.spec.id().to_string())
+    }
+
+    /// Where its checkpoints lie.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.run_dir().join("checkpoints")
+    }
+
+    /// Where the node's key lies.
+    pub fn key_file(&self) -> PathBuf {
+        self.home.join("node.key")
+    }
+}

@@ -1,0 +1,212 @@
+//! The `shoal` program as a person runs it, on tiny checkpoints.
+
+use serde_json::Value;
+use shoal_node::dashboard;
+use shoal_node::model::initial_params;
+use shoal_node::runfile::RunFile;
+use shoal_node::status::SharedStatus;
+use shoal_node::store::{Checkpoint, StateBytes, save};
+use shoal_protocol::ledger::{Record, state_root};
+use shoal_protocol::wire;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const RUN: &str = "name = \"tiny\"\n[model]\ndim = 16\nlayers = 1\nheads = 2\nhidden = 24\ncontext = 16\ntied = true\n\
+    [data]\nstories_bytes = 20_000\n";
+
+/// Runs `shoal` with its home in `dir`.
+fn shoal(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_shoal"))
+        .args(arguments)
+        .current_dir(dir)
+        .env("SHOAL_HOME", dir.join("home"))
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+/// What it says when all is well.
+fn said(dir: &Path, arguments: &[&str]) -> String {
+    let output = shoal(dir, arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its one sentence when it is not, and the exit status.
+fn refused(dir: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = shoal(dir, arguments);
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A checkpoint of round 0 below `dir/run/checkpoints`.
+fn checkpoint(dir: &Path) -> PathBuf {
+    let file = RunFile::parse(RUN, Path::new("run.toml")).unwrap();
+    let spec = file.resolve(None, None, dir).unwrap().spec;
+    let params = initial_params(&spec.model, spec.seed);
+    let momentum = vec![0.0; params.len()];
+    let state = state_root(&StateBytes::new(&params, &momentum).chunk_digests());
+    let record = Record::genesis(spec.id(), state);
+    let extras = BTreeMap::from([("record".to_owned(), wire::to_cbor(&record))]);
+    let digest = record.digest();
+    let checkpoint =
+        Checkpoint { round: 0, digest, spec, params, momentum, extras, losses: vec![(0, 5.5)] };
+    save(&dir.join("run/checkpoints"), &checkpoint, 3).unwrap()
+}
+
+#[test]
+fn new_writes_a_run_file_once() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(said(dir.path(), &["new"]).contains("shoal up run.toml"));
+    let file = RunFile::read(&dir.path().join("run.toml")).unwrap();
+    assert_eq!(file.name, "run");
+    let (code, error) = refused(dir.path(), &["new", "--preset", "5m"]);
+    assert!(code == 1 && error.lines().count() == 1 && error.contains("--force"), "{error}");
+    said(dir.path(), &["new", "--preset", "5m", "--force", "--name", "other"]);
+    let other = RunFile::read(&dir.path().join("run.toml")).unwrap();
+    assert_eq!((other.name.as_str(), other.model.dim), ("other", 256));
+    assert_eq!(other.creator, file.creator, "the key is kept");
+}
+
+#[test]
+fn wrong_usage_and_wrong_files_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.toml"), RUN.replace("dim = 16", "dimm = 16")).unwrap();
+    std::fs::write(
+        dir.path().join("text.toml"),
+        RUN.replace("stories_bytes = 20_000", "text = \"gone\""),
+    )
+    .unwrap();
+    let rows: [(&[&str], i32, &str); 9] = [
+        (&["sail"], 2, "unrecognized subcommand"),
+        (&["new", "--preset", "2m"], 2, "1m"),
+        (&["up", "run.toml", "--device", "gpu"], 2, "cuda:0"),
+        (&["join", "shoal2x"], 2, "begins with `shoal1`"),
+        (&["up", "none.toml"], 1, "shoal new -o none.toml"),
+        (&["up", "bad.toml"], 1, "bad.toml:2: `model.dim`: is missing"),
+        (&["up", "text.toml"], 1, "gone"),
+        (&["generate", "nowhere", "--prompt", "x"], 1, "nowhere is no folder"),
+        (&["import", "--hf", "nowhere"], 1, "nowhere/config.json"),
+    ];
+    for (arguments, code, expected) in rows {
+        let (got, error) = refused(dir.path(), arguments);
+        assert!(got == code && error.contains(expected), "{arguments:?}: {got} {error}");
+        assert!(code == 2 || error.lines().count() == 1, "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn inspect_verifies_every_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = checkpoint(dir.path());
+    let told = said(dir.path(), &["inspect", "run"]);
+    for expected in [
+        "round 0          intact",
+        "`tiny`",
+        "model.safetensors",
+        "extra-record",
+        "5.5000",
+        "is that of the files",
+    ] {
+        assert!(told.contains(expected), "{expected} in {told}");
+    }
+    let model = path.join("model.safetensors");
+    let mut bytes = std::fs::read(&model).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&model, bytes).unwrap();
+    let output = shoal(dir.path(), &["inspect", path.to_str().unwrap()]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("NOT INTACT"), "{told}");
+    let (code, error) = refused(dir.path(), &["inspect", "run"]);
+    assert!(code == 1 && error.contains("is intact"), "{error}");
+}
+
+#[test]
+fn a_model_goes_out_and_comes_back_and_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint(dir.path());
+    let text = |place| {
+        said(
+            dir.path(),
+            &[
+                "generate",
+                place,
+                "--prompt",
+                "Once",
+                "--tokens",
+                "20",
+                "--temperature",
+                "0",
+                "--device",
+                "cpu",
+            ],
+        )
+    };
+    let before = text("run");
+    assert!(before.starts_with("Once") && before.chars().count() > 20, "{before}");
+    said(dir.path(), &["export", "run", "--hf", "out"]);
+    let (code, error) = refused(dir.path(), &["export", "run", "--hf", "out"]);
+    assert!(code == 1 && error.contains("--force"), "{error}");
+    said(dir.path(), &["import", "--hf", "out", "-o", "back"]);
+    assert_eq!(text("back"), before);
+    assert!(said(dir.path(), &["inspect", "back"]).contains("was imported"));
+    let (code, error) = refused(dir.path(), &["import", "--hf", "out", "-o", "back"]);
+    assert!(code == 1 && error.contains("already"), "{error}");
+}
+
+#[test]
+fn eval_measures_the_run_s_text_and_others() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint(dir.path());
+    std::fs::write(dir.path().join("other.txt"), "the fish swim\n".repeat(50)).unwrap();
+    let own = said(dir.path(), &["eval", "run", "--sequences", "4"]);
+    let other = said(dir.path(), &["eval", "run", "--data", "other.txt"]);
+    assert!(own.contains("held-out part") && own.contains("4 sequences, 64 tokens"), "{own}");
+    assert!(other.contains("another text"), "{other}");
+    for told in [own, other] {
+        let loss = told.lines().find_map(|line| line.strip_prefix("loss")).unwrap();
+        let loss: f64 = loss.split_whitespace().next().unwrap().parse().unwrap();
+        assert!((loss - 256f64.ln()).abs() < 0.2, "a new model knows nothing: {loss}");
+    }
+}
+
+/// Announces a node of this process as nodes do, in a folder of its own.
+fn announce(folder: &Path, api: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir(folder).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let place = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();
+    let record = serde_json::json!({
+        "peer": "ab".repeat(32), "run": "cd".repeat(32), "pid": std::process::id(), "addresses": [], "api": api,
+        "host": format!("{} {}", place("net").display(), place("pid").display()),
+    });
+    std::fs::write(folder.join("ab.json"), record.to_string()).unwrap();
+}
+
+#[test]
+fn status_asks_the_nodes_of_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["status", "--local-dir", "nodes", "--json"];
+    assert!(said(dir.path(), &flags[..3]).contains("No node of this user runs"));
+    let shared = SharedStatus::default();
+    shared.update(|status| {
+        status.round = 42;
+        status.waiting = "waits for nobody".into();
+    });
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let (server, address) =
+                dashboard::serve(shared, "127.0.0.1:0".parse().unwrap()).unwrap();
+            send.send(address).unwrap();
+            server.await.unwrap();
+        });
+    });
+    announce(&dir.path().join("nodes"), &receive.recv().unwrap().to_string());
+    let json: Value = serde_json::from_str(&said(dir.path(), &flags)).unwrap();
+    assert_eq!(json[0]["round"], 42);
+    let table = said(dir.path(), &flags[..3]);
+    assert!(table.contains("42/0") && table.contains("  waits for nobody"), "{table}");
+}

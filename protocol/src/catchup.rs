@@ -1,0 +1,335 @@
+//! Gets in step: repeats the rounds that were missed, or fetches a whole state. Everything is verified against a digest
+//! that a quorum by weight confirmed (S8), comes from several peers in parallel, and is asked for again when it does not come.
+
+use crate::deadline::Deadline;
+use crate::event::{ChunkId, ChunkKind, Output};
+use crate::exchange::{Exchange, ranges, result_digest};
+use crate::id::{Digest, PeerId};
+use crate::ledger::{Record, state_root};
+use crate::run::RunSpec;
+use crate::time::{Span, Time};
+use crate::wire::{
+    Committed, Manifest, Message, ResultChunk, STATE_CHUNK_BYTES, STATE_WINDOW, Want,
+};
+use std::collections::BTreeMap;
+
+/// What is being fetched.
+#[derive(Debug)]
+pub enum Target {
+    /// The record of the next round, not here yet.
+    Round,
+    /// The results of the next round.
+    Results(Box<Committed>),
+    /// The manifest of a state, not here yet.
+    Manifest,
+    /// The chunks of a state.
+    State(Box<Manifest>),
+    /// All is here; the driver works on it.
+    Done,
+}
+
+/// Getting in step with a committed digest.
+#[derive(Debug)]
+pub struct CatchUp {
+    /// What is being fetched.
+    pub target: Target,
+    /// Digest of the record that is wanted.
+    pub digest: Digest,
+    /// Who may have it.
+    pub donors: BTreeMap<PeerId, Donation>,
+    /// When it began.
+    pub since: Time,
+    pieces: Vec<Piece>,
+    missing: usize,
+}
+
+/// How it stands with one donor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Donation {
+    under_way: usize,
+    not_before: Time,
+    silent: u32,
+}
+
+/// How it stands with one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    Missing,
+    Asked(PeerId, Time),
+    Here,
+}
+
+/// Silences after which a donor is not asked any more.
+const SILENCES_MAX: u32 = 3;
+
+/// What came of an arrival or a look at the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Going on.
+    Going,
+    /// Every chunk is here.
+    Complete,
+    /// Nobody is left to ask.
+    Failed,
+}
+
+impl CatchUp {
+    /// Fetches the record of the round after the committed one, and its results, from these peers.
+    pub fn round(digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
+        CatchUp::new(Target::Round, digest, donors, now)
+    }
+
+    /// Fetches a whole state from these peers.
+    pub fn state(digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
+        CatchUp::new(Target::Manifest, digest, donors, now)
+    }
+
+    fn new(target: Target, digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
+        let donors = donors.iter().map(|peer| (*peer, Donation::default())).collect();
+        CatchUp { target, digest, donors, since: now, pieces: Vec::new(), missing: 0 }
+    }
+
+    /// Takes the record of the round, which the caller has checked; what this peer's own exchange of that plan holds already
+    /// is not asked for.
+    pub fn begin_results(&mut self, committed: Committed, exchange: Option<&Exchange>) {
+        let held = |index: usize, result: &ResultChunk| {
+            let mine = exchange.and_then(|exchange| exchange.chunks[index].result);
+            mine.is_some_and(|mine| mine.0 == result.0)
+        };
+        let piece = |(index, result): (usize, &ResultChunk)| {
+            if held(index, result) { Piece::Here } else { Piece::Missing }
+        };
+        self.pieces = committed.results.iter().enumerate().map(piece).collect();
+        self.missing = self.pieces.iter().filter(|piece| **piece == Piece::Missing).count();
+        self.target = Target::Results(Box::new(committed));
+        self.forget_requests();
+    }
+
+    /// Takes the manifest, which the caller has checked.
+    pub fn begin_state(&mut self, manifest: Manifest) {
+        self.missing = manifest.chunks.len();
+        self.pieces = vec![Piece::Missing; self.missing];
+        self.target = Target::State(Box::new(manifest));
+        self.forget_requests();
+    }
+
+    fn forget_requests(&mut self) {
+        self.donors.values_mut().for_each(|donation| *donation = Donation::default());
+    }
+
+    /// Asks whoever has room for what is missing, each piece of one donor at a time.
+    pub fn ask(&mut self, patience: &Deadline, now: Time, out: &mut Vec<Output>) -> Outcome {
+        self.expire(patience.span(), now);
+        if matches!(self.target, Target::Done) {
+            return Outcome::Going;
+        }
+        if self.donors.is_empty() {
+            return Outcome::Failed;
+        }
+        match self.target {
+            Target::Round | Target::Manifest => self.ask_for_the_list(now, out),
+            _ if self.missing == 0 => return Outcome::Complete,
+            _ => self.ask_for_pieces(now, out),
+        }
+        Outcome::Going
+    }
+
+    /// The record or manifest is small: one donor at a time.
+    fn ask_for_the_list(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.donors.values().any(|donation| donation.under_way > 0) {
+            return;
+        }
+        let free = self.donors.iter_mut().find(|(_, donation)| donation.not_before <= now);
+        let Some((donor, donation)) = free else { return };
+        donation.under_way = 1;
+        self.pieces = vec![Piece::Asked(*donor, now)];
+        let message = match self.target {
+            Target::Manifest => Message::WantManifest { digest: self.digest },
+            _ => Message::WantRound { digest: self.digest },
+        };
+        out.push(Output::Send { to: *donor, message });
+    }
+
+    fn ask_for_pieces(&mut self, now: Time, out: &mut Vec<Output>) {
+        let (of, kind) = self.wanted();
+        let mut missing = (0..self.pieces.len())
+            .filter(|&i| self.pieces[i] == Piece::Missing)
+            .collect::<Vec<_>>();
+        missing.reverse();
+        for (donor, donation) in
+            self.donors.iter_mut().filter(|(_, donation)| donation.not_before <= now)
+        {
+            let room = STATE_WINDOW.saturating_sub(donation.under_way);
+            let mut batch: Vec<u32> =
+                (0..room).filter_map(|_| missing.pop()).map(|i| i as u32).collect();
+            batch.sort_unstable();
+            donation.under_way += batch.len();
+            batch.iter().for_each(|&index| self.pieces[index as usize] = Piece::Asked(*donor, now));
+            let chunks = ranges(batch.into_iter());
+            if !chunks.is_empty() {
+                out.push(Output::Send {
+                    to: *donor,
+                    message: Message::Want(Want { of, kind, chunks }),
+                });
+            }
+        }
+    }
+
+    fn wanted(&self) -> (Digest, ChunkKind) {
+        match &self.target {
+            Target::Results(committed) => (committed.record.plan, ChunkKind::Result),
+            _ => (self.digest, ChunkKind::State),
+        }
+    }
+
+    /// Requests that were not answered in time are free to be asked of another; a donor that is often silent is let go.
+    fn expire(&mut self, patience: Span, now: Time) {
+        let listing = matches!(self.target, Target::Round | Target::Manifest);
+        let mut silent: Vec<PeerId> = Vec::new();
+        for piece in &mut self.pieces {
+            if let Piece::Asked(donor, since) = *piece
+                && now.since(since) >= patience
+            {
+                *piece = Piece::Missing;
+                silent.push(donor);
+            }
+        }
+        if listing && !silent.is_empty() {
+            self.pieces.clear();
+        }
+        silent.dedup();
+        silent.iter().for_each(|donor| self.silence(donor, now + patience));
+    }
+
+    fn silence(&mut self, donor: &PeerId, not_before: Time) {
+        if let Some(donation) = self.donors.get_mut(donor) {
+            let silent = donation.silent + 1;
+            *donation = Donation { under_way: 0, not_before, silent };
+            if silent >= SILENCES_MAX {
+                self.donors.remove(donor);
+            }
+        }
+    }
+
+    /// A donor asks to be left alone for a while.
+    pub fn busy(&mut self, donor: &PeerId, until: Time) {
+        self.release(donor);
+        if let Some(donation) = self.donors.get_mut(donor) {
+            donation.under_way = 0;
+            donation.not_before = until;
+        }
+    }
+
+    /// A donor is gone, does not have it, or gave what is not it.
+    pub fn drop_donor(&mut self, donor: &PeerId) {
+        self.release(donor);
+        self.donors.remove(donor);
+    }
+
+    /// What was asked of a donor is free to be asked of another.
+    fn release(&mut self, donor: &PeerId) {
+        for piece in &mut self.pieces {
+            if matches!(piece, Piece::Asked(who, _) if who == donor) {
+                *piece = Piece::Missing;
+            }
+        }
+        if matches!(self.target, Target::Round | Target::Manifest) {
+            self.pieces.clear();
+        }
+    }
+
+    /// A bulk frame has come. `Ok(true)`: it is what was wanted, keep its bytes; `Ok(false)`: discard it; `Err`: its sender
+    /// gave something else under this name.
+    pub fn arrived(
+        &mut self,
+        from: PeerId,
+        chunk: &ChunkId,
+        digest: Digest,
+        patience: &mut Deadline,
+        now: Time,
+    ) -> Result<bool, &'static str> {
+        let (of, kind) = self.wanted();
+        let expected = match &self.target {
+            Target::Results(committed) => {
+                committed.results.get(chunk.index as usize).map(|result| result.0)
+            }
+            Target::State(manifest) => manifest.chunks.get(chunk.index as usize).copied(),
+            _ => None,
+        };
+        let Some(expected) = expected.filter(|_| chunk.of == of && chunk.kind == kind) else {
+            return Ok(false);
+        };
+        let piece = &mut self.pieces[chunk.index as usize];
+        if let Piece::Asked(donor, since) = *piece
+            && donor == from
+        {
+            patience.observe(Span(now.since(since).0.saturating_mul(3)));
+            *piece = Piece::Missing;
+            if let Some(donation) = self.donors.get_mut(&from) {
+                donation.under_way = donation.under_way.saturating_sub(1);
+                donation.silent = 0;
+            }
+        }
+        if *piece == Piece::Here {
+            return Ok(false);
+        }
+        if digest != expected {
+            return Err("gave a chunk that is not what the confirmed digest says");
+        }
+        *piece = Piece::Here;
+        self.missing -= 1;
+        Ok(true)
+    }
+
+    /// Which peers are waited for.
+    pub fn awaited(&self) -> Vec<PeerId> {
+        self.donors.keys().copied().collect()
+    }
+}
+
+/// Checks a manifest against the digest that was asked for and the run's spec.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_manifest(
+    spec: &RunSpec,
+    digest: &Digest,
+    manifest: &Manifest,
+) -> Result<(), &'static str> {
+    if manifest.record.digest() != *digest {
+        return Err("gave the manifest of another state");
+    }
+    if state_root(&manifest.chunks) != manifest.record.state {
+        return Err("gave a manifest whose chunks are not the state's");
+    }
+    if manifest.chunks.len() as u64 != (spec.elems() * 8).div_ceil(STATE_CHUNK_BYTES as u64) {
+        return Err("gave a manifest of another size than the model's");
+    }
+    Ok(())
+}
+
+/// Checks what it takes to repeat a round against the record before it. The plan's signature is the caller's to check.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_round(
+    spec: &RunSpec,
+    mine: &Record,
+    digest: &Digest,
+    committed: &Committed,
+) -> Result<(), String> {
+    let (record, plan) = (&committed.record, &committed.plan.plan);
+    let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_string()) };
+    ensure(record.digest() == *digest, "gave the record of another round")?;
+    ensure(record.parent == mine.digest(), "gave a record that does not follow from ours")?;
+    ensure(record.plan == plan.digest(), "gave a record with another plan")?;
+    crate::convene::check(spec, plan, &mine.cursor)?;
+    ensure(
+        result_digest(&record.plan, &committed.results) == record.result,
+        "gave other results than recorded",
+    )?;
+    let chunks: u32 = plan.members.iter().map(|member| member.chunks).sum();
+    ensure(committed.results.len() == chunks as usize, "gave too few or too many results")?;
+    let expected = mine.next(plan, record.result, record.state);
+    ensure(*record == expected, "gave a record that its plan does not lead to")
+}

@@ -1,0 +1,336 @@
+//! Who convenes a round's group, when it closes, and the plan that comes of it.
+//!
+//! The duty to convene falls to one peer by hash order, and to the next when that one stays silent past its deadline.
+
+use crate::id::{Digest, PeerId, Round, RunId};
+use crate::ledger::Cursor;
+use crate::math::partition::{Capacity, partition};
+use crate::run::{GroupSpec, RunSpec};
+use crate::time::{Span, Time};
+use crate::wire::{MEMBERS_MAX, Member, PEERS_MAX, Plan, Ready};
+
+/// Least time between one's own word of readiness and a close without everybody: those who hold a plan already answer in
+/// it. Guess: two round trips across the world.
+const SETTLE: Span = Span::from_millis(500);
+/// Shortest grace after quorum, however short the training. Guess.
+const GRACE_LEAST: Span = Span::from_millis(1_000);
+
+/// The gather of one round, as one peer sees it.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    /// The round to be exchanged.
+    pub round: Round,
+    /// Digest of the record before.
+    pub base: Digest,
+    /// When the gather began: when the round before was committed.
+    pub since: Time,
+    /// How often it was taken over.
+    pub attempt: u32,
+    /// When this peer said that it is ready.
+    pub ready_since: Option<Time>,
+    /// Until then others are left to carry out a plan that this peer is no member of.
+    pub left_until: Time,
+    /// When this peer last said that it is ready.
+    pub repeated: Time,
+    quorum_since: Option<Time>,
+    closable_since: Option<Time>,
+}
+
+/// Who could take part, as one peer sees it now.
+#[derive(Clone, Debug, Default)]
+pub struct Attendance {
+    /// Living peers in step, this one included; ascending.
+    pub living: Vec<PeerId>,
+    /// Those of them that are ready for this attempt; ascending.
+    pub ready: Vec<PeerId>,
+}
+
+/// What to do about a gather now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing before `until`; others are waited for.
+    Wait {
+        /// Next look.
+        until: Option<Time>,
+        /// On whom.
+        on: Vec<PeerId>,
+    },
+    /// This peer closes the gather.
+    Convene,
+    /// The convener was silent for too long: the next one's turn.
+    TakeOver,
+}
+
+impl Gather {
+    /// The gather for the round after `base`.
+    pub fn new(round: Round, base: Digest, now: Time) -> Gather {
+        let ready_since = None;
+        Gather {
+            round,
+            base,
+            since: now,
+            attempt: 0,
+            ready_since,
+            left_until: Time::ZERO,
+            repeated: now,
+            quorum_since: None,
+            closable_since: None,
+        }
+    }
+
+    /// A higher attempt: everybody has to say again that it is ready.
+    pub fn next_attempt(&mut self, attempt: u32, now: Time) {
+        self.attempt = attempt;
+        self.quorum_since = None;
+        self.closable_since = None;
+        self.ready_since = self.ready_since.map(|_| now);
+    }
+
+    /// Whether it is time to say again that this peer is ready; if so, that is noted.
+    pub fn repeat_due(&mut self, every: Span, now: Time) -> bool {
+        let due = self.ready_since.is_some() && now >= self.repeated + every;
+        self.repeated = if due { now } else { self.repeated };
+        due
+    }
+
+    /// Since when the gather could close, as far as this peer sees.
+    pub fn closable_since(&self) -> Option<Time> {
+        self.closable_since
+    }
+
+    /// Looks at who is there and says what is to be done.
+    ///
+    /// `trained` is how long local work took, `overdue` how long a convener may take to act.
+    pub fn step(
+        &mut self,
+        run: &RunId,
+        me: &PeerId,
+        group: &GroupSpec,
+        seen: &Attendance,
+        (trained, overdue): (Span, Span),
+        now: Time,
+    ) -> Step {
+        let missing: Vec<PeerId> =
+            seen.living.iter().filter(|p| !seen.ready.contains(p)).copied().collect();
+        let Some(ready_since) = self.ready_since else {
+            return Step::Wait { until: None, on: vec![*me] };
+        };
+        match self.closes_at(group, seen, trained, ready_since, now) {
+            None => return Step::Wait { until: None, on: missing },
+            Some(at) if at > now => return Step::Wait { until: Some(at), on: missing },
+            Some(_) => {}
+        }
+        let closable_since = *self.closable_since.get_or_insert(now);
+        let order = rank(run, self.round, &seen.ready);
+        let convener = order[self.attempt as usize % order.len()];
+        if convener == *me {
+            Step::Convene
+        } else if now >= closable_since + overdue {
+            Step::TakeOver
+        } else {
+            Step::Wait { until: Some(closable_since + overdue), on: vec![convener] }
+        }
+    }
+
+    /// When the gather may close: at once when all are ready, else at quorum plus grace; `None` before quorum.
+    fn closes_at(
+        &mut self,
+        group: &GroupSpec,
+        seen: &Attendance,
+        trained: Span,
+        ready_since: Time,
+        now: Time,
+    ) -> Option<Time> {
+        if seen.ready.len() >= seen.living.len().min(group.members_max as usize) {
+            return Some(now);
+        }
+        if seen.ready.len() * 100 < seen.living.len() * group.quorum_percent as usize {
+            self.quorum_since = None;
+            return None;
+        }
+        let quorum_since = *self.quorum_since.get_or_insert(now);
+        let grace =
+            Span(trained.scale(f64::from(group.grace_percent) / 100.0).0.max(GRACE_LEAST.0));
+        Some((quorum_since + grace).max(ready_since + SETTLE))
+    }
+}
+
+/// The round's hash order: by BLAKE3(run, round, peer).
+pub fn rank(run: &RunId, round: Round, peers: &[PeerId]) -> Vec<PeerId> {
+    let key = |peer: &PeerId| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&run.0).update(&round.to_le_bytes()).update(&peer.0);
+        *hasher.finalize().as_bytes()
+    };
+    let mut order: Vec<PeerId> = peers.to_vec();
+    order.sort_by_cached_key(key);
+    order
+}
+
+/// The plan for a gather that closes: members in hash order, ranges by measured bandwidth.
+///
+/// `ready` holds everybody that takes part, the convener included; at most `members_max` of them are taken.
+pub fn plan(
+    spec: &RunSpec,
+    gather: &Gather,
+    convener: PeerId,
+    ready: &[(PeerId, Ready)],
+    lost: Vec<PeerId>,
+) -> Plan {
+    let run = spec.id();
+    let peers: Vec<PeerId> = ready.iter().map(|(peer, _)| *peer).collect();
+    let mut order = rank(&run, gather.round, &peers);
+    cut(&mut order, spec.group.members_max as usize, &convener);
+    let ready_of =
+        |peer: &PeerId| ready.iter().find(|(other, _)| other == peer).map(|(_, ready)| ready);
+    let chosen: Vec<(PeerId, &Ready)> =
+        order.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
+    let trained = chosen.iter().any(|(_, ready)| ready.tokens > 0);
+    let capacities: Vec<Capacity> = chosen.iter().map(|(_, ready)| capacity(ready)).collect();
+    let ranges = partition(if trained { spec.chunks() } else { 0 }, &capacities);
+    let member = |((peer, ready), range): (&(PeerId, &Ready), &std::ops::Range<u32>)| Member {
+        peer: *peer,
+        tokens: ready.tokens,
+        wants: ready.wants,
+        nonce: ready.nonce,
+        chunks: range.end - range.start,
+    };
+    Plan {
+        run,
+        round: gather.round,
+        base: gather.base,
+        attempt: gather.attempt,
+        convener,
+        members: chosen.iter().zip(&ranges).map(member).collect(),
+        lost,
+    }
+}
+
+/// Keeps the first `most` of the order, the convener among them.
+fn cut(order: &mut Vec<PeerId>, most: usize, convener: &PeerId) {
+    if order.len() > most {
+        order.truncate(most);
+        if !order.contains(convener) {
+            order[most - 1] = *convener;
+        }
+    }
+}
+
+fn capacity(ready: &Ready) -> Capacity {
+    Capacity {
+        up_bytes_per_s: ready.up_bytes_per_s,
+        down_bytes_per_s: ready.down_bytes_per_s,
+        owns: ready.owns,
+        contributes: ready.tokens > 0,
+    }
+}
+
+/// Checks what a plan must be, whoever made it, against the spec and the committed record's cursor.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(spec: &RunSpec, plan: &Plan, cursor: &Cursor) -> Result<(), String> {
+    let peers: Vec<PeerId> = plan.members.iter().map(|member| member.peer).collect();
+    let most = MEMBERS_MAX.min(spec.group.members_max as usize);
+    ensure(!peers.is_empty() && peers.len() <= most, "has too few or too many members")?;
+    ensure(rank(&plan.run, plan.round, &peers) == peers, "has its members out of order")?;
+    ensure(peers.windows(2).all(|pair| pair[0] != pair[1]), "names a member twice")?;
+    ensure(peers.contains(&plan.convener), "has a convener that is no member")?;
+    ensure(plan.lost.len() <= PEERS_MAX, "names too many lost peers")?;
+    ensure(plan.lost.windows(2).all(|pair| pair[0] < pair[1]), "has its lost peers out of order")?;
+    ensure(plan.lost.iter().all(|peer| !peers.contains(peer)), "calls a member lost")?;
+    let holds_lease = |peer: &PeerId| !cursor.lease_of(peer).is_empty();
+    ensure(plan.lost.iter().all(holds_lease), "calls a peer lost that holds no lease")?;
+    let trained = plan.members.iter().any(|member| member.tokens > 0);
+    let chunks: u64 = plan.members.iter().map(|member| u64::from(member.chunks)).sum();
+    let expected = if trained { spec.chunks() } else { 0 };
+    ensure(chunks == u64::from(expected), "does not cover the fragment")
+}
+
+fn ensure(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("the plan {what}")) }
+}
+
+/// Whether `new` replaces `old` for the same round and base: a higher attempt, or the same with the convener that comes first.
+pub fn replaces(new: &Plan, old: &Plan) -> bool {
+    let order = rank(&new.run, new.round, &[new.convener, old.convener]);
+    new.attempt > old.attempt
+        || (new.attempt == old.attempt && new.convener != old.convener && order[0] == new.convener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: u8) -> PeerId {
+        PeerId([n; 32])
+    }
+
+    fn peers(n: u8) -> Vec<PeerId> {
+        (1..=n).map(peer).collect()
+    }
+
+    const GROUP: GroupSpec = GroupSpec { members_max: 8, quorum_percent: 50, grace_percent: 50 };
+    const TRAINED: Span = Span::from_secs(10);
+    const OVERDUE: Span = Span::from_secs(3);
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Span::from_secs(seconds)
+    }
+
+    fn step(gather: &mut Gather, me: u8, living: u8, ready: u8, now: Time) -> Step {
+        let seen = Attendance { living: peers(living), ready: peers(ready) };
+        gather.step(&RunId::default(), &peer(me), &GROUP, &seen, (TRAINED, OVERDUE), now)
+    }
+
+    fn ready_gather() -> Gather {
+        let mut gather = Gather::new(1, Digest::default(), Time::ZERO);
+        gather.ready_since = Some(Time::ZERO);
+        gather
+    }
+
+    #[test]
+    fn the_first_in_hash_order_convenes_when_all_are_ready() {
+        let order = rank(&RunId::default(), 1, &peers(4));
+        let steps: Vec<Step> =
+            order.iter().map(|who| step(&mut ready_gather(), who.0[0], 4, 4, at(1))).collect();
+        let wait = Step::Wait { until: Some(at(4)), on: vec![order[0]] };
+        assert_eq!(steps, [Step::Convene, wait.clone(), wait.clone(), wait]);
+    }
+
+    #[test]
+    fn quorum_then_grace_then_close_without_the_rest() {
+        let mut gather = ready_gather();
+        let convener = rank(&RunId::default(), 1, &peers(2))[0].0[0];
+        assert_eq!(
+            step(&mut gather, convener, 4, 1, at(1)),
+            Step::Wait { until: None, on: peers(4)[1..].to_vec() }
+        );
+        let wait = Step::Wait { until: Some(at(7)), on: peers(4)[2..].to_vec() };
+        assert_eq!(step(&mut gather, convener, 4, 2, at(2)), wait);
+        assert_eq!(step(&mut gather, convener, 4, 2, at(7)), Step::Convene);
+    }
+
+    #[test]
+    fn a_silent_convener_is_passed_over() {
+        let order = rank(&RunId::default(), 1, &peers(3));
+        let mut gather = ready_gather();
+        let second = order[1].0[0];
+        assert!(matches!(step(&mut gather, second, 3, 3, at(1)), Step::Wait { .. }));
+        assert_eq!(step(&mut gather, second, 3, 3, at(4)), Step::TakeOver);
+        gather.next_attempt(1, at(4));
+        assert_eq!(step(&mut gather, second, 3, 3, at(4)), Step::Convene);
+    }
+
+    #[test]
+    fn a_large_crowd_is_cut_but_the_convener_stays() {
+        let order = peers(5);
+        let check = |convener: u8, expected: &[u8]| {
+            let mut cut_order = order.clone();
+            cut(&mut cut_order, 3, &peer(convener));
+            assert_eq!(cut_order.iter().map(|p| p.0[0]).collect::<Vec<_>>(), expected);
+        };
+        check(1, &[1, 2, 3]);
+        check(5, &[1, 2, 5]);
+    }
+}

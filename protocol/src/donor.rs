@@ -1,0 +1,143 @@
+//! Serves joiners: the committed state from a snapshot, and the last rounds from what is kept. Training never pauses for it.
+
+use crate::event::{ChunkId, ChunkKind, Output};
+use crate::exchange::indices;
+use crate::id::{Digest, PeerId};
+use crate::session::Standing;
+use crate::time::{Span, Time};
+use crate::wire::{Committed, JOINERS_MAX, Manifest, Message, STATE_WINDOW, Want};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Rounds whose results can be fetched: a peer that missed no more follows without fetching the whole state. Guess: memory.
+pub const ROUNDS_KEPT: usize = 4;
+/// Results sent for one request; the rest is asked for again.
+const RESULTS_WINDOW: usize = 64;
+/// A joiner that asks for nothing this long is not served any more.
+const JOINER_IDLE: Span = Span::from_secs(15);
+/// How long a joiner is asked to wait when too many are served.
+const RETRY_MS: u32 = 3_000;
+
+/// What this peer can give to others.
+#[derive(Debug, Default)]
+pub struct Donor {
+    /// The last committed rounds, oldest first.
+    rounds: VecDeque<Committed>,
+    /// The state before the committed one, while somebody still fetches it.
+    previous: Option<Standing>,
+    joiners: BTreeMap<PeerId, Joiner>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Joiner {
+    of: Digest,
+    active: Time,
+}
+
+impl Donor {
+    /// A round has been committed on top of `before`: keeps what joiners still need, lets go of the rest.
+    pub fn committed(
+        &mut self,
+        before: Standing,
+        committed: Option<Committed>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
+        let fetched = |standing: &Standing, joiners: &BTreeMap<PeerId, Joiner>| {
+            let digest = standing.record.digest();
+            joiners.values().any(|joiner| joiner.of == digest)
+        };
+        let keep_previous =
+            self.previous.as_ref().is_some_and(|standing| fetched(standing, &self.joiners));
+        let dropped = if keep_previous { Some(before) } else { self.previous.replace(before) };
+        out.extend(dropped.map(|standing| Output::Release { digest: standing.record.digest() }));
+        self.rounds.extend(committed);
+        while self.rounds.len() > ROUNDS_KEPT {
+            let old = self.rounds.pop_front().map(|round| round.plan.plan.digest());
+            out.extend(old.map(|plan| Output::Forget { plan }));
+        }
+    }
+
+    /// Another branch was taken: the kept rounds do not lead to the committed state any more.
+    pub fn rebased(&mut self, out: &mut Vec<Output>) {
+        out.extend(
+            self.rounds.drain(..).map(|round| Output::Forget { plan: round.plan.plan.digest() }),
+        );
+    }
+
+    /// What it takes to repeat the round that ended with this digest.
+    pub fn round(&self, digest: &Digest) -> Option<&Committed> {
+        self.rounds.iter().find(|committed| committed.record.digest() == *digest)
+    }
+
+    /// Whether results of this plan are kept.
+    pub fn by_plan(&self, plan: &Digest) -> Option<&Committed> {
+        self.rounds.iter().find(|committed| committed.record.plan == *plan)
+    }
+
+    /// A joiner asks for the digests of a state's chunks.
+    pub fn manifest(
+        &mut self,
+        from: PeerId,
+        digest: Digest,
+        standing: &Standing,
+        now: Time,
+    ) -> Message {
+        self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
+        let Some(found) = self.standing(&digest, standing).cloned() else {
+            return Message::Gone { digest };
+        };
+        if self.joiners.len() >= JOINERS_MAX && !self.joiners.contains_key(&from) {
+            return Message::Busy { retry_ms: RETRY_MS };
+        }
+        self.joiners.insert(from, Joiner { of: digest, active: now });
+        Message::Manifest(Manifest { record: found.record, chunks: found.chunks })
+    }
+
+    /// A joiner asks for state chunks; only those that got the manifest are served.
+    pub fn state(
+        &mut self,
+        from: PeerId,
+        want: &Want,
+        standing: &Standing,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let gone = Output::Send { to: from, message: Message::Gone { digest: want.of } };
+        let Some(chunks) = self.standing(&want.of, standing).map(|found| found.chunks.len()) else {
+            return out.push(gone);
+        };
+        match self.joiners.get_mut(&from) {
+            Some(joiner) => *joiner = Joiner { of: want.of, active: now },
+            None => {
+                return out.push(Output::Send {
+                    to: from,
+                    message: Message::Busy { retry_ms: RETRY_MS },
+                });
+            }
+        }
+        for index in indices(&want.chunks, chunks).take(STATE_WINDOW) {
+            let chunk = ChunkId { of: want.of, kind: ChunkKind::State, index, included: 0 };
+            out.push(Output::SendState { to: from, chunk });
+        }
+    }
+
+    /// A joiner or late member asks for the results of a committed round.
+    pub fn results(&self, from: PeerId, want: &Want, out: &mut Vec<Output>) {
+        let Some(committed) = self.by_plan(&want.of) else {
+            return out.push(Output::Send { to: from, message: Message::Gone { digest: want.of } });
+        };
+        for index in indices(&want.chunks, committed.results.len()).take(RESULTS_WINDOW) {
+            let included = committed.results[index as usize].1;
+            let chunk = ChunkId { of: want.of, kind: ChunkKind::Result, index, included };
+            out.push(Output::SendResult { to: from, chunk });
+        }
+    }
+
+    fn standing<'a>(&'a self, digest: &Digest, current: &'a Standing) -> Option<&'a Standing> {
+        [Some(current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|standing| standing.record.digest() == *digest)
+    }
+}

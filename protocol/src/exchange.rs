@@ -1,0 +1,648 @@
+//! The all-reduce machine of one plan: who owes which chunk to whom, stragglers, repair of what the dead owned.
+//!
+//! Butterfly: each chunk has one owner. Members send it their encoded contributions; it adds them in member order, encodes
+//! the mean once and sends the same bytes to all. A result leaves as soon as the last contribution to it is in.
+
+use crate::deadline::Deadline;
+use crate::event::{ChunkId, ChunkKind, Note, Output, Part, Settle};
+use crate::id::{Digest, PeerId};
+use crate::outbox::Outbox;
+use crate::repair::Repair;
+use crate::time::{Span, Time};
+use crate::wire::{Confirm, Message, Plan, RANGES_MAX, ResultChunk, Want};
+use std::collections::BTreeMap;
+
+/// Silences of a member, in stall deadlines, after which it is dropped from the chunks that it still owes.
+const STALLS_STRAGGLER: u64 = 2;
+/// Silences of an owner after which its chunks are given to others. More than a straggler's: an owner may be waiting for one.
+const STALLS_OWNER: u64 = 5;
+/// Silences of everybody after which the plan is given up.
+const STALLS_PLAN: u64 = 10;
+
+/// A member, as an index into the plan's members.
+pub type MemberIndex = u8;
+
+/// One plan being carried out by one of its members.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The plan's name.
+    pub id: Digest,
+    /// The plan.
+    pub plan: Plan,
+    /// This peer's place among the members.
+    pub me: MemberIndex,
+    /// When the plan was adopted.
+    pub since: Time,
+    /// Who of the members is lost, a bit each.
+    pub lost: u64,
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) repair: Repair,
+    pub(crate) outbox: Outbox,
+    pub(crate) chunk_bytes: u64,
+    members: Vec<Contact>,
+    confirms: BTreeMap<MemberIndex, Digest>,
+    open: usize,
+    complete_since: Option<Time>,
+    moved: Time,
+}
+
+/// One chunk of the fragment.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    /// Who adds it up.
+    pub owner: MemberIndex,
+    /// Whose contributions are here, a bit each (as its owner).
+    pub got: u64,
+    /// Whose contributions are not waited for any more.
+    pub dropped: u64,
+    /// Whether the sum is under way.
+    pub reducing: bool,
+    /// The result, once it is here.
+    pub result: Option<ResultChunk>,
+    /// The digest of the sum that this peer has made itself, if it did; also when the chunk was handed over afterwards.
+    pub added: Option<Digest>,
+}
+
+/// What was last heard of a member on the data plane.
+#[derive(Clone, Copy, Debug)]
+struct Contact {
+    heard: Time,
+    asked: Time,
+}
+
+/// How an exchange stands after a look at the clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Going on.
+    Going,
+    /// Nobody has moved for too long, or too few are left to commit.
+    Stuck(&'static str),
+}
+
+impl Exchange {
+    /// The exchange of a plan that has been checked, as seen by its member `me`. `chunk_bytes`: of a contribution at the most.
+    pub fn new(plan: Plan, me: MemberIndex, chunk_bytes: u64, now: Time) -> Exchange {
+        let owners = plan.members.iter().enumerate();
+        let owners = owners.flat_map(|(index, m)| (0..m.chunks).map(move |_| index as MemberIndex));
+        let chunks: Vec<Chunk> = owners.map(Chunk::new).collect();
+        let members = plan.members.len();
+        let mut exchange = Exchange {
+            id: plan.digest(),
+            me,
+            since: now,
+            lost: 0,
+            open: chunks.len(),
+            repair: Repair::default(),
+            outbox: Outbox::new(members),
+            chunk_bytes,
+            members: vec![Contact { heard: now, asked: now }; members],
+            confirms: BTreeMap::new(),
+            complete_since: None,
+            moved: now,
+            chunks,
+            plan,
+        };
+        exchange.queue_contributions();
+        exchange
+    }
+
+    /// The member's index, if it is one.
+    pub fn index_of(&self, peer: &PeerId) -> Option<MemberIndex> {
+        self.plan
+            .members
+            .iter()
+            .position(|member| member.peer == *peer)
+            .map(|index| index as MemberIndex)
+    }
+
+    /// Who that is.
+    pub fn peer(&self, index: MemberIndex) -> PeerId {
+        self.plan.members[index as usize].peer
+    }
+
+    /// All members but this peer.
+    pub fn others(&self) -> impl Iterator<Item = (MemberIndex, PeerId)> {
+        let me = self.me;
+        let all =
+            self.plan.members.iter().enumerate().map(|(index, m)| (index as MemberIndex, m.peer));
+        all.filter(move |(index, _)| *index != me)
+    }
+
+    /// Starts: own chunks that need nobody else are added, contributions begin to leave.
+    pub fn start(&mut self, out: &mut Vec<Output>) {
+        (0..self.chunks.len()).for_each(|index| self.reduce_if_due(index, out));
+        self.pump(out);
+    }
+
+    /// Everything that the windows allow leaves.
+    pub fn pump(&mut self, out: &mut Vec<Output>) {
+        let fold = self.fold();
+        for (to, chunk) in self.outbox.drain(self.id) {
+            let to = self.plan.members[to as usize].peer;
+            out.push(match chunk.kind {
+                ChunkKind::Contribution => Output::Contribute { to, chunk, fold },
+                _ => Output::SendResult { to, chunk },
+            });
+        }
+    }
+
+    /// A bulk frame of this plan has arrived. `Err` says what is wrong with it; its bytes are to be discarded then, and
+    /// when it is no news (`Ok(false)`).
+    pub fn arrived(
+        &mut self,
+        from: PeerId,
+        chunk: &ChunkId,
+        digest: Digest,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, &'static str> {
+        let from = self.index_of(&from).ok_or("sent a chunk of a plan it is no member of")?;
+        let held =
+            self.chunks.get(chunk.index as usize).ok_or("sent a chunk beyond the fragment")?;
+        self.members[from as usize].heard = now;
+        let news = match chunk.kind {
+            ChunkKind::Contribution if held.owner != self.me => false,
+            ChunkKind::Contribution => self.contributed(from, chunk.index as usize)?,
+            ChunkKind::Result if held.result.is_some() || held.owner != from => false,
+            ChunkKind::Result => self.resulted(chunk, digest, now)?,
+            ChunkKind::State => return Err("sent state under a plan's name"),
+        };
+        if news {
+            self.moved = now;
+            self.reduce_if_due(chunk.index as usize, out);
+        }
+        Ok(news)
+    }
+
+    fn contributed(&mut self, from: MemberIndex, index: usize) -> Result<bool, &'static str> {
+        if self.plan.members[from as usize].tokens == 0 {
+            return Err("contributed without having trained");
+        }
+        let chunk = &mut self.chunks[index];
+        let news = chunk.got & bit(from) == 0 && !chunk.reducing && chunk.result.is_none();
+        chunk.got |= if news { bit(from) } else { 0 };
+        Ok(news)
+    }
+
+    fn resulted(&mut self, id: &ChunkId, digest: Digest, now: Time) -> Result<bool, &'static str> {
+        if id.included & !self.contributors() != 0 {
+            return Err("sent a result that includes who did not train");
+        }
+        self.close(id.index as usize, ResultChunk(digest, id.included), now);
+        Ok(true)
+    }
+
+    fn close(&mut self, index: usize, result: ResultChunk, now: Time) {
+        self.chunks[index].result = Some(result);
+        self.chunks[index].reducing = false;
+        self.open -= 1;
+        if self.open == 0 {
+            self.complete_since = Some(now);
+        }
+    }
+
+    /// A sum that [`Output::Reduce`] asked for is done: its result goes to everybody.
+    pub fn reduced(&mut self, index: u32, digest: Digest, now: Time, out: &mut Vec<Output>) {
+        let Some(chunk) = self.chunks.get_mut(index as usize) else { return };
+        if chunk.owner != self.me || !chunk.reducing {
+            return;
+        }
+        chunk.added = Some(digest);
+        let included = self.included(index as usize);
+        self.moved = now;
+        self.close(index as usize, ResultChunk(digest, included), now);
+        let id = self.chunk_id(ChunkKind::Result, index, included);
+        let others: Vec<MemberIndex> = self.others().map(|(member, _)| member).collect();
+        others
+            .into_iter()
+            .filter(|&m| self.lost & bit(m) == 0)
+            .for_each(|m| self.outbox.result(m, id));
+        self.pump(out);
+    }
+
+    /// A contribution did not decode: it is left out and the sum is done again. Whose it was.
+    pub fn unsound(
+        &mut self,
+        index: u32,
+        member: MemberIndex,
+        out: &mut Vec<Output>,
+    ) -> Option<PeerId> {
+        let chunk = self.chunks.get_mut(index as usize)?;
+        if chunk.owner != self.me || !chunk.reducing || chunk.got & bit(member) == 0 {
+            return None;
+        }
+        chunk.got &= !bit(member);
+        chunk.dropped |= bit(member);
+        chunk.reducing = false;
+        let peer = self.peer(member);
+        let id = self.chunk_id(ChunkKind::Contribution, index, 0);
+        out.push(Output::Discard { from: peer, chunk: id });
+        self.reduce_if_due(index as usize, out);
+        Some(peer)
+    }
+
+    /// A bulk frame has left.
+    pub fn sent(&mut self, to: &PeerId, out: &mut Vec<Output>) {
+        if let Some(member) = self.index_of(to) {
+            self.outbox.sent(member);
+            self.pump(out);
+        }
+    }
+
+    /// A member's connection stands again: what was under way to it is lost, and will be asked for.
+    pub fn reconnected(&mut self, peer: &PeerId, out: &mut Vec<Output>) {
+        if let Some(member) = self.index_of(peer) {
+            self.outbox.reconnected(member);
+            self.pump(out);
+        }
+    }
+
+    /// A member asks for chunks (again).
+    pub fn wanted(&mut self, from: &PeerId, want: &Want, out: &mut Vec<Output>) {
+        let Some(member) = self.index_of(from) else { return };
+        for index in indices(&want.chunks, self.chunks.len()) {
+            let chunk = &self.chunks[index as usize];
+            match (want.kind, chunk.result) {
+                (ChunkKind::Result, Some(result)) => {
+                    self.outbox.result(member, self.chunk_id(ChunkKind::Result, index, result.1));
+                }
+                (ChunkKind::Contribution, _) if chunk.owner == member => {
+                    self.outbox.contribution(member, index)
+                }
+                _ => {}
+            }
+        }
+        self.pump(out);
+    }
+
+    /// A member says that it holds all results.
+    pub fn confirm(&mut self, from: &PeerId, confirm: &Confirm, now: Time) {
+        if let Some(member) = self.index_of(from) {
+            self.moved = if self.confirms.contains_key(&member) { self.moved } else { now };
+            self.confirms.entry(member).or_insert(confirm.result);
+        }
+    }
+
+    /// Whether this member has confirmed a result: then it stays with it (S3).
+    pub fn has_confirmed(&self) -> bool {
+        self.confirms.contains_key(&self.me)
+    }
+
+    /// The digest over the result, once every chunk is here: BLAKE3 of the plan's name and each chunk's digest and mask.
+    pub fn result(&self) -> Option<Digest> {
+        let results: Option<Vec<ResultChunk>> =
+            self.chunks.iter().map(|chunk| chunk.result).collect();
+        results.map(|results| result_digest(&self.id, &results))
+    }
+
+    /// Whether every chunk is here (cheaper than [`Exchange::result`]).
+    pub fn is_complete(&self) -> bool {
+        self.open == 0
+    }
+
+    /// The digest that members of more than half of the plan's weight confirmed (S3), if there is one.
+    pub fn confirmed(&self) -> Option<Digest> {
+        let total: u64 =
+            (0..self.plan.members.len()).map(|index| self.weight(index as MemberIndex)).sum();
+        let mut tally: BTreeMap<Digest, u64> = BTreeMap::new();
+        for (member, digest) in &self.confirms {
+            *tally.entry(*digest).or_default() += self.weight(*member);
+        }
+        tally.into_iter().find(|(_, weight)| *weight * 2 > total).map(|(digest, _)| digest)
+    }
+
+    /// A member's weight in a vote: its tokens, or one each when nobody trained.
+    fn weight(&self, member: MemberIndex) -> u64 {
+        let tokens = self.plan.members[member as usize].tokens;
+        if self.contributors() == 0 { 1 } else { tokens }
+    }
+
+    /// Who has not confirmed yet.
+    pub fn unconfirmed(&self) -> Vec<PeerId> {
+        self.others()
+            .filter(|(index, _)| !self.confirms.contains_key(index))
+            .map(|(_, peer)| peer)
+            .collect()
+    }
+
+    /// Whom this member waits for: owners of missing results, and members that owe contributions.
+    pub fn awaited(&self) -> Vec<PeerId> {
+        self.others()
+            .filter(|(index, _)| self.owes(*index) || self.result_owed(*index))
+            .map(|(_, peer)| peer)
+            .collect()
+    }
+
+    /// A member is gone: its missing contributions are not waited for, its chunks are given to others.
+    pub fn lose(&mut self, member: MemberIndex, now: Time, out: &mut Vec<Output>) {
+        if self.lost & bit(member) != 0 || member == self.me {
+            return;
+        }
+        self.lost |= bit(member);
+        self.outbox.clear(member);
+        self.drop_owed(member, now, out);
+        self.begin_repair(now, out);
+    }
+
+    /// Stops waiting for the contributions that a member still owes.
+    fn drop_owed(&mut self, member: MemberIndex, now: Time, out: &mut Vec<Output>) {
+        let owed: Vec<usize> =
+            (0..self.chunks.len()).filter(|&c| self.owes_chunk(member, c)).collect();
+        if !owed.is_empty() {
+            self.moved = now;
+            out.push(Output::Note(Note::Straggler { peer: self.peer(member), chunks: owed.len() }));
+        }
+        for index in owed {
+            self.chunks[index].dropped |= bit(member);
+            self.reduce_if_due(index, out);
+        }
+    }
+
+    /// How long nothing has moved.
+    pub fn idle(&self, now: Time) -> Span {
+        now.since(self.moved)
+    }
+
+    /// Looks at the clock: asks again for what is missing, drops stragglers, hands over what the silent own.
+    pub fn tick(&mut self, stall: &Deadline, now: Time, out: &mut Vec<Output>) -> Progress {
+        let stall = stall.span().max(self.transfer_least());
+        for (member, peer) in self.others().collect::<Vec<_>>() {
+            self.tick_member(member, peer, stall, now, out);
+        }
+        self.tick_repair(stall, now, out);
+        self.nudge_confirm(stall, now, out);
+        self.pump(out);
+        if self.is_complete() && self.everybody_confirmed() && self.confirmed().is_none() {
+            return Progress::Stuck("its members hold different results");
+        }
+        if self.alive_weight_is_short() {
+            return Progress::Stuck("members of half of its weight are lost");
+        }
+        if now >= self.moved + Span(stall.0.saturating_mul(STALLS_PLAN)) {
+            return Progress::Stuck("nothing moved for too long");
+        }
+        Progress::Going
+    }
+
+    /// When to look again at the latest.
+    pub fn next_tick(&self, stall: &Deadline, now: Time) -> Time {
+        now + Span(stall.span().0 / 2)
+    }
+
+    fn tick_member(
+        &mut self,
+        member: MemberIndex,
+        peer: PeerId,
+        stall: Span,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let (owes, result_owed) = (self.owes(member), self.result_owed(member));
+        if self.lost & bit(member) != 0 || !(owes || result_owed) {
+            return;
+        }
+        let contact = self.members[member as usize];
+        let silent = now.since(contact.heard);
+        if result_owed && silent.0 >= stall.0.saturating_mul(STALLS_OWNER) {
+            self.lose(member, now, out);
+        } else if owes && silent.0 >= stall.0.saturating_mul(STALLS_STRAGGLER) {
+            self.drop_owed(member, now, out);
+        } else if silent >= stall && now.since(contact.asked) >= stall {
+            self.members[member as usize].asked = now;
+            self.ask(member, peer, out);
+        }
+    }
+
+    /// Asks a silent member for everything that it owes.
+    fn ask(&self, member: MemberIndex, to: PeerId, out: &mut Vec<Output>) {
+        let owed = |c: &u32| self.owes_chunk(member, *c as usize);
+        let results = |c: &u32| {
+            self.chunks[*c as usize].owner == member && self.chunks[*c as usize].result.is_none()
+        };
+        let all = 0..self.chunks.len() as u32;
+        self.want(to, ChunkKind::Contribution, all.clone().filter(owed), out);
+        self.want(to, ChunkKind::Result, all.filter(results), out);
+    }
+
+    pub(crate) fn want(
+        &self,
+        to: PeerId,
+        kind: ChunkKind,
+        chunks: impl Iterator<Item = u32>,
+        out: &mut Vec<Output>,
+    ) {
+        let chunks = ranges(chunks);
+        if !chunks.is_empty() {
+            out.push(Output::Send {
+                to,
+                message: Message::Want(Want { of: self.id, kind, chunks }),
+            });
+        }
+    }
+
+    /// Repeats this member's confirmation to those that have not confirmed: theirs or ours may have been lost.
+    fn nudge_confirm(&mut self, stall: Span, now: Time, out: &mut Vec<Output>) {
+        let (Some(since), Some(result)) =
+            (self.complete_since, self.confirms.get(&self.me).copied())
+        else {
+            return;
+        };
+        if now >= since + Span(stall.0 / 2) {
+            self.complete_since = Some(now);
+            let message = Message::Confirm(Confirm { plan: self.id, result });
+            out.extend(
+                self.unconfirmed()
+                    .into_iter()
+                    .map(|to| Output::Send { to, message: message.clone() }),
+            );
+        }
+    }
+
+    /// A stall shorter than a few chunks' honest transfer would punish thin links. Least rate assumed: 128 kbit/s for each chunk.
+    fn transfer_least(&self) -> Span {
+        Span(self.chunk_bytes.saturating_mul(1_000_000 / 16_384))
+    }
+
+    /// Whether every member that is not lost has confirmed a result.
+    fn everybody_confirmed(&self) -> bool {
+        let mut members = (0..self.plan.members.len()).map(|index| index as MemberIndex);
+        members.all(|member| self.lost & bit(member) != 0 || self.confirms.contains_key(&member))
+    }
+
+    fn alive_weight_is_short(&self) -> bool {
+        let members = || (0..self.plan.members.len()).map(|index| index as MemberIndex);
+        let total: u64 = members().map(|member| self.weight(member)).sum();
+        let counts = |member: &MemberIndex| {
+            self.lost & bit(*member) == 0 || self.confirms.contains_key(member)
+        };
+        let living: u64 = members().filter(counts).map(|member| self.weight(member)).sum();
+        living * 2 <= total
+    }
+
+    pub(crate) fn reduce_if_due(&mut self, index: usize, out: &mut Vec<Output>) {
+        let waited = self.contributors() & !bit(self.me);
+        let chunk = &mut self.chunks[index];
+        let due = chunk.owner == self.me && chunk.result.is_none() && !chunk.reducing;
+        if !due || waited & !(chunk.got | chunk.dropped) != 0 {
+            return;
+        }
+        chunk.reducing = true;
+        let included = self.included(index);
+        let part = |(member, m): (usize, &crate::wire::Member)| Part {
+            member: member as MemberIndex,
+            peer: m.peer,
+            weight: m.tokens,
+        };
+        let members = self.plan.members.iter().enumerate();
+        let parts = members
+            .filter(|(member, _)| included & bit(*member as MemberIndex) != 0)
+            .map(part)
+            .collect();
+        out.push(Output::Reduce { plan: self.id, index: index as u32, parts });
+    }
+
+    /// Who is in the sum of a chunk of this member's: those that delivered, and itself if it trained.
+    fn included(&self, index: usize) -> u64 {
+        self.chunks[index].got | (self.contributors() & bit(self.me))
+    }
+
+    /// Members that trained, a bit each.
+    pub(crate) fn contributors(&self) -> u64 {
+        let trained = self.plan.members.iter().enumerate().filter(|(_, member)| member.tokens > 0);
+        trained.fold(0, |mask, (index, _)| mask | bit(index as MemberIndex))
+    }
+
+    /// Whether a member owes a contribution to any chunk of this member's.
+    fn owes(&self, member: MemberIndex) -> bool {
+        (0..self.chunks.len()).any(|index| self.owes_chunk(member, index))
+    }
+
+    fn owes_chunk(&self, member: MemberIndex, index: usize) -> bool {
+        let chunk = &self.chunks[index];
+        let open = chunk.owner == self.me && chunk.result.is_none() && !chunk.reducing;
+        open && (self.contributors() & bit(member) & !(chunk.got | chunk.dropped)) != 0
+    }
+
+    /// Whether a member owes a result.
+    fn result_owed(&self, member: MemberIndex) -> bool {
+        self.chunks.iter().any(|chunk| chunk.owner == member && chunk.result.is_none())
+    }
+
+    /// The factor of the downward residual in this member's contributions: total weight over its own.
+    pub fn fold(&self) -> f32 {
+        let total: u64 = self.plan.members.iter().map(|member| member.tokens).sum();
+        match self.plan.members[self.me as usize].tokens {
+            0 => 0.0,
+            own => (total as f64 / own as f64) as f32,
+        }
+    }
+
+    /// This member's part of the weights that a result includes.
+    fn share(&self, included: u64) -> f32 {
+        let weight = |member: &MemberIndex| self.plan.members[*member as usize].tokens;
+        let members = (0..self.plan.members.len()).map(|index| index as MemberIndex);
+        let total: u64 =
+            members.filter(|member| included & bit(*member) != 0).map(|m| weight(&m)).sum();
+        (weight(&self.me) as f64 / total.max(1) as f64) as f32
+    }
+
+    fn chunk_id(&self, kind: ChunkKind, index: u32, included: u64) -> ChunkId {
+        ChunkId { of: self.id, kind, index, included }
+    }
+
+    /// Queues all contributions, owner by owner in turn, beginning behind this member: every owner's link is busy from the
+    /// start, and all members' contributions to a chunk come at about the same time.
+    fn queue_contributions(&mut self) {
+        if self.contributors() & bit(self.me) == 0 {
+            return;
+        }
+        for index in 0..self.chunks.len() {
+            let owner = self.chunks[index].owner;
+            if owner != self.me {
+                self.outbox.contribution(owner, index as u32);
+            }
+        }
+    }
+
+    /// What became of each chunk of this member's contribution, given the committed result.
+    pub fn settle(&self, committed: &[ResultChunk]) -> Vec<Settle> {
+        let (own_bit, fold) = (bit(self.me), self.fold());
+        let outcome = |(chunk, result): (&Chunk, &ResultChunk)| match (
+            chunk.added == Some(result.0),
+            result.1 & own_bit != 0,
+        ) {
+            (true, own) => Settle::Owned { own },
+            (false, true) => Settle::Counted { fold, share: self.share(result.1) },
+            (false, false) => Settle::Missed,
+        };
+        self.chunks.iter().zip(committed).map(outcome).collect()
+    }
+
+    /// The result's chunks, once all are here.
+    pub fn results(&self) -> Vec<ResultChunk> {
+        self.chunks.iter().filter_map(|chunk| chunk.result).collect()
+    }
+
+    /// Notes that an owner changed: forgets what this member had for the chunk.
+    pub(crate) fn reopen(&mut self, index: usize, owner: MemberIndex) {
+        let was_closed = self.chunks[index].result.is_some();
+        let added = self.chunks[index].added;
+        self.chunks[index] = Chunk { dropped: self.lost, added, ..Chunk::new(owner) };
+        if was_closed {
+            self.open += 1;
+            self.complete_since = None;
+        }
+    }
+
+    pub(crate) fn touched(&mut self, now: Time) {
+        self.moved = now;
+        self.members.iter_mut().for_each(|contact| contact.heard = contact.heard.max(now));
+    }
+}
+
+impl Chunk {
+    fn new(owner: MemberIndex) -> Chunk {
+        Chunk { owner, got: 0, dropped: 0, reducing: false, result: None, added: None }
+    }
+}
+
+/// A member's bit in a mask.
+pub fn bit(member: MemberIndex) -> u64 {
+    1 << member
+}
+
+/// The digest of a whole result: BLAKE3 of the plan's name and, chunk by chunk, digest and mask (little-endian).
+pub fn result_digest(plan: &Digest, chunks: &[ResultChunk]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&plan.0);
+    for ResultChunk(digest, included) in chunks {
+        hasher.update(&digest.0).update(&included.to_le_bytes());
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// Ascending indices as ranges, at most [`RANGES_MAX`] of them.
+pub fn ranges(indices: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for index in indices {
+        let full = ranges.len() == RANGES_MAX;
+        match ranges.last_mut() {
+            Some((_, end)) if *end == index => *end += 1,
+            _ if full => break,
+            _ => ranges.push((index, index + 1)),
+        }
+    }
+    ranges
+}
+
+/// The indices in ranges that a peer sent, each below `len` and none twice in a row.
+pub fn indices(ranges: &[(u32, u32)], len: usize) -> impl Iterator<Item = u32> + use<> {
+    let mut wanted = vec![false; len];
+    for &(start, end) in ranges {
+        let end = (end as usize).min(len);
+        if (start as usize) < end {
+            wanted[start as usize..end].fill(true);
+        }
+    }
+    (0..len as u32).filter(move |index| wanted[*index as usize])
+}

@@ -1,0 +1,232 @@
+//! Getting in step when others went on without this peer: when to, from whom, and what comes of it.
+
+use crate::catchup::{self, CatchUp, Target};
+use crate::event::{Note, Output, Settle};
+use crate::exchange::Exchange;
+use crate::id::{Digest, PeerId, Round};
+use crate::ledger::{Record, state_root};
+use crate::membership::Position;
+use crate::session::{Applying, Session, Stage, Standing};
+use crate::time::{Span, Time};
+use crate::wire::{Committed, Manifest};
+
+/// How long an exchange is left alone before a peer that others have left behind follows them instead. Guess.
+const LEFT_BEHIND: Span = Span::from_secs(1);
+/// How long a peer that is ready waits for a plan before less evidence is enough to follow. Guess.
+const LONG: Span = Span::from_secs(4);
+/// Pause between tries to get in step. Guess.
+const RETRY: Span = Span::from_secs(1);
+
+impl Session {
+    /// Others may have gone on without this peer: then it follows.
+    pub(crate) fn follow_if_behind(&mut self, now: Time, out: &mut Vec<Output>) {
+        let free = match &self.stage {
+            Stage::Looking | Stage::Gathering(_) | Stage::Finished => true,
+            Stage::Exchanging(exchange, _) => exchange.idle(now) >= LEFT_BEHIND,
+            _ => false,
+        };
+        if !free || now < self.retry_catchup {
+            return;
+        }
+        let Some(head) = self.members.head(&self.position(), self.has_waited(now), now) else {
+            return;
+        };
+        let (from, to) = (self.standing.record.round, head.round);
+        out.push(Output::Note(Note::CatchingUp { from, to }));
+        self.shelve("others went on", now, out);
+        let catchup = if head.follows {
+            CatchUp::round(head.digest, &head.holders, now)
+        } else {
+            CatchUp::state(head.digest, &head.holders, now)
+        };
+        self.enter(Stage::CatchingUp(Box::new(catchup)), now);
+    }
+
+    /// Whether this peer has been ready for long, and nothing has come of it.
+    fn has_waited(&self, now: Time) -> bool {
+        match &self.stage {
+            Stage::Gathering(gather) => gather.ready_since.is_some_and(|since| now >= since + LONG),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn catch_up(
+        &mut self,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) -> (Option<Time>, Vec<PeerId>) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return (None, Vec::new()) };
+        let gone: Vec<PeerId> =
+            catchup.donors.keys().filter(|p| !self.members.alive(p, now)).copied().collect();
+        gone.iter().for_each(|peer| catchup.drop_donor(peer));
+        match catchup.ask(&self.pace.fetch, now, out) {
+            catchup::Outcome::Going => {
+                (Some(now + Span(self.pace.fetch.span().0 / 4)), catchup.awaited())
+            }
+            catchup::Outcome::Complete => {
+                self.caught_up(now, out);
+                (None, Vec::new())
+            }
+            catchup::Outcome::Failed => {
+                self.fail_catchup(now, out);
+                (self.stage_until, self.waits_on.clone())
+            }
+        }
+    }
+
+    /// Everything is here: the driver makes a state of it.
+    fn caught_up(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        match std::mem::replace(&mut catchup.target, Target::Done) {
+            Target::Results(committed) => {
+                let applying = self.repeat(*committed, now);
+                self.apply(applying, now, out);
+            }
+            Target::State(manifest) => {
+                out.push(Output::LoadState { record: manifest.record.clone() });
+                self.enter(Stage::Loading(manifest), now);
+            }
+            other => catchup.target = other,
+        }
+    }
+
+    /// A round that others committed, as this peer has to apply it; with what became of its own contribution.
+    fn repeat(&self, committed: Committed, now: Time) -> Applying {
+        let plan = &committed.plan.plan;
+        let me = plan.members.iter().position(|member| member.peer == self.me);
+        let settle = match (self.shelved_of(&committed.record.plan), me) {
+            (Some(exchange), _) => exchange.settle(&committed.results),
+            // A restart: what was sent is gone, but was made with the residual that is still here.
+            (None, Some(me)) if plan.members[me].tokens > 0 => {
+                Exchange::new(plan.clone(), me as u8, 0, now).settle(&committed.results)
+            }
+            _ => Vec::new(),
+        };
+        Applying {
+            settle: if plan.trained() { settle } else { Vec::new() },
+            contributed: me.is_some_and(|me| plan.members[me].tokens > 0),
+            result: committed.record.result,
+            results: committed.results,
+            plan: committed.plan,
+            expected: Some(committed.record),
+        }
+    }
+
+    /// The exchange of this plan, if this peer took part in it before it gave it up.
+    fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
+        self.shelved.iter().find(|exchange| exchange.id == *plan).map(|exchange| &**exchange)
+    }
+
+    fn fail_catchup(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.retry_catchup = now + RETRY;
+        self.begin_round(now, out);
+    }
+
+    pub(crate) fn take_round(
+        &mut self,
+        from: PeerId,
+        committed: Committed,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        if !matches!(catchup.target, Target::Round) || !catchup.donors.contains_key(&from) {
+            return;
+        }
+        let checked =
+            catchup::check_round(&self.spec, &self.standing.record, &catchup.digest, &committed);
+        let bytes = committed.plan.plan.signed_bytes();
+        let signed =
+            self.keyring.verify(&committed.plan.plan.convener, &bytes, &committed.plan.signature);
+        match checked {
+            Ok(()) if signed => {
+                let plan = committed.record.plan;
+                let exchange = self.shelved.iter().find(|exchange| exchange.id == plan);
+                catchup.begin_results(committed, exchange.map(|exchange| &**exchange));
+            }
+            verdict => {
+                catchup.drop_donor(&from);
+                let reason = verdict.err().unwrap_or("gave a plan that nobody signed".into());
+                self.strike(from, 1, reason, now, out);
+            }
+        }
+    }
+
+    pub(crate) fn take_manifest(
+        &mut self,
+        from: PeerId,
+        manifest: Manifest,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let position = self.position();
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
+            return;
+        }
+        let checked = catchup::check_manifest(&self.spec, &catchup.digest, &manifest);
+        match checked.and_then(|()| better(&manifest.record, &position)) {
+            Ok(()) => catchup.begin_state(manifest),
+            Err(reason) => {
+                catchup.drop_donor(&from);
+                self.strike(from, 2, reason.into(), now, out);
+            }
+        }
+    }
+
+    pub(crate) fn take_busy(&mut self, from: &PeerId, retry_ms: u32, now: Time) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.busy(from, now + Span::from_millis(u64::from(retry_ms.clamp(100, 60_000))));
+        }
+    }
+
+    pub(crate) fn drop_donor(&mut self, from: &PeerId) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.drop_donor(from);
+        }
+    }
+
+    pub(crate) fn loaded(
+        &mut self,
+        round: Round,
+        chunks: Vec<Digest>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        if !matches!(&self.stage, Stage::Loading(manifest) if manifest.record.round == round) {
+            return;
+        }
+        let Stage::Loading(manifest) = std::mem::replace(&mut self.stage, Stage::Looking) else {
+            return;
+        };
+        if state_root(&chunks) != manifest.record.state {
+            let reason = "the loaded state is not what was fetched".to_string();
+            out.push(Output::Note(Note::Abandoned { round, reason }));
+            self.retry_catchup = now + RETRY;
+            return self.begin_round(now, out);
+        }
+        // Whether the rounds in between counted what this peer had sent, nobody tells any more.
+        let sent =
+            self.work.first_after_restart || (!self.shelved.is_empty() && self.work.tokens > 0);
+        let settle = match sent {
+            false => Vec::new(),
+            true => vec![Settle::Unknown; self.spec.chunks() as usize],
+        };
+        self.work.tokens = if settle.is_empty() { self.work.tokens } else { 0 };
+        out.push(Output::Commit { record: manifest.record.clone(), settle });
+        self.recent = vec![manifest.record.parent];
+        self.donor.rebased(out);
+        let before =
+            std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
+        self.donor.committed(before, None, now, out);
+        self.committed(now, out);
+    }
+}
+
+/// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.
+fn better(record: &Record, mine: &Position) -> Result<(), &'static str> {
+    let digest = record.digest();
+    let known = mine.digest == digest || mine.recent.contains(&digest);
+    let lighter = (record.tokens, record.round) < (mine.tokens, mine.round);
+    if known || lighter { Err("claims more for a state than its record does") } else { Ok(()) }
+}

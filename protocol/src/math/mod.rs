@@ -1,0 +1,27 @@
+//! Arithmetic on `&[f32]` and bytes, with the same bits on every machine.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`codec`] | how a chunk of numbers becomes bytes: f32, bf16, int8 by block |
+//! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
+//! | [`outer`] | the outer optimisers: SGD, Nesterov |
+//! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
+//! | `vector` | elementwise loops |
+//! | `wide` | runs one such loop with wider registers where the CPU has them |
+//!
+//! Bit-identical by construction: every result element comes from its own inputs through a fixed sequence of
+//! IEEE 754 additions and multiplications, each rounded on its own. No multiplication is contracted into an
+//! addition (FMA), and no float sum runs across elements, so the width of the registers cannot show.
+
+#[macro_use]
+mod wide;
+
+pub mod codec;
+pub mod outer;
+pub mod partition;
+mod vector;
+pub mod workspace;
+
+pub use codec::{BLOCK, Codec, CodecError, all_finite};
+pub use partition::{Capacity, partition};
+pub use workspace::{Outcome, Part, ReduceError, Reduced, Source, Workspace};

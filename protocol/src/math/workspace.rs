@@ -1,0 +1,476 @@
+//! The numbers beside the machine, for one peer and one fragment: its pseudo-gradient of the round and its error
+//! feedback, and what is sent, added up and kept of them.
+//!
+//! A lossy codec drops a little of everything it writes. Error feedback keeps what was dropped and adds it to what is
+//! written next, so that nothing is lost in the long run (Seide et al., Interspeech 2014; Karimireddy et al., arXiv
+//! 1901.09847). Both ways are lossy here, so there are two residuals (as in DoubleSqueeze, arXiv 1905.05957):
+//!
+//! | residual | in units of | holds |
+//! |---|---|---|
+//! | `up` | this peer's pseudo-gradient | what its contributions did not carry, missed rounds included |
+//! | `down` | the committed mean | what the results that it encoded as an owner did not carry |
+//!
+//! For one chunk, with `w` the peer's weight and `W` the sum of the weights that are added:
+//!
+//! - a contribution to another owner is `x = delta + up + fold * down`, with `fold = W / w`: if ownership moved away,
+//!   what this peer once rounded off as an owner comes back into the mean through its share `w / W`;
+//! - an owner's result is `target = sum(w_i / W * x_i) + down`, its own `x = delta + up` taken exactly;
+//! - once the result is committed, [`Workspace::settle`] makes `x - decoded` the new `up`, or `target - decoded`
+//!   the new `down`. Until then no residual changes, so a round that is abandoned needs no call here, and a new plan
+//!   encodes again from the same numbers.
+//!
+//! Everything in here must be finite; whoever sets the pseudo-gradient checks it with
+//! [`all_finite`](super::all_finite).
+
+use super::codec::{BLOCK, Codec, CodecError};
+use super::vector;
+use std::fmt;
+use std::ops::Range;
+
+/// Elements that are worked on at a time, so that they stay in the first two caches (32 KiB; guess).
+const STRIP: usize = 16 * BLOCK;
+/// Below this, what is left of a folded residual is rounding of the fold itself.
+const FOLD_EPS: f32 = 1e-5;
+
+/// One peer's numbers for one fragment of `n` elements. All vectors have length `n`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workspace {
+    delta: Vec<f32>,
+    up: Vec<f32>,
+    down: Vec<f32>,
+    chunk_elems: usize,
+}
+
+/// One member's contribution to a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The member's place in the plan.
+    pub member: usize,
+    /// Its weight: tokens trained.
+    pub weight: u64,
+    /// What it brings.
+    pub bytes: Source<'a>,
+}
+
+/// Where a contribution comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The owner's own numbers, exact.
+    Own,
+    /// What came over the network.
+    Encoded(&'a [u8]),
+}
+
+/// An owner's result for one chunk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reduced {
+    /// The encoded result: the same bytes for everybody.
+    pub bytes: Vec<u8>,
+    /// What was encoded, before rounding: the owner keeps it for [`Outcome::Owned`].
+    pub target: Vec<f32>,
+}
+
+/// A contribution that cannot be read. Nothing of the chunk was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReduceError {
+    /// The member whose bytes they are.
+    pub member: usize,
+    /// What is wrong with them.
+    pub cause: CodecError,
+}
+
+impl fmt::Display for ReduceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "contribution of member {}: {}", self.member, self.cause)
+    }
+}
+
+impl std::error::Error for ReduceError {}
+
+/// What became of this peer's numbers in one chunk of a committed round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome<'a> {
+    /// Another member owned the chunk and counted this peer's contribution.
+    Counted {
+        /// The codec of the contribution.
+        codec: Codec,
+        /// The fold it was encoded with.
+        fold: f32,
+        /// This peer's weight over the sum of the weights that the owner added: `1 / fold`, unless a straggler was
+        /// dropped from the chunk after this peer had encoded.
+        share: f32,
+        /// The contribution as it was sent.
+        bytes: &'a [u8],
+    },
+    /// This peer owned the chunk.
+    Owned {
+        /// [`Reduced::target`] of the committed result.
+        target: &'a [f32],
+        /// The codec of the result.
+        codec: Codec,
+        /// The committed result.
+        result: &'a [u8],
+        /// Whether the peer's own contribution was among the parts.
+        counted_own: bool,
+    },
+    /// The committed result does not hold this peer's contribution: all of it is kept for the next round.
+    Missed,
+}
+
+impl Workspace {
+    /// An empty workspace for `n` elements in chunks of `chunk_elems`, the last of which may be shorter.
+    ///
+    /// # Panics
+    /// If `chunk_elems` is 0.
+    pub fn new(n: usize, chunk_elems: usize) -> Self {
+        assert!(chunk_elems > 0, "a chunk has at least one element");
+        Workspace { delta: vec![0.0; n], up: vec![0.0; n], down: vec![0.0; n], chunk_elems }
+    }
+
+    /// Number of chunks.
+    pub fn chunks(&self) -> usize {
+        self.delta.len().div_ceil(self.chunk_elems)
+    }
+
+    /// The elements of chunk `c`; empty past the last chunk.
+    pub fn range(&self, c: usize) -> Range<usize> {
+        let n = self.delta.len();
+        let start = c.saturating_mul(self.chunk_elems).min(n);
+        start..start.saturating_add(self.chunk_elems).min(n)
+    }
+
+    /// This round's pseudo-gradient, `[n]`.
+    pub fn delta(&self) -> &[f32] {
+        &self.delta
+    }
+
+    /// This round's pseudo-gradient, `[n]`, to be written in place. Every element must be finite.
+    pub fn delta_mut(&mut self) -> &mut [f32] {
+        &mut self.delta
+    }
+
+    /// Sets this round's pseudo-gradient, `[n]`. Every element must be finite.
+    ///
+    /// # Panics
+    /// If `delta` has another length than the fragment.
+    pub fn set_delta(&mut self, delta: &[f32]) {
+        self.delta.copy_from_slice(delta);
+    }
+
+    /// What contributions have not carried yet, `[n]`, in units of this peer's pseudo-gradient.
+    pub fn residual_up(&self) -> &[f32] {
+        &self.up
+    }
+
+    /// What results encoded here have not carried yet, `[n]`, in units of the committed mean.
+    pub fn residual_down(&self) -> &[f32] {
+        &self.down
+    }
+
+    /// Both residuals, up and down, `[n]` each, to be restored from a checkpoint.
+    pub fn residuals_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+        (&mut self.up, &mut self.down)
+    }
+
+    /// Forgets this round's pseudo-gradient and keeps the residuals.
+    pub fn clear_round(&mut self) {
+        self.delta.fill(0.0);
+    }
+
+    /// Chunk `c` of this peer's contribution to another owner, `delta + up + fold * down`, encoded. `fold` is the
+    /// plan's total weight over this peer's own, or 0 for a peer without weight.
+    pub fn encode(&self, codec: Codec, c: usize, fold: f32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode_into(codec, c, fold, &mut bytes);
+        bytes
+    }
+
+    /// [`Workspace::encode`], appended to a buffer that is used again.
+    pub fn encode_into(&self, codec: Codec, c: usize, fold: f32, bytes: &mut Vec<u8>) {
+        bytes.reserve(codec.encoded_len(self.range(c).len()));
+        let mut scratch = [0.0; STRIP];
+        for at in strips(self.range(c)) {
+            let x = &mut scratch[..at.len()];
+            vector::sum(&self.delta[at.clone()], &self.up[at.clone()], x);
+            if fold != 0.0 {
+                vector::add_scaled(x, fold, &self.down[at]);
+            }
+            codec.encode(x, bytes);
+        }
+    }
+
+    /// Adds up chunk `c`, which this peer owns: the weighted mean of `parts` in their order, plus what earlier results
+    /// left over. Members that contribute nothing are not among the parts. If no part has weight the mean is 0.
+    ///
+    /// # Errors
+    /// The first member whose bytes `up` cannot read.
+    pub fn reduce(
+        &self,
+        up: Codec,
+        down: Codec,
+        c: usize,
+        parts: &[Part<'_>],
+    ) -> Result<Reduced, ReduceError> {
+        let mut out = Reduced::default();
+        self.reduce_into(up, down, c, parts, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`Workspace::reduce`] into buffers that are used again; what they held is overwritten.
+    ///
+    /// # Errors
+    /// As [`Workspace::reduce`]; `out` is then of no use.
+    pub fn reduce_into(
+        &self,
+        up: Codec,
+        down: Codec,
+        c: usize,
+        parts: &[Part<'_>],
+        out: &mut Reduced,
+    ) -> Result<(), ReduceError> {
+        let range = self.range(c);
+        check_lengths(up, range.len(), parts)?;
+        let total = parts.iter().map(|part| u128::from(part.weight)).sum();
+        out.bytes.clear();
+        out.bytes.reserve(down.encoded_len(range.len()));
+        out.target.resize(range.len(), 0.0);
+        for at in strips(0..range.len()) {
+            let acc = &mut out.target[at.clone()];
+            acc.fill(0.0);
+            for part in parts {
+                self.add_part(up, part, share(part.weight, total), &range, at.clone(), acc)?;
+            }
+            vector::add(acc, &self.down[range.start + at.start..range.start + at.end]);
+            down.encode(acc, &mut out.bytes);
+        }
+        Ok(())
+    }
+
+    /// Adds `share` of the elements `at` of the chunk `range` to `acc`.
+    fn add_part(
+        &self,
+        codec: Codec,
+        part: &Part<'_>,
+        share: f32,
+        range: &Range<usize>,
+        at: Range<usize>,
+        acc: &mut [f32],
+    ) -> Result<(), ReduceError> {
+        match part.bytes {
+            Source::Own => {
+                let own = range.start + at.start..range.start + at.end;
+                vector::add_scaled_sum(acc, share, &self.delta[own.clone()], &self.up[own]);
+                Ok(())
+            }
+            Source::Encoded(bytes) => {
+                let strip = &bytes[codec.byte_range(at)];
+                codec.accumulate(strip, share, acc).map_err(|cause| {
+                    // Counted from the chunk's start, not from the strip's.
+                    let cause = codec.check(bytes, range.len()).err().unwrap_or(cause);
+                    ReduceError { member: part.member, cause }
+                })
+            }
+        }
+    }
+
+    /// Takes note of what became of chunk `c`: once for every chunk of a committed round.
+    ///
+    /// # Errors
+    /// The bytes at fault, which are this peer's own or have been verified, so that this is a fault of storage or of
+    /// the caller; residuals are then as they were.
+    ///
+    /// # Panics
+    /// If `target` has another length than the chunk.
+    pub fn settle(&mut self, c: usize, outcome: Outcome<'_>) -> Result<(), CodecError> {
+        let range = self.range(c);
+        match outcome {
+            Outcome::Missed => self.keep_delta(range),
+            Outcome::Counted { codec, fold, share, bytes } => {
+                codec.check(bytes, range.len())?;
+                self.keep_rest_of_contribution(codec, range.clone(), fold, bytes)?;
+                self.unfold(range, fold * share);
+            }
+            Outcome::Owned { target, codec, result, counted_own } => {
+                codec.check(result, range.len())?;
+                self.down[range.clone()].copy_from_slice(target);
+                codec.accumulate(result, -1.0, &mut self.down[range.clone()])?;
+                if counted_own { self.up[range].fill(0.0) } else { self.keep_delta(range) }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_delta(&mut self, range: Range<usize>) {
+        vector::add(&mut self.up[range.clone()], &self.delta[range]);
+    }
+
+    /// `up = delta + up + fold * down - decoded(bytes)`, in the order of [`Workspace::encode`].
+    fn keep_rest_of_contribution(
+        &mut self,
+        codec: Codec,
+        range: Range<usize>,
+        fold: f32,
+        bytes: &[u8],
+    ) -> Result<(), CodecError> {
+        for at in strips(range.clone()) {
+            let up = &mut self.up[at.clone()];
+            vector::add(up, &self.delta[at.clone()]);
+            if fold != 0.0 {
+                vector::add_scaled(up, fold, &self.down[at.clone()]);
+            }
+            let sent = codec.byte_range(at.start - range.start..at.end - range.start);
+            codec.accumulate(&bytes[sent], -1.0, up)?;
+        }
+        Ok(())
+    }
+
+    /// Takes from `down` the part that has gone into the mean; all of it, unless a straggler was dropped.
+    fn unfold(&mut self, range: Range<usize>, delivered: f32) {
+        let down = &mut self.down[range];
+        if (1.0 - delivered).abs() < FOLD_EPS {
+            down.fill(0.0);
+        } else if delivered != 0.0 {
+            vector::scale(down, 1.0 - delivered);
+        }
+    }
+}
+
+/// `weight / total`, rounded once; 0 if nobody has weight. Dividing first keeps sums of large weights from overflowing.
+fn share(weight: u64, total: u128) -> f32 {
+    if total == 0 { 0.0 } else { (weight as f64 / total as f64) as f32 }
+}
+
+fn check_lengths(codec: Codec, elems: usize, parts: &[Part<'_>]) -> Result<(), ReduceError> {
+    let expected = codec.encoded_len(elems);
+    parts.iter().try_for_each(|part| match part.bytes {
+        Source::Encoded(bytes) if bytes.len() != expected => {
+            let cause = CodecError::Length { codec, expected, got: bytes.len() };
+            Err(ReduceError { member: part.member, cause })
+        }
+        _ => Ok(()),
+    })
+}
+
+/// `range` in pieces of [`STRIP`] elements.
+fn strips(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(STRIP).map(move |start| start..(start + STRIP).min(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workspace of one chunk.
+    fn workspace(delta: &[f32], up: &[f32], down: &[f32]) -> Workspace {
+        let mut w = Workspace::new(delta.len(), delta.len());
+        w.set_delta(delta);
+        let residuals = w.residuals_mut();
+        residuals.0.copy_from_slice(up);
+        residuals.1.copy_from_slice(down);
+        w
+    }
+
+    fn f32s(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    /// Settles one chunk and compares what is left.
+    fn check(w: &Workspace, outcome: Outcome<'_>, up: &[f32], down: &[f32]) {
+        let mut w = w.clone();
+        assert_eq!(w.settle(0, outcome), Ok(()));
+        assert_eq!((w.residual_up(), w.residual_down()), (up, down), "{outcome:?}");
+    }
+
+    #[test]
+    fn chunks_cover_the_fragment() {
+        let w = Workspace::new(10, 4);
+        let ranges: Vec<_> = (0..w.chunks()).map(|c| w.range(c)).collect();
+        assert_eq!(ranges, [0..4, 4..8, 8..10]);
+        assert_eq!((w.range(3), w.range(usize::MAX)), (10..10, 10..10));
+        assert_eq!(Workspace::new(0, 4).chunks(), 0);
+    }
+
+    #[test]
+    fn a_contribution_is_delta_and_both_residuals() {
+        let w = workspace(&[1.0, 2.0], &[0.5, -0.5], &[0.25, 1.0]);
+        assert_eq!(w.encode(Codec::F32, 0, 0.0), f32s(&[1.5, 1.5]));
+        assert_eq!(w.encode(Codec::F32, 0, 4.0), f32s(&[2.5, 5.5]));
+    }
+
+    #[test]
+    fn a_result_is_the_weighted_mean_and_what_was_left_over() {
+        let w = workspace(&[1.0, 2.0], &[1.0, 0.0], &[0.0, 0.5]);
+        let other = f32s(&[6.0, -2.0]);
+        let part = |member, weight, bytes| Part { member, weight, bytes };
+        let own = part(0, 3, Source::Own);
+        let rows: [(&[Part<'_>], [f32; 2]); 4] = [
+            (&[own, part(1, 1, Source::Encoded(&other))], [3.0, 1.5]),
+            (&[part(1, 1, Source::Encoded(&other))], [6.0, -1.5]),
+            (&[part(0, 0, Source::Own), part(1, 0, Source::Encoded(&other))], [0.0, 0.5]),
+            (&[], [0.0, 0.5]),
+        ];
+        for (parts, want) in rows {
+            let got = w.reduce(Codec::F32, Codec::F32, 0, parts).unwrap();
+            assert_eq!(got, Reduced { bytes: f32s(&want), target: want.to_vec() });
+        }
+    }
+
+    #[test]
+    fn a_bad_part_names_its_member() {
+        let n = 2 * STRIP;
+        let w = Workspace::new(n, n);
+        let mut lie = vec![0; 4 * n];
+        lie[4 * (n - 1)..].copy_from_slice(&f32::NAN.to_le_bytes());
+        let reduce = |bytes| {
+            let parts = [
+                Part { member: 2, weight: 1, bytes: Source::Own },
+                Part { member: 5, weight: 0, bytes: Source::Encoded(bytes) },
+            ];
+            w.reduce(Codec::F32, Codec::Int8, 0, &parts)
+        };
+        let cause = CodecError::Value { codec: Codec::F32, index: n - 1 };
+        assert_eq!(reduce(&lie), Err(ReduceError { member: 5, cause }));
+        let cause = CodecError::Length { codec: Codec::F32, expected: 4 * n, got: 3 };
+        assert_eq!(reduce(&lie[..3]), Err(ReduceError { member: 5, cause }));
+    }
+
+    #[test]
+    fn what_is_left_after_each_outcome() {
+        let w = workspace(&[1.0, 2.0], &[0.5, -0.5], &[0.25, 1.0]);
+        let (bytes, codec) = (&f32s(&[2.0, 5.0])[..], Codec::F32);
+        check(&w, Outcome::Missed, &[1.5, 1.5], &[0.25, 1.0]);
+        let counted = |fold, share| Outcome::Counted { codec, fold, share, bytes };
+        check(&w, counted(0.0, 0.5), &[-0.5, -3.5], &[0.25, 1.0]);
+        check(&w, counted(4.0, 0.25), &[0.5, 0.5], &[0.0, 0.0]);
+        // Half of the weight was dropped, so the fold reached the mean twice.
+        check(&w, counted(4.0, 0.5), &[0.5, 0.5], &[-0.25, -1.0]);
+        let owned =
+            |counted_own| Outcome::Owned { target: &[2.5, 4.0], codec, result: bytes, counted_own };
+        check(&w, owned(true), &[0.0, 0.0], &[0.5, -1.0]);
+        check(&w, owned(false), &[1.5, 1.5], &[0.5, -1.0]);
+    }
+
+    #[test]
+    fn a_refused_settlement_changes_nothing() {
+        let w = workspace(&[1.0], &[0.5], &[0.25]);
+        let codec = Codec::F32;
+        for bytes in [&f32s(&[f32::NAN])[..], &[0; 3]] {
+            for outcome in [
+                Outcome::Counted { codec, fold: 2.0, share: 0.5, bytes },
+                Outcome::Owned { target: &[1.0], codec, result: bytes, counted_own: false },
+            ] {
+                let mut after = w.clone();
+                assert!(after.settle(0, outcome).is_err());
+                assert_eq!(after, w);
+            }
+        }
+    }
+
+    #[test]
+    fn clearing_keeps_residuals() {
+        let mut w = workspace(&[1.0], &[0.5], &[0.25]);
+        w.clear_round();
+        assert_eq!(w, workspace(&[0.0], &[0.5], &[0.25]));
+    }
+}

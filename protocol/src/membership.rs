@@ -1,0 +1,462 @@
+//! Who is alive, how fast, and where in the run. Nothing global is ever the maximum of claims.
+
+use crate::deadline::{Deadline, median};
+use crate::donor::ROUNDS_KEPT;
+use crate::id::{Digest, PeerId, Round};
+use crate::time::{Span, Time};
+use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a broken connection may take to come back before its peer counts as gone. Guess: a redial takes under a second.
+const RECONNECT_GRACE: Span = Span::from_millis(1_500);
+/// Beacons that may be missing before their sender counts as gone, at the least. Guess.
+const BEACONS_MISSED: u64 = 4;
+/// How long a refused peer stays refused.
+const REFUSED_FOR: Span = Span::from_secs(600);
+
+/// Everybody that this peer has heard of.
+#[derive(Debug)]
+pub struct Membership {
+    peers: BTreeMap<PeerId, Peer>,
+    beacon_every: Span,
+}
+
+/// What is known of one peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// When it was last heard, or its connection last changed.
+    pub heard: Time,
+    /// Its newest beacon.
+    pub beacon: Option<Beacon>,
+    /// Its newest word that local work is done.
+    pub ready: Option<Ready>,
+    /// Where it stands, as last told by beacon, endorsement or word of readiness.
+    pub at: Option<Position>,
+    /// When it was last told the plan of the round.
+    pub plan_told: Option<Time>,
+    gaps: Deadline,
+    strikes: u32,
+    refused_until: Time,
+}
+
+/// A committed state that a peer says it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The round.
+    pub round: Round,
+    /// Digest of its record.
+    pub digest: Digest,
+    /// Digests of the rounds before, the latest first; as many as are known.
+    pub recent: Vec<Digest>,
+    /// Tokens committed so far.
+    pub tokens: u64,
+    /// Whether the peer has told all that it knows of its way (a beacon), or only where it stands.
+    pub whole: bool,
+}
+
+/// A committed state that is worth having, and who can help to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The round.
+    pub round: Round,
+    /// Digest of its record.
+    pub digest: Digest,
+    /// Whether it is the round that follows from one's own state, and so can be repeated; else the whole state is fetched.
+    pub follows: bool,
+    /// Who has it, ascending.
+    pub holders: Vec<PeerId>,
+}
+
+impl Membership {
+    /// Nobody yet.
+    pub fn new(beacon_every: Span) -> Membership {
+        Membership { peers: BTreeMap::new(), beacon_every }
+    }
+
+    /// The peer's entry; `None` when it is refused, or the table is full of living peers.
+    pub fn heard(&mut self, peer: PeerId, now: Time) -> Option<&mut Peer> {
+        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
+            self.forget_one(now);
+        }
+        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
+            return None;
+        }
+        let every = self.beacon_every;
+        let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(every, now));
+        if entry.refused_until > now {
+            return None;
+        }
+        entry.heard = now;
+        Some(entry)
+    }
+
+    /// What is known of a peer.
+    pub fn get(&self, peer: &PeerId) -> Option<&Peer> {
+        self.peers.get(peer)
+    }
+
+    /// What is known of a peer, to be changed.
+    pub fn entry(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer)
+    }
+
+    /// The connection to a peer is gone.
+    pub fn disconnected(&mut self, peer: &PeerId, now: Time) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.connected = false;
+            entry.heard = now;
+        }
+    }
+
+    /// Counts a misdeed; true when it was one too many and the peer is to be refused.
+    pub fn strike(&mut self, peer: &PeerId, weight: u32, now: Time) -> bool {
+        let Some(entry) = self.peers.get_mut(peer) else { return false };
+        entry.strikes = entry.strikes.saturating_add(weight);
+        let out = entry.strikes >= STRIKES_MAX;
+        if out {
+            entry.strikes = 0;
+            entry.connected = false;
+            entry.refused_until = now + REFUSED_FOR;
+        }
+        out
+    }
+
+    /// Takes in a beacon whose signature has been checked; false when it is older than one already known.
+    pub fn beacon(&mut self, beacon: Beacon, now: Time) -> bool {
+        let Some(entry) = self.heard(beacon.peer, now) else { return false };
+        if entry.beacon.as_ref().is_some_and(|known| known.sequence >= beacon.sequence) {
+            return false;
+        }
+        entry.at = Some(Position {
+            round: beacon.round,
+            digest: beacon.digest,
+            recent: beacon.recent.clone(),
+            tokens: beacon.tokens,
+            whole: true,
+        });
+        entry.beacon = Some(beacon);
+        true
+    }
+
+    /// Takes note of how long a peer's beacon was in coming after the one with sequence `before` (its sender's microseconds).
+    pub fn gap(&mut self, peer: &PeerId, before: Option<u64>) {
+        if let Some(entry) = self.peers.get_mut(peer)
+            && let (Some(before), Some(beacon)) = (before, &entry.beacon)
+        {
+            let gap = beacon.sequence.saturating_sub(before);
+            entry.gaps.observe(Span(gap.saturating_mul(BEACONS_MISSED)));
+        }
+    }
+
+    /// A peer has told by other means than a beacon that it committed this record.
+    pub fn stands_on(&mut self, peer: &PeerId, round: Round, digest: Digest) {
+        let Some(entry) = self.peers.get_mut(peer) else { return };
+        let known = match &entry.at {
+            Some(at) if at.round > round || at.digest == digest => return,
+            Some(at) if at.round + 1 == round => (at.way(), at.tokens, at.whole),
+            Some(at) => (Vec::new(), at.tokens, false),
+            None => (Vec::new(), 0, false),
+        };
+        entry.at =
+            Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
+    }
+
+    /// Whether a peer can be worked with now.
+    pub fn alive(&self, peer: &PeerId, now: Time) -> bool {
+        self.peers.get(peer).is_some_and(|entry| entry.alive(now))
+    }
+
+    /// When the next peer whose connection is broken counts as gone, if it does not come back.
+    pub fn next_loss(&self, now: Time) -> Option<Time> {
+        let broken = self.living(now).filter(|(_, entry)| !entry.connected);
+        broken.map(|(_, entry)| entry.heard + RECONNECT_GRACE).min()
+    }
+
+    /// All that can be worked with now, ascending.
+    pub fn living(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter().filter(move |(_, entry)| entry.alive(now))
+    }
+
+    /// Everybody, ascending.
+    pub fn all(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// The committed state to go to from `mine`, or `None` when this peer is not behind.
+    ///
+    /// In this order: the next round, if more than half of the living peers (by weight) committed it and some still keep what
+    /// it takes to repeat it (a quarter is enough for who has waited `long`: the half of its plan may be no half of all); the furthest state that more than half stand on or came through; the heavier side of a fork
+    /// (more committed tokens, then the larger digest), if at least a quarter is on it. That order is the same for everybody,
+    /// so both sides of a fork end on one.
+    pub fn head(&self, mine: &Position, long: bool, now: Time) -> Option<Head> {
+        let weights = self.weights(now);
+        let total: u64 = weights.values().sum();
+        let needed = if long { total.div_ceil(4) } else { total / 2 + 1 };
+        self.next_round(mine, &weights, needed, now)
+            .or_else(|| self.furthest(mine, &weights, total, now))
+            .or_else(|| self.heavier_side(mine, &weights, total, now))
+    }
+
+    fn next_round(
+        &self,
+        mine: &Position,
+        weights: &Weights,
+        needed: u64,
+        now: Time,
+    ) -> Option<Head> {
+        let round = mine.round + 1;
+        let came_from_mine = || self.positions(now).filter(|(_, at)| at.descends_from(mine));
+        let reachable =
+            came_from_mine().any(|(_, at)| at.round <= mine.round + ROUNDS_KEPT as Round);
+        let digests: BTreeSet<Digest> =
+            came_from_mine().filter_map(|(_, at)| at.at(round)).collect();
+        digests.into_iter().filter(|_| reachable).find_map(|digest| {
+            let holders: Vec<PeerId> = came_from_mine()
+                .filter(|(_, at)| at.at(round) == Some(digest))
+                .map(|(peer, _)| *peer)
+                .collect();
+            (weigh(&holders, weights) >= needed).then_some(Head {
+                round,
+                digest,
+                follows: true,
+                holders,
+            })
+        })
+    }
+
+    fn furthest(&self, mine: &Position, weights: &Weights, total: u64, now: Time) -> Option<Head> {
+        // Who has only told where it stands will tell the way there with its next beacon.
+        let ahead = |at: &Position| at.round > mine.round && at.whole && !at.forked_from(mine);
+        let tips: BTreeSet<(Round, Digest)> = self
+            .positions(now)
+            .filter(|(_, at)| ahead(at))
+            .map(|(_, at)| (at.round, at.digest))
+            .collect();
+        tips.into_iter().rev().find_map(|(round, digest)| {
+            let through =
+                self.positions(now).filter(|(_, at)| at.at(round) == Some(digest)).map(|(p, _)| *p);
+            let supported = weigh(&through.collect::<Vec<_>>(), weights) * 2 > total;
+            let holders = self.in_step(&digest, now);
+            supported.then_some(Head { round, digest, follows: false, holders })
+        })
+    }
+
+    fn heavier_side(
+        &self,
+        mine: &Position,
+        weights: &Weights,
+        total: u64,
+        now: Time,
+    ) -> Option<Head> {
+        let forked = self.positions(now).filter(|(_, at)| at.forked_from(mine));
+        let (_, tip) = forked.max_by_key(|(_, at)| (at.tokens, at.digest))?;
+        let same_side = |at: &Position| {
+            at.digest == tip.digest || at.descends_from(tip) || tip.descends_from(at)
+        };
+        let side: Vec<PeerId> =
+            self.positions(now).filter(|(_, at)| same_side(at)).map(|(p, _)| *p).collect();
+        let heavier = (tip.tokens, tip.digest) > (mine.tokens, mine.digest);
+        (heavier && weigh(&side, weights) * 4 >= total).then(|| Head {
+            round: tip.round,
+            digest: tip.digest,
+            follows: false,
+            holders: self.in_step(&tip.digest, now),
+        })
+    }
+
+    /// Living peers that stand on this committed state, ascending.
+    pub fn in_step(&self, digest: &Digest, now: Time) -> Vec<PeerId> {
+        self.positions(now).filter(|(_, at)| at.digest == *digest).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether a living peer has gone on from this state.
+    pub fn passed(&self, mine: &Position, now: Time) -> bool {
+        self.positions(now).any(|(_, at)| at.descends_from(mine))
+    }
+
+    fn positions(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Position)> {
+        self.living(now).filter_map(|(peer, entry)| entry.at.as_ref().map(|at| (peer, at)))
+    }
+
+    /// A peer's weight is its speed, but never more than twice the median: nobody outvotes the rest by a claim.
+    fn weights(&self, now: Time) -> Weights {
+        let speed = |entry: &Peer| entry.beacon.as_ref().map_or(0, |beacon| beacon.tokens_per_s);
+        let most = median(self.living(now).map(|(_, entry)| speed(entry))).saturating_mul(2).max(1);
+        let weigh = |entry: &Peer| speed(entry).clamp(most.div_ceil(4), most);
+        self.living(now)
+            .filter(|(_, entry)| entry.at.is_some())
+            .map(|(peer, entry)| (*peer, weigh(entry)))
+            .collect()
+    }
+
+    /// Makes room: whoever was heard longest ago and is not alive goes.
+    fn forget_one(&mut self, now: Time) {
+        let gone =
+            self.peers.iter().filter(|(_, entry)| !entry.alive(now) && entry.refused_until <= now);
+        if let Some(peer) = gone.min_by_key(|(_, entry)| entry.heard).map(|(peer, _)| *peer) {
+            self.peers.remove(&peer);
+        }
+    }
+}
+
+impl Peer {
+    fn new(beacon_every: Span, now: Time) -> Peer {
+        let least = Span(beacon_every.0.saturating_mul(BEACONS_MISSED));
+        let most = Span(least.0.saturating_mul(8));
+        let gaps = Deadline::new(least, least, most);
+        Peer {
+            connected: false,
+            heard: now,
+            beacon: None,
+            ready: None,
+            at: None,
+            plan_told: None,
+            gaps,
+            strikes: 0,
+            refused_until: Time::ZERO,
+        }
+    }
+
+    fn alive(&self, now: Time) -> bool {
+        let patience = if self.connected { self.gaps.span() } else { RECONNECT_GRACE };
+        let known = self.connected || self.beacon.is_some();
+        known && self.refused_until <= now && now.since(self.heard) < patience
+    }
+}
+
+impl Position {
+    /// The digest of a round on the way to this state, if it is known.
+    pub fn at(&self, round: Round) -> Option<Digest> {
+        match self.round.checked_sub(round)? {
+            0 => Some(self.digest),
+            back => self.recent.get(back as usize - 1).copied(),
+        }
+    }
+
+    /// Whether this state is known to have come from `other`.
+    pub fn descends_from(&self, other: &Position) -> bool {
+        self.round > other.round && self.at(other.round) == Some(other.digest)
+    }
+
+    /// Whether this state and `other` are known to be on different branches.
+    pub fn forked_from(&self, other: &Position) -> bool {
+        let round = self.round.min(other.round);
+        matches!((self.at(round), other.at(round)), (Some(here), Some(there)) if here != there)
+    }
+
+    /// This state's way, with itself as the latest of it.
+    pub fn way(&self) -> Vec<Digest> {
+        std::iter::once(self.digest).chain(self.recent.iter().copied()).take(RECENT_MAX).collect()
+    }
+}
+
+/// Peers' weights in a vote.
+type Weights = BTreeMap<PeerId, u64>;
+
+fn weigh(peers: &[PeerId], weights: &Weights) -> u64 {
+    peers.iter().filter_map(|peer| weights.get(peer)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Signature;
+
+    fn peer(n: u8) -> PeerId {
+        PeerId([n; 32])
+    }
+
+    fn digest(n: u8) -> Digest {
+        Digest([n; 32])
+    }
+
+    /// Living peers at the given (round, digest, parent, tokens/s).
+    fn mesh(at: &[(Round, u8, u8, u64)]) -> Membership {
+        let mut members = Membership::new(Span::from_secs(2));
+        for (n, &(round, own, parent, tokens_per_s)) in at.iter().enumerate() {
+            let id = peer(n as u8 + 1);
+            members.heard(id, Time::ZERO).expect("room for all").connected = true;
+            let beacon = Beacon {
+                peer: id,
+                sequence: 1,
+                round,
+                digest: digest(own),
+                recent: vec![digest(parent)],
+                tokens: round * 100,
+                tokens_per_s,
+                up_bytes_per_s: 0,
+                down_bytes_per_s: 0,
+                reachable: true,
+                signature: Signature::default(),
+            };
+            assert!(members.beacon(beacon, Time::ZERO));
+        }
+        members
+    }
+
+    fn mine(round: Round, own: u8) -> Position {
+        Position {
+            round,
+            digest: digest(own),
+            recent: vec![digest(99)],
+            tokens: round * 100,
+            whole: true,
+        }
+    }
+
+    fn check(at: &[(Round, u8, u8, u64)], expected: Option<(Round, u8, usize)>) {
+        let head = mesh(at).head(&mine(3, 30), false, Time::ZERO);
+        let found = head.map(|head| (head.round, head.digest.0[0], head.holders.len()));
+        assert_eq!(found, expected, "{at:?}");
+    }
+
+    #[test]
+    fn the_head_is_what_more_than_half_confirm() {
+        check(&[], None);
+        check(&[(3, 30, 20, 1)], None);
+        check(&[(5, 50, 40, 1)], Some((5, 50, 1)));
+        check(&[(5, 50, 40, 1), (5, 50, 40, 1), (5, 66, 66, 1)], Some((5, 50, 2)));
+        check(&[(5, 50, 40, 1), (4, 40, 30, 1)], Some((4, 40, 1)));
+        check(&[(4, 40, 30, 1), (4, 40, 30, 1), (3, 30, 99, 1)], Some((4, 40, 2)));
+        check(&[(5, 50, 40, 1), (3, 30, 20, 1)], None);
+    }
+
+    #[test]
+    fn an_exaggerated_claim_outvotes_nobody() {
+        let honest = (5, 50, 40, 10);
+        check(&[honest, honest, honest, (900, 66, 67, u64::MAX)], Some((5, 50, 3)));
+    }
+
+    #[test]
+    fn the_heavier_side_of_a_fork_is_kept() {
+        let side = |round, own, parent| [(round, own, parent, 1), (3, 30, 99, 1), (3, 30, 99, 1)];
+        check(&side(4, 77, 31), Some((4, 77, 1)));
+        check(&side(3, 77, 99), Some((3, 77, 1)));
+        check(&side(3, 7, 99), None);
+        check(&side(2, 77, 9), None);
+    }
+
+    #[test]
+    fn silence_and_broken_connections_end_a_life() {
+        let mut members = mesh(&[(1, 1, 0, 1), (1, 1, 0, 1)]);
+        members.disconnected(&peer(1), Time::ZERO);
+        let alive = |ms| {
+            let now = Time::ZERO + Span::from_millis(ms);
+            members.living(now).map(|(id, _)| id.0[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(alive(1_000), [1, 2]);
+        assert_eq!(alive(2_000), [2]);
+        assert_eq!(alive(9_000), [] as [u8; 0]);
+    }
+
+    #[test]
+    fn strikes_refuse_a_peer_for_a_while() {
+        let mut members = mesh(&[(1, 1, 0, 1)]);
+        let verdicts: Vec<bool> = (0..8).map(|_| members.strike(&peer(1), 1, Time::ZERO)).collect();
+        assert_eq!(verdicts, [false, false, false, false, false, false, false, true]);
+        assert!(members.heard(peer(1), Time::ZERO).is_none());
+        assert!(members.heard(peer(1), Time::ZERO + REFUSED_FOR).is_some());
+    }
+}

@@ -1,0 +1,557 @@
+//! The turns of a round: train -> gather -> reduce -> commit -> apply.
+
+use crate::catchup::CatchUp;
+use crate::convene::{self, Attendance, Gather, Step};
+use crate::event::{ChunkId, ChunkKind, Note, Output};
+use crate::exchange::{Exchange, Progress};
+use crate::id::{Digest, PeerId, Round};
+use crate::ledger::state_root;
+use crate::membership::Position;
+use crate::run::RunSpec;
+use crate::session::{Applying, Session, Stage, Standing};
+use crate::time::{Span, Time};
+use crate::wire::{
+    Committed, Confirm, Message, Plan, Ready, STATE_CHUNK_BYTES, Signed, SignedPlan, WANTS_MAX,
+};
+
+/// How often a peer that is ready says so again: its word may have been lost. Guess.
+const REPEAT: Span = Span::from_secs(2);
+/// Exchanges of one round that are kept after they were given up.
+const SHELVED_MAX: usize = 3;
+/// How long a peer that sees one gone on from its state waits for more before it convenes all the same. Guess.
+const PASSED: Span = Span::from_secs(30);
+/// How long a peer that hears others listens before it begins. Guess: their beacons come on connecting.
+const SETTLE: Span = Span::from_secs(1);
+
+impl Session {
+    /// Goes as far as it can from where it is; sets when it has to look again.
+    pub(crate) fn advance(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.follow_if_behind(now, out);
+        let (until, on) = match &self.stage {
+            Stage::Looking => self.look(now, out),
+            Stage::Gathering(_) => self.gather(now, out),
+            Stage::Exchanging(..) => self.exchange(now, out),
+            Stage::CatchingUp(_) => self.catch_up(now, out),
+            Stage::Applying(_) | Stage::Loading(_) | Stage::Finished => (None, Vec::new()),
+        };
+        self.stage_until = earliest(until, self.members.next_loss(now));
+        self.waits_on = on;
+    }
+
+    pub(crate) fn enter(&mut self, stage: Stage, now: Time) {
+        self.stage = stage;
+        self.stage_since = now;
+    }
+
+    fn look(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        let company = self.members.living(now).any(|(_, entry)| entry.at.is_some());
+        let patience =
+            if company { SETTLE.min(self.settings.alone_after) } else { self.settings.alone_after };
+        let until = self.stage_since + patience;
+        if now < until {
+            return (Some(until), Vec::new());
+        }
+        self.begin_round(now, out);
+        (self.stage_until, self.waits_on.clone())
+    }
+
+    /// A record has just been committed, or this peer begins: local work for the next round.
+    pub(crate) fn begin_round(&mut self, now: Time, out: &mut Vec<Output>) {
+        let round = self.standing.record.round + 1;
+        if round > self.spec.rounds {
+            self.enter(Stage::Finished, now);
+            return out.push(Output::Note(Note::Finished { round: round - 1 }));
+        }
+        self.enter(Stage::Gathering(Gather::new(round, self.digest, now)), now);
+        let lease = self.standing.record.cursor.lease_of(&self.me).to_vec();
+        if self.work.training_since.is_some() {
+            return;
+        }
+        if self.work.tokens == 0 && self.settings.trains && !lease.is_empty() {
+            self.work.training_since = Some(now);
+            return out.push(Output::Train { round, lease });
+        }
+        self.say_ready(now, out);
+        self.stage_until = Some(now);
+    }
+
+    /// The trainer is done; its delta lies in the workspace, whatever round is being gathered now.
+    pub(crate) fn local_work_ready(&mut self, tokens: u64, now: Time, out: &mut Vec<Output>) {
+        let Some(since) = self.work.training_since.take() else { return };
+        self.work.took = now.since(since);
+        self.work.tokens = self.work.tokens.saturating_add(tokens);
+        self.work.nonce = now.0;
+        self.say_ready(now, out);
+    }
+
+    fn say_ready(&mut self, now: Time, out: &mut Vec<Output>) {
+        let wants = self.samples_wanted();
+        let Stage::Gathering(gather) = &mut self.stage else { return };
+        gather.ready_since = Some(now);
+        self.work.wants = wants;
+        let peers = self.everybody(now);
+        peers.iter().for_each(|peer| self.repeat_ready(peer, out));
+    }
+
+    /// Tells one peer that this one is ready, if it is.
+    pub(crate) fn repeat_ready(&self, to: &PeerId, out: &mut Vec<Output>) {
+        if let Stage::Gathering(gather) = &self.stage
+            && gather.ready_since.is_some()
+        {
+            out.push(Output::Send { to: *to, message: Message::Ready(self.ready(gather)) });
+        }
+    }
+
+    fn ready(&self, gather: &Gather) -> Ready {
+        let (up_bytes_per_s, down_bytes_per_s) = self.link();
+        Ready {
+            round: gather.round,
+            base: gather.base,
+            attempt: gather.attempt,
+            tokens: self.work.tokens,
+            wants: self.work.wants,
+            nonce: self.work.nonce,
+            up_bytes_per_s,
+            down_bytes_per_s,
+            owns: self.settings.owns,
+        }
+    }
+
+    /// Samples for the next lease: a fixed number of steps, or as many as fit the round's time at the measured speed.
+    fn samples_wanted(&self) -> u32 {
+        let (inner, context) = (&self.spec.inner, u64::from(self.spec.model.context));
+        if !self.settings.trains {
+            return 0;
+        }
+        let speed = self.tokens_per_s();
+        let steps = if inner.round_ms == 0 || speed == 0 {
+            u64::from(inner.steps)
+        } else {
+            (speed.saturating_mul(inner.round_ms) / 1_000 / (u64::from(inner.batch) * context))
+                .max(1)
+        };
+        steps.saturating_mul(u64::from(inner.batch)).min(u64::from(WANTS_MAX)) as u32
+    }
+
+    pub(crate) fn take_ready(
+        &mut self,
+        from: PeerId,
+        ready: Ready,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        self.members.stands_on(&from, ready.round.saturating_sub(1), ready.base);
+        let attempt = ready.attempt;
+        let same = ready.base == self.digest;
+        let stale = ready.round <= self.standing.record.round;
+        let mut told_lately = false;
+        if let Some(entry) = self.members.heard(from, now) {
+            entry.ready = Some(ready);
+            told_lately = entry.plan_told.is_some_and(|told| now.since(told) < REPEAT);
+        }
+        match &mut self.stage {
+            Stage::Gathering(gather) if same && attempt > gather.attempt => {
+                gather.next_attempt(gather.attempt + 1, now);
+                let everybody = self.everybody(now);
+                everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+            }
+            // Whoever still gathers does not know the plan yet; it is told, but not over and over.
+            Stage::Exchanging(_, plan) if same && !told_lately => {
+                let plan = plan.clone();
+                self.tell_plan(&from, &plan, now, out);
+            }
+            _ if stale => {
+                let message = Message::Beacon(self.beacon(now));
+                out.push(Output::Send { to: from, message });
+            }
+            _ => {}
+        }
+    }
+
+    fn gather(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        let seen = self.attendance(now);
+        let passed = self.members.passed(&self.position(), now);
+        let Stage::Gathering(gather) = &mut self.stage else { return (None, Vec::new()) };
+        let paces = (self.work.took, self.pace.overdue.span());
+        if gather.left_until > now {
+            return (Some(gather.left_until), seen.ready);
+        }
+        match gather.step(&self.run, &self.me, &self.spec.group, &seen, paces, now) {
+            Step::Wait { until, on } => {
+                let repeat = gather.repeat_due(REPEAT, now);
+                if repeat {
+                    let everybody = self.everybody(now);
+                    everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+                }
+                let Stage::Gathering(gather) = &self.stage else { return (None, on) };
+                (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
+            }
+            // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
+            Step::Convene if passed && now < gather.ready_since.unwrap_or(now) + PASSED => {
+                (Some(now + SETTLE), Vec::new())
+            }
+            Step::Convene => {
+                self.convene(&seen, now, out);
+                (self.stage_until, self.waits_on.clone())
+            }
+            Step::TakeOver => {
+                gather.next_attempt(gather.attempt + 1, now);
+                let everybody = self.everybody(now);
+                everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+                self.gather(now, out)
+            }
+        }
+    }
+
+    /// Living peers that stand where this one does, or one round before and so about to; those of them that are ready.
+    fn attendance(&self, now: Time) -> Attendance {
+        let Stage::Gathering(gather) = &self.stage else { return Attendance::default() };
+        let parent = self.standing.record.parent;
+        let near = |at: &Position| at.digest == self.digest || at.digest == parent;
+        let mut seen = Attendance::default();
+        let others =
+            self.members.living(now).filter(|(_, entry)| entry.at.as_ref().is_some_and(near));
+        for (peer, entry) in others {
+            seen.living.push(*peer);
+            let here = |r: &Ready| {
+                r.round == gather.round && r.base == gather.base && r.attempt >= gather.attempt
+            };
+            if entry.ready.as_ref().is_some_and(here) {
+                seen.ready.push(*peer);
+            }
+        }
+        seen.living.push(self.me);
+        if gather.ready_since.is_some() {
+            seen.ready.push(self.me);
+        }
+        seen.living.sort_unstable();
+        seen.ready.sort_unstable();
+        seen
+    }
+
+    /// Closes the gather: makes the plan, tells its members, begins.
+    fn convene(&mut self, seen: &Attendance, now: Time, out: &mut Vec<Output>) {
+        let Stage::Gathering(gather) = &self.stage else { return };
+        let ready_of = |peer: &PeerId| match self.members.get(peer) {
+            Some(entry) if *peer != self.me => entry.ready.clone(),
+            _ => Some(self.ready(gather)),
+        };
+        let ready: Vec<(PeerId, Ready)> =
+            seen.ready.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
+        let lost = self.lost_leaseholders(now, &seen.ready);
+        let plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
+        let signature = self.keyring.sign(&plan.signed_bytes());
+        let signed = SignedPlan { plan, signature };
+        // Members begin; the others know to wait for it.
+        for to in self.everybody(now) {
+            self.tell_plan(&to, &signed, now, out);
+        }
+        self.adopt(signed, now, out);
+    }
+
+    /// Everybody that can be worked with now.
+    fn everybody(&self, now: Time) -> Vec<PeerId> {
+        self.members.living(now).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Tells a peer the plan of the round.
+    fn tell_plan(&mut self, to: &PeerId, plan: &SignedPlan, now: Time, out: &mut Vec<Output>) {
+        if let Some(entry) = self.members.entry(to) {
+            entry.plan_told = Some(now);
+            out.push(Output::Send { to: *to, message: Message::Plan(plan.clone()) });
+        }
+    }
+
+    /// Peers that hold a lease and cannot be reached: their samples return to the pool.
+    fn lost_leaseholders(&self, now: Time, ready: &[PeerId]) -> Vec<PeerId> {
+        let holders = self.standing.record.cursor.leases.iter().map(|lease| lease.peer);
+        let gone = |peer: &PeerId| {
+            *peer != self.me && !ready.contains(peer) && !self.members.alive(peer, now)
+        };
+        holders.filter(gone).take(crate::wire::PEERS_MAX).collect()
+    }
+
+    pub(crate) fn take_plan(
+        &mut self,
+        from: PeerId,
+        signed: SignedPlan,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let plan = &signed.plan;
+        if plan.run != self.run
+            || plan.base != self.digest
+            || plan.round != self.standing.record.round + 1
+        {
+            return;
+        }
+        if let Err(reason) = self.check_plan(&signed) {
+            return self.strike(from, 1, reason, now, out);
+        }
+        if !self.is_as_told(plan) {
+            return self.leave_to_others(now);
+        }
+        let given_up = self.shelved.iter().any(|exchange| exchange.id == plan.digest());
+        match &self.stage {
+            Stage::Gathering(gather) if gather.ready_since.is_some() => {
+                if plan.attempt >= gather.attempt && !given_up {
+                    self.adopt(signed, now, out);
+                }
+            }
+            Stage::Exchanging(exchange, known) if exchange.id != plan.digest() => {
+                if convene::replaces(plan, &known.plan) && !exchange.has_confirmed() {
+                    self.shelve("a plan that comes before it", now, out);
+                    self.adopt(signed, now, out);
+                } else if convene::replaces(&known.plan, plan) {
+                    let known = known.clone();
+                    self.tell_plan(&from, &known, now, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Others carry out a plan without this peer: it waits for what comes of it, and does not convene one of its own.
+    fn leave_to_others(&mut self, now: Time) {
+        let patience = Span(self.pace.stall.span().0.saturating_mul(3));
+        if let Stage::Gathering(gather) = &mut self.stage {
+            gather.left_until = now + patience;
+        }
+    }
+
+    fn check_plan(&self, signed: &SignedPlan) -> Result<(), String> {
+        convene::check(&self.spec, &signed.plan, &self.standing.record.cursor)?;
+        let bytes = signed.plan.signed_bytes();
+        if self.keyring.verify(&signed.plan.convener, &bytes, &signed.signature) {
+            Ok(())
+        } else {
+            Err("sent a plan that its convener did not sign".into())
+        }
+    }
+
+    /// Whether the plan has this peer as a member, and says of it what it said itself.
+    fn is_as_told(&self, plan: &Plan) -> bool {
+        let mine = plan.members.iter().find(|member| member.peer == self.me);
+        mine.is_some_and(|member| {
+            let told = (member.tokens, member.wants, member.nonce);
+            told == (self.work.tokens, self.work.wants, self.work.nonce)
+        })
+    }
+
+    fn adopt(&mut self, signed: SignedPlan, now: Time, out: &mut Vec<Output>) {
+        let plan = &signed.plan;
+        let Some(me) = plan.members.iter().position(|member| member.peer == self.me) else {
+            return;
+        };
+        if let Stage::Gathering(gather) = &self.stage
+            && let Some(since) = gather.closable_since()
+        {
+            self.pace.overdue.observe(Span(now.since(since).0.saturating_mul(2)));
+        }
+        let (round, attempt, members) = (plan.round, plan.attempt, plan.members.len());
+        out.push(Output::Note(Note::Planned { round, members, attempt }));
+        let elems = self.spec.exchange.chunk_elems as usize;
+        let chunk_bytes = self.spec.exchange.up.encoded_len(elems) as u64;
+        let mut exchange = Box::new(Exchange::new(plan.clone(), me as u8, chunk_bytes, now));
+        exchange.start(out);
+        self.enter(Stage::Exchanging(exchange, signed), now);
+        self.take_early(now, out);
+        (self.stage_until, self.waits_on) = self.exchange(now, out);
+    }
+
+    fn exchange(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        let Stage::Exchanging(exchange, signed) = &mut self.stage else {
+            return (None, Vec::new());
+        };
+        for (member, peer) in exchange.others().collect::<Vec<_>>() {
+            if !self.members.alive(&peer, now) {
+                exchange.lose(member, now, out);
+            }
+        }
+        if exchange.is_complete() && !exchange.has_confirmed() {
+            confirm(exchange, &self.me, now, out);
+        }
+        if let Some(digest) = exchange.confirmed()
+            && exchange.result() == Some(digest)
+        {
+            let results = exchange.results();
+            let applying = Applying {
+                settle: if exchange.plan.trained() {
+                    exchange.settle(&results)
+                } else {
+                    Vec::new()
+                },
+                contributed: exchange.fold() > 0.0,
+                plan: signed.clone(),
+                result: digest,
+                results,
+                expected: None,
+            };
+            self.apply(applying, now, out);
+            return (None, Vec::new());
+        }
+        self.tick_exchange(now, out)
+    }
+
+    fn tick_exchange(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        let Stage::Exchanging(exchange, _) = &mut self.stage else { return (None, Vec::new()) };
+        if let Progress::Stuck(reason) = exchange.tick(&self.pace.stall, now, out) {
+            self.give_up(reason, now, out);
+            return (self.stage_until, self.waits_on.clone());
+        }
+        let on = if exchange.is_complete() { exchange.unconfirmed() } else { exchange.awaited() };
+        (Some(exchange.next_tick(&self.pace.stall, now)), on)
+    }
+
+    /// The plan cannot be carried out: the gather begins again with a higher attempt; local work is kept.
+    fn give_up(&mut self, reason: &str, now: Time, out: &mut Vec<Output>) {
+        let Stage::Exchanging(exchange, _) = &self.stage else { return };
+        let mut gather = Gather::new(exchange.plan.round, exchange.plan.base, now);
+        gather.attempt = exchange.plan.attempt + 1;
+        self.shelve(reason, now, out);
+        self.enter(Stage::Gathering(gather), now);
+        self.say_ready(now, out);
+    }
+
+    /// Keeps the exchange that is given up until the round is committed: others may commit its plan yet.
+    pub(crate) fn shelve(&mut self, reason: &str, now: Time, out: &mut Vec<Output>) {
+        if !matches!(self.stage, Stage::Exchanging(..)) {
+            return;
+        }
+        let gathering =
+            Stage::Gathering(Gather::new(self.standing.record.round + 1, self.digest, now));
+        if let Stage::Exchanging(exchange, _) = std::mem::replace(&mut self.stage, gathering) {
+            let round = exchange.plan.round;
+            out.push(Output::Note(Note::Abandoned { round, reason: reason.into() }));
+            self.shelved.push(exchange);
+        }
+        if self.shelved.len() > SHELVED_MAX {
+            let oldest = self.shelved.remove(0);
+            out.push(Output::Abandon { plan: oldest.id });
+        }
+    }
+
+    pub(crate) fn apply(&mut self, applying: Applying, now: Time, out: &mut Vec<Output>) {
+        let plan = &applying.plan.plan;
+        let (round, name, step) = (plan.round, plan.digest(), plan.trained());
+        if let Stage::Exchanging(exchange, _) = &self.stage {
+            let micros = now.since(exchange.since).0;
+            out.push(Output::Note(Note::Exchanged { round, micros }));
+        }
+        self.enter(Stage::Applying(Box::new(applying)), now);
+        out.push(Output::Apply { round, plan: name, step });
+    }
+
+    /// The new state stands: it is committed, unless it is not what the others have.
+    pub(crate) fn applied(
+        &mut self,
+        round: Round,
+        chunks: Vec<Digest>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        if !matches!(&self.stage, Stage::Applying(applying) if applying.plan.plan.round == round) {
+            return;
+        }
+        let placeholder = Stage::Gathering(Gather::new(round, self.digest, now));
+        let Stage::Applying(applying) = std::mem::replace(&mut self.stage, placeholder) else {
+            return;
+        };
+        let record =
+            self.standing.record.next(&applying.plan.plan, applying.result, state_root(&chunks));
+        if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
+            let reason = "the outer step led elsewhere than recorded".to_string();
+            out.push(Output::Note(Note::Abandoned { round, reason }));
+            let donors: Vec<PeerId> = self.members.living(now).map(|(peer, _)| *peer).collect();
+            let wanted = applying.expected.map_or(self.digest, |expected| expected.digest());
+            return self
+                .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
+        }
+        if applying.contributed {
+            self.work.tokens = 0;
+        }
+        let committed =
+            Committed { record: record.clone(), plan: applying.plan, results: applying.results };
+        out.push(Output::Commit { record: record.clone(), settle: applying.settle });
+        self.recent = self.position().way();
+        let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
+        self.donor.committed(before, Some(committed), now, out);
+        self.committed(now, out);
+    }
+
+    /// Common to every way in which a state was committed: tells everybody, and goes on to the next round.
+    pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.digest = self.standing.record.digest();
+        self.work.nonce = now.0;
+        self.work.first_after_restart = false;
+        let (round, digest) = (self.standing.record.round, self.digest);
+        let kept = self.standing.record.plan;
+        let shelved = std::mem::take(&mut self.shelved);
+        let others = shelved.iter().filter(|exchange| exchange.id != kept);
+        out.extend(others.map(|exchange| Output::Abandon { plan: exchange.id }));
+        let signature =
+            self.keyring.sign(&crate::ledger::Record::signed_bytes(&self.run, round, &digest));
+        let message = Message::Signed(Signed { round, digest, signature });
+        let peers = self.members.living(now).map(|(peer, _)| *peer);
+        out.extend(peers.map(|to| Output::Send { to, message: message.clone() }));
+        let message = Message::Beacon(self.beacon(now));
+        out.push(Output::Broadcast { message });
+        for (peer, signed) in std::mem::take(&mut self.endorsements) {
+            if signed.digest == digest {
+                out.push(Output::Endorsed { round, peer, signature: signed.signature });
+            }
+        }
+        self.begin_round(now, out);
+    }
+
+    pub(crate) fn take_confirm(
+        &mut self,
+        from: PeerId,
+        confirm: &Confirm,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(exchange) = self.exchange_of(&confirm.plan) {
+            return exchange.confirm(&from, confirm, now);
+        }
+        // A member that still collects confirmations for what is committed here: an endorsement tells it.
+        if self.standing.record.plan == confirm.plan {
+            let round = self.standing.record.round;
+            let bytes = crate::ledger::Record::signed_bytes(&self.run, round, &self.digest);
+            let signed =
+                Signed { round, digest: self.digest, signature: self.keyring.sign(&bytes) };
+            out.push(Output::Send { to: from, message: Message::Signed(signed) });
+        }
+    }
+}
+
+/// Says that all results are here, to oneself and to all members.
+fn confirm(exchange: &mut Exchange, me: &PeerId, now: Time, out: &mut Vec<Output>) {
+    let Some(result) = exchange.result() else { return };
+    let confirm = Confirm { plan: exchange.id, result };
+    exchange.confirm(me, &confirm, now);
+    let message = Message::Confirm(confirm);
+    out.extend(exchange.others().map(|(_, to)| Output::Send { to, message: message.clone() }));
+}
+
+fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Bytes that a chunk has, by its name alone; `None` beyond the end of what it is a part of.
+pub(crate) fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
+    let (total, size) = match chunk.kind {
+        ChunkKind::State => (spec.elems() * 8, STATE_CHUNK_BYTES as u64),
+        _ => (spec.elems(), u64::from(spec.exchange.chunk_elems)),
+    };
+    let start = u64::from(chunk.index) * size;
+    let len = total.checked_sub(start).filter(|left| *left > 0)?.min(size) as usize;
+    Some(match chunk.kind {
+        ChunkKind::State => len,
+        ChunkKind::Contribution => spec.exchange.up.encoded_len(len),
+        ChunkKind::Result => spec.exchange.down.encoded_len(len),
+    })
+}

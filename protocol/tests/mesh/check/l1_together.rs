@@ -1,0 +1,22 @@
+//! L1: once faults stop, all connected peers are in the same round with the same digest within three rounds (PROTOCOL).
+
+use crate::world::World;
+use shoal_protocol::time::Span;
+
+/// Runs until all that live stand on one digest, which must be before any of them is more than three rounds further on.
+pub fn within_three_rounds(world: &mut World, patience: Span) {
+    let (_, start) = world.rounds();
+    world.run_until("L1: all on one digest", patience, |world| world.is_together());
+    let (_, now) = world.rounds();
+    assert!(now <= start + 4, "L1 is broken: it took from round {start} to {now}");
+}
+
+/// Stays together for some rounds: nobody is ever more than one round behind, and all meet again.
+pub fn stays(world: &mut World, rounds: u64, patience: Span) {
+    let (_, start) = world.rounds();
+    world.run_until("L1: staying together", patience, |world| {
+        let (low, high) = world.rounds();
+        assert!(high - low <= 2, "L1 is broken: rounds {low} and {high} at one time");
+        low >= start + rounds && world.is_together()
+    });
+}

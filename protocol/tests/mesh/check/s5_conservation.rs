@@ -1,0 +1,31 @@
+//! S5 (and the sums behind S1 and S4): decoded(sent) + residual = input (PROTOCOL, Promises).
+//!
+//! For every peer, over its whole life, element by element, with "counted" as the owners decoded it:
+//!
+//! - up: trained + folded = counted + lost + residual up + delta;
+//! - down: rest of its results = returned through contributions + residual down.
+//!
+//! Work that is counted twice, dropped, or settled as what it was not, breaks the first.
+
+use crate::book::Account;
+use crate::check::hold;
+use shoal_protocol::invariant;
+use shoal_protocol::math::Workspace;
+
+/// Rounding of f32 sums of numbers of magnitude 1 over some hundred rounds; a lost sample is 0.1.
+const TOLERANCE: f64 = 1e-4;
+
+/// Both laws hold for a peer.
+pub fn holds(who: usize, account: &Account, work: &Workspace) {
+    let pairs =
+        |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+    let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
+    let given = pairs(&account.trained, &account.folded);
+    let taken = pairs(&account.counted, &account.lost);
+    let kept = pairs(&wide(work.delta()), &wide(work.residual_up()));
+    let who = format!("p{who}");
+    hold("S5", &who, invariant::conserved(&given, &taken, &kept, TOLERANCE));
+    let down = wide(work.residual_down());
+    let verdict = invariant::conserved(&account.owed, &account.returned, &down, TOLERANCE);
+    hold("S5 (downward)", &who, verdict);
+}

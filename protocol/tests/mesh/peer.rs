@@ -1,0 +1,109 @@
+//! One peer of a test: its session, its numbers, and what survives its death.
+
+use crate::check::s6_leases::Trained;
+use crate::keys::Keys;
+use crate::store::{Disk, Store};
+use shoal_protocol::event::{Input, Output};
+use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::run::RunSpec;
+use shoal_protocol::session::{Session, Settings, Standing};
+use shoal_protocol::time::{Span, Time};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// What is told to a session, when, and what it answered.
+pub type Tape = Vec<(Time, Input, Vec<Output>)>;
+
+/// A peer, alive or dead.
+pub struct Peer {
+    pub id: PeerId,
+    pub settings: Settings,
+    /// Tokens per second.
+    pub speed: u64,
+    /// Share of its bulk frames that leave with a bit flipped.
+    pub corrupts: f64,
+    /// Whether it ever spoilt what it sent: its account does not balance then.
+    pub spoilt: bool,
+    /// Grows with every start: what one life began does not reach the next.
+    pub life: u32,
+    pub disk: Disk,
+    pub running: Option<Running>,
+    /// Nothing reaches it before this.
+    pub stalled_until: Time,
+    /// Kept when it is to be replayed.
+    pub tape: Option<Tape>,
+    pub start: Option<(Time, Standing)>,
+}
+
+/// A peer that is alive.
+pub struct Running {
+    pub session: Session,
+    pub store: Store,
+    pub training: Option<(Round, Vec<Range<u64>>)>,
+    /// What was trained in this life.
+    pub trained: Trained,
+    /// Started again from its disk, and has reached no new round since.
+    pub just_woken: bool,
+    /// How often in a row it was woken at one instant.
+    pub wakes: (Time, u32),
+}
+
+impl Peer {
+    pub fn new(id: PeerId, speed: u64, disk: Disk) -> Peer {
+        let seed = u64::from_le_bytes(id.0[8..16].try_into().expect("eight bytes"));
+        Peer {
+            id,
+            settings: Settings { seed, ..Settings::default() },
+            speed,
+            corrupts: 0.0,
+            spoilt: false,
+            life: 0,
+            disk,
+            running: None,
+            stalled_until: Time::ZERO,
+            tape: None,
+            start: None,
+        }
+    }
+
+    /// Starts from what the disk holds.
+    pub fn start(&mut self, spec: &Rc<RunSpec>, now: Time) {
+        self.life += 1;
+        let store = Store::open(spec.clone(), self.id, &self.disk);
+        let standing = store.standing();
+        self.start = Some((now, standing.clone()));
+        let session = self.session(spec, now, standing);
+        self.running = Some(Running {
+            session,
+            store,
+            training: None,
+            trained: Trained::new(),
+            just_woken: self.life > 1,
+            wakes: (Time::ZERO, 0),
+        });
+    }
+
+    /// A session as this peer starts it.
+    pub fn session(&self, spec: &RunSpec, now: Time, standing: Standing) -> Session {
+        Session::new(now, spec.clone(), self.settings.clone(), Box::new(Keys(self.id)), standing)
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The next deadline of its session.
+    pub fn wake(&self) -> Option<Time> {
+        self.running.as_ref()?.session.next_wake().map(|at| at.max(self.stalled_until))
+    }
+
+    /// How long training on so many tokens takes.
+    pub fn training_takes(&self, tokens: u64) -> Span {
+        Span(tokens * 1_000_000 / self.speed.max(1))
+    }
+
+    /// Round and digest of the last committed record, if it is alive.
+    pub fn stands(&self) -> Option<(Round, Digest)> {
+        self.running.as_ref().map(|r| (r.store.record.round, r.store.head))
+    }
+}

@@ -1,0 +1,271 @@
+//! The one `match` on [`Output`]: what a session asks for is done, and what comes of it is told later.
+
+use crate::book::Moved;
+use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
+use crate::keys;
+use crate::model;
+use crate::report;
+use crate::store::{At, Store};
+use crate::world::{Event, World};
+use shoal_protocol::event::{Input, Output, Part, Settle};
+use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::invariant;
+use shoal_protocol::ledger::Record;
+use shoal_protocol::time::Span;
+use shoal_protocol::wire::{self, ChunkId, Message};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Which residuals of an earlier life are void: those that were settled so, or all, since nobody can tell.
+#[derive(Clone, Copy, PartialEq)]
+enum Void {
+    Settled,
+    All,
+}
+
+impl World {
+    /// Does what peer `p` asks for.
+    pub fn perform(&mut self, p: usize, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(p, &to, &message),
+            Output::Broadcast { message } => self.broadcast(p, &message),
+            Output::Refuse { peer, reason } => self.refuse(p, &peer, &reason),
+            Output::Train { round, lease } => self.train(p, round, lease),
+            Output::Contribute { to, chunk, fold } => self.contribute(p, &to, chunk, fold),
+            Output::Reduce { plan, index, parts } => self.reduce(p, (plan, index), &parts),
+            Output::SendResult { to, chunk } => self.send_result(p, &to, chunk),
+            Output::SendState { to, chunk } => self.send_state(p, &to, chunk),
+            Output::Discard { from, chunk } => self.store(p).discard(from, chunk),
+            Output::Abandon { plan } | Output::Forget { plan } => self.store(p).drop_plan(plan),
+            Output::Apply { round, plan, step } => self.apply(p, round, plan, step),
+            Output::Commit { record, settle } => self.commit(p, &record, &settle),
+            Output::Endorsed { .. } => {}
+            Output::LoadState { record } => self.load(p, &record),
+            Output::Release { digest } => self.store(p).release(digest),
+            Output::Note(_) => {}
+        }
+    }
+
+    fn store(&mut self, p: usize) -> &mut Store {
+        &mut self.peers[p].running.as_mut().expect("only a living peer asks").store
+    }
+
+    fn send(&mut self, p: usize, to: &PeerId, message: &Message) {
+        let to = keys::number(to).expect("a session sends to peers that it knows");
+        assert_ne!(to, p, "p{p} sends to itself: {}", report::brief(message));
+        self.observe(p, message);
+        let bytes = wire::to_cbor(message);
+        assert!(
+            bytes.len() <= wire::FRAME_BYTES_MAX,
+            "S7 is broken: a frame of {} bytes",
+            bytes.len()
+        );
+        self.post(p, to, Rc::new(bytes));
+    }
+
+    fn broadcast(&mut self, p: usize, message: &Message) {
+        let bytes = Rc::new(wire::to_cbor(message));
+        assert!(
+            bytes.len() <= wire::BEACON_BYTES_MAX,
+            "S7 is broken: a beacon of {} bytes",
+            bytes.len()
+        );
+        self.net.linked(p).into_iter().for_each(|to| self.post(p, to, bytes.clone()));
+    }
+
+    /// The outside view learns of plans from what is said.
+    pub fn observe(&mut self, p: usize, message: &Message) {
+        match message {
+            Message::Plan(signed) => {
+                let honest =
+                    keys::number(&signed.plan.convener).is_some_and(|c| c < self.peers.len());
+                if p < self.peers.len() && honest && !self.has_liars() {
+                    hold(
+                        "plan",
+                        "sound",
+                        invariant::plan_is_sound(&signed.plan, self.spec.chunks()),
+                    );
+                }
+                self.book.saw_plan(&signed.plan);
+            }
+            Message::Round(committed) => self.book.saw_plan(&committed.plan.plan),
+            _ => {}
+        }
+    }
+
+    fn refuse(&mut self, p: usize, peer: &PeerId, reason: &str) {
+        let about = keys::number(peer).expect("a session refuses peers that it knows");
+        let deserved = self.peers.get(about).is_none_or(|peer| peer.spoilt);
+        assert!(deserved, "S7 is broken: p{p} refuses the honest p{about}: {reason}");
+        let until = self.now + Span::from_secs(60);
+        self.net.refuse(p, about, until);
+        self.schedule(until, Event::Reconcile);
+        self.reconcile();
+    }
+
+    fn train(&mut self, p: usize, round: Round, lease: Vec<Range<u64>>) {
+        let tokens = model::samples(&lease) * u64::from(model::CONTEXT);
+        let takes = self.peers[p].training_takes(tokens);
+        let (id, life) = (self.peers[p].id, self.peers[p].life);
+        let running = self.peers[p].running.as_mut().expect("only a living peer asks");
+        assert_eq!(running.training, None, "p{p} is asked to train twice at a time");
+        s6_leases::lease_is_its_own(&running.store.record, &id, &lease);
+        let head = running.store.head;
+        s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
+        running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
+        running.training = Some((round, lease));
+        self.schedule(self.now + takes, Event::Trained { p, life, tokens });
+    }
+
+    /// Training is done: its pseudo-gradient goes into the workspace.
+    pub fn trained(&mut self, p: usize, tokens: u64) {
+        let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
+        let Some((round, lease)) = running.training.take() else { return };
+        let work = &mut running.store.work;
+        let delta = model::pseudo_gradient(work.delta().len(), &lease);
+        work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
+        self.book.trained(p, &delta);
+        self.conserves(p);
+        self.handle(p, Input::LocalWorkReady { round, tokens });
+    }
+
+    fn contribute(&mut self, p: usize, to: &PeerId, chunk: ChunkId, fold: f32) {
+        let bytes = self.store(p).contribution(chunk, fold).to_vec();
+        self.post_bulk(p, to, chunk, bytes);
+    }
+
+    fn reduce(&mut self, p: usize, at: At, parts: &[Part]) {
+        let (plan, index) = at;
+        let life = self.peers[p].life;
+        let store = &mut self.peers[p].running.as_mut().expect("only a living peer asks").store;
+        let told = match store.reduce(at, parts) {
+            Ok(own) => Input::Reduced { plan, index, digest: Digest::of(&own.reduced.bytes) },
+            Err((member, reason)) => Input::Unsound { plan, index, member, reason },
+        };
+        if matches!(told, Input::Reduced { .. }) {
+            self.book.summed(p, life, store, at, parts);
+        }
+        let takes = self.rng.millis(0, 3);
+        self.tell_later(p, takes, told);
+    }
+
+    fn send_result(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
+        let store = self.store(p);
+        if let Some(own) = store.reduced.get(&(chunk.of, chunk.index)) {
+            hold("S1", "mask", invariant::mask_is_parts(own.included, &own.parts));
+        }
+        let bytes = store.result(&chunk).map(<[u8]>::to_vec);
+        let bytes =
+            bytes.unwrap_or_else(|| panic!("p{p} sends a result that it does not hold: {chunk:?}"));
+        self.post_bulk(p, to, chunk, bytes);
+    }
+
+    fn send_state(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
+        let bytes = self.store(p).state_chunk(&chunk).map(<[u8]>::to_vec);
+        let bytes =
+            bytes.unwrap_or_else(|| panic!("p{p} sends state that it does not hold: {chunk:?}"));
+        self.post_bulk(p, to, chunk, bytes);
+    }
+
+    fn apply(&mut self, p: usize, round: Round, plan: Digest, step: bool) {
+        let chunks = self.store(p).apply(round, plan, step);
+        let chunks = chunks.unwrap_or_else(|why| panic!("p{p} cannot apply round {round}: {why}"));
+        let takes = self.rng.millis(1, 20);
+        self.tell_later(p, takes, Input::Applied { round, chunks });
+    }
+
+    fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
+        s4_nothing_dropped::settled_whole(p, settle, self.spec.chunks());
+        let (before, head) = (self.store(p).record.round, self.store(p).head);
+        if self.book.leads(head, record.digest()) {
+            s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
+        }
+        let plan = self.book.plans.get(&record.plan).cloned();
+        let first = !self.book.records.contains_key(&record.digest());
+        let woken = self.peers[p].running.as_ref().is_some_and(|running| running.just_woken);
+        let store = self.store(p);
+        let (from, down) = (store.record.round, store.work.residual_down().to_vec());
+        let loaded = store.applied.as_ref().is_some_and(|applied| applied.loaded);
+        let done = store.commit(record, settle, woken);
+        let voided = done.unwrap_or_else(|why| {
+            panic!("S4 is broken: p{p} commits round {}: {why}", record.round)
+        });
+        self.record_commit(p, settle, &down);
+        if loaded {
+            return self.arrive_at(
+                p,
+                from,
+                settle,
+                woken.then_some(Void::All).or(voided.then_some(Void::Settled)),
+            );
+        }
+        if let Some(plan) = plan.as_ref().filter(|_| first) {
+            self.book.one_result.majority(plan, &self.peers[p].id, record);
+        }
+        self.arrive_at(p, from, settle, voided.then_some(Void::Settled));
+    }
+
+    fn record_commit(&mut self, p: usize, settle: &[Settle], down: &[f32]) {
+        let store = &self.peers[p].running.as_ref().expect("only a living peer asks").store;
+        self.book.committed(store);
+        self.book.settled(p, store, settle, store.record.plan, down);
+    }
+
+    fn load(&mut self, p: usize, record: &Record) {
+        s8_verified::is_committed(&self.book, p, record);
+        let chunks = self.store(p).load(record);
+        let chunks = chunks.unwrap_or_else(|why| panic!("S8 is broken: p{p} loads: {why}"));
+        let takes = self.rng.millis(1, 20);
+        self.tell_later(p, takes, Input::Loaded { round: record.round, chunks });
+    }
+
+    /// A peer's committed record has changed: its account follows, and what it now holds goes to its disk. `void`: a
+    /// life before this one may have given to what was committed since, so that residuals of that life are void.
+    fn arrive_at(&mut self, p: usize, from: Round, settle: &[Settle], void: Option<Void>) {
+        let peer = &mut self.peers[p];
+        let running = peer.running.as_mut().expect("only a living peer asks");
+        let (work, to) = (&mut running.store.work, running.store.record.round);
+        let moved = self.book.moved(p, peer.life, running.store.head, settle);
+        s4_nothing_dropped::no_step_back(p, from, to, moved);
+        running.just_woken = false;
+        if void == Some(Void::All) {
+            let (up, down) = work.residuals_mut();
+            up.fill(0.0);
+            down.fill(0.0);
+        }
+        if void.is_some() || moved != Moved::Along {
+            self.book.accounts[p].write_off(work);
+        }
+        peer.disk = running.store.disk();
+        self.conserves(p);
+    }
+
+    /// S5 for one peer. What a peer spoils on its way is counted otherwise than it was sent.
+    fn conserves(&self, p: usize) {
+        let peer = &self.peers[p];
+        if !peer.spoilt {
+            let running = peer.running.as_ref().expect("only the living are looked at");
+            s5_conservation::holds(p, &self.book.accounts[p], &running.store.work);
+        }
+    }
+
+    fn post_bulk(&mut self, p: usize, to: &PeerId, chunk: ChunkId, mut bytes: Vec<u8>) {
+        let target = keys::number(to).expect("a session sends to peers that it knows");
+        assert_ne!(target, p, "p{p} sends bulk to itself: {chunk:?}");
+        if self.rng.chance(self.peers[p].corrupts) {
+            self.spoil(&mut bytes);
+            self.peers[p].spoilt = true;
+        }
+        let sent = self.ship(p, target, chunk, bytes);
+        self.tell_later(p, sent.since(self.now), Input::Sent { to: *to });
+    }
+
+    /// Flips a bit or cuts the end off.
+    pub fn spoil(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.rng.index(bytes.len().max(1));
+        match (self.rng.chance(0.2), bytes.get_mut(at)) {
+            (false, Some(byte)) => *byte ^= 1 << self.rng.below(8),
+            _ => bytes.truncate(at),
+        }
+    }
+}

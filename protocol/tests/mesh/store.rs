@@ -1,0 +1,352 @@
+//! One peer's numbers and the bytes that it holds: what a node keeps in its trainer, its bulk buffers and its archive.
+
+use crate::model::Numbers;
+use shoal_protocol::event::{self, Settle};
+use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::ledger::{Record, state_root};
+use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
+use shoal_protocol::math::{Reduced, outer};
+use shoal_protocol::run::RunSpec;
+use shoal_protocol::session::Standing;
+use shoal_protocol::wire::{ChunkId, ChunkKind, Plan, STATE_CHUNK_BYTES};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Names a chunk of a plan.
+pub type At = (Digest, u32);
+
+/// What a peer holds in memory.
+pub struct Store {
+    pub spec: Rc<RunSpec>,
+    pub me: PeerId,
+    pub work: Workspace,
+    pub record: Record,
+    pub numbers: Numbers,
+    /// The state that is about to be committed.
+    pub applied: Option<Applied>,
+    /// Committed states that may be served, by their record's digest.
+    pub served: BTreeMap<Digest, Vec<u8>>,
+    /// This peer's contributions as they were sent.
+    pub sent: BTreeMap<At, Vec<u8>>,
+    /// This peer's results as an owner.
+    pub reduced: BTreeMap<At, Own>,
+    /// Bulk frames that have come and are not discarded yet.
+    pub arrived: BTreeMap<(ChunkId, PeerId), Vec<Came>>,
+    /// The committed record's digest.
+    pub head: Digest,
+    arrivals: u64,
+}
+
+/// A state beside the committed one.
+pub struct Applied {
+    round: Round,
+    numbers: Numbers,
+    /// Fetched whole, not computed.
+    pub loaded: bool,
+}
+
+/// A result that this peer computed.
+pub struct Own {
+    pub reduced: Reduced,
+    pub parts: Vec<event::Part>,
+    pub included: u64,
+    order: u64,
+}
+
+/// A frame that came.
+pub struct Came {
+    pub bytes: Rc<Vec<u8>>,
+    order: u64,
+}
+
+/// What a peer finds when it starts again: what its last commit or load has written.
+#[derive(Clone)]
+pub struct Disk {
+    pub record: Record,
+    pub numbers: Numbers,
+    pub up: Vec<f32>,
+    pub down: Vec<f32>,
+}
+
+/// A result that is held: the bytes, and whom they include.
+pub struct Held {
+    pub bytes: Vec<u8>,
+    pub included: u64,
+}
+
+impl Store {
+    pub fn open(spec: Rc<RunSpec>, me: PeerId, disk: &Disk) -> Store {
+        let chunk = spec.exchange.chunk_elems as usize;
+        let mut work = Workspace::new(spec.elems() as usize, chunk);
+        let (up, down) = work.residuals_mut();
+        up.copy_from_slice(&disk.up);
+        down.copy_from_slice(&disk.down);
+        let mut store = Store {
+            spec,
+            me,
+            work,
+            record: disk.record.clone(),
+            numbers: disk.numbers.clone(),
+            applied: None,
+            served: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            reduced: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            head: disk.record.digest(),
+            arrivals: 0,
+        };
+        store.serve();
+        store
+    }
+
+    pub fn disk(&self) -> Disk {
+        Disk {
+            record: self.record.clone(),
+            numbers: self.numbers.clone(),
+            up: self.work.residual_up().to_vec(),
+            down: self.work.residual_down().to_vec(),
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        Standing { record: self.record.clone(), chunks: self.numbers.chunks() }
+    }
+
+    fn serve(&mut self) {
+        self.head = self.record.digest();
+        self.served.insert(self.head, self.numbers.bytes());
+    }
+
+    pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
+        self.arrivals += 1;
+        let came = Came { bytes, order: self.arrivals };
+        self.arrived.entry((chunk, from)).or_default().push(came);
+    }
+
+    /// Drops the newest of what came under this name; under the own name, what this peer computed.
+    pub fn discard(&mut self, from: PeerId, chunk: ChunkId) {
+        if let Some(came) = self.arrived.get_mut(&(chunk, from)) {
+            came.pop();
+        }
+        self.arrived.retain(|_, came| !came.is_empty());
+        if from == self.me && chunk.kind == ChunkKind::Result {
+            self.reduced.remove(&(chunk.of, chunk.index));
+        }
+    }
+
+    /// The contribution's bytes; encoded the first time, the same bytes ever after.
+    pub fn contribution(&mut self, chunk: ChunkId, fold: f32) -> &[u8] {
+        let (work, codec) = (&self.work, self.spec.exchange.up);
+        let encode = || work.encode(codec, chunk.index as usize, fold);
+        self.sent.entry((chunk.of, chunk.index)).or_insert_with(encode)
+    }
+
+    /// Adds up a chunk; `Err` names the member whose bytes are no use.
+    pub fn reduce(&mut self, at: At, parts: &[event::Part]) -> Result<&Own, (u8, String)> {
+        let mut sources = Vec::new();
+        for part in parts {
+            let bytes = self.part_bytes(at, part);
+            let bytes = bytes.ok_or((part.member, "its bytes are not held".to_owned()))?;
+            sources.push(Part { member: usize::from(part.member), weight: part.weight, bytes });
+        }
+        let codecs = &self.spec.exchange;
+        let reduced = self.work.reduce(codecs.up, codecs.down, at.1 as usize, &sources);
+        let reduced = reduced.map_err(|error| (error.member as u8, error.to_string()))?;
+        let included = parts.iter().fold(0, |mask, part| mask | 1 << part.member);
+        self.arrivals += 1;
+        self.reduced
+            .insert(at, Own { reduced, parts: parts.to_vec(), included, order: self.arrivals });
+        Ok(&self.reduced[&at])
+    }
+
+    /// What a part brings: this peer's own numbers, or the frame that came.
+    fn part_bytes(&self, at: At, part: &event::Part) -> Option<Source<'_>> {
+        if part.peer == self.me {
+            return Some(Source::Own);
+        }
+        self.contribution_of(at, part.peer).map(|came| Source::Encoded(&came.bytes))
+    }
+
+    /// The contribution that came from a peer.
+    pub fn contribution_of(&self, at: At, from: PeerId) -> Option<&Came> {
+        let kind = ChunkKind::Contribution;
+        self.arrived.get(&(ChunkId { of: at.0, kind, index: at.1, included: 0 }, from))?.last()
+    }
+
+    /// The bytes of a result under its full name, computed here or come from anybody.
+    pub fn result(&self, chunk: &ChunkId) -> Option<&[u8]> {
+        let own = self.reduced.get(&(chunk.of, chunk.index));
+        let own = own.filter(|own| own.included == chunk.included);
+        own.map(|own| own.reduced.bytes.as_slice())
+            .or_else(|| self.came(chunk).map(|came| came.bytes.as_slice()))
+    }
+
+    /// What came under a name, from anybody.
+    fn came(&self, chunk: &ChunkId) -> Option<&Came> {
+        let ((name, _), came) = self.arrived.range((*chunk, PeerId::default())..).next()?;
+        came.last().filter(|_| name == chunk)
+    }
+
+    /// The result that stands for a chunk: of those held, the one that came last.
+    pub fn standing_result(&self, at: At) -> Option<Held> {
+        let own = self.reduced.get(&at).map(|own| (own.order, own.included, &own.reduced.bytes));
+        let name = |included| ChunkId { of: at.0, kind: ChunkKind::Result, index: at.1, included };
+        let range = (name(0), PeerId::default())..=(name(u64::MAX), PeerId([255; 32]));
+        let came = self.arrived.range(range);
+        let came = came.flat_map(|((chunk, _), all)| all.iter().map(|came| (chunk.included, came)));
+        let came = came.map(|(included, came)| (came.order, included, &*came.bytes));
+        let (_, included, bytes) = came.chain(own).max_by_key(|held| held.0)?;
+        Some(Held { bytes: bytes.clone(), included })
+    }
+
+    /// Takes the outer step into a new state beside the committed one. `Err` names what is missing.
+    pub fn apply(&mut self, round: Round, plan: Digest, step: bool) -> Result<Vec<Digest>, String> {
+        let mut numbers = self.numbers.clone();
+        if step {
+            let delta = self.decode_results(plan)?;
+            outer::step(&self.spec.outer, &mut numbers.params, &mut numbers.momentum, &delta);
+        }
+        let chunks = numbers.chunks();
+        self.applied = Some(Applied { round, numbers, loaded: false });
+        Ok(chunks)
+    }
+
+    fn decode_results(&self, plan: Digest) -> Result<Vec<f32>, String> {
+        let mut delta = vec![0.0; self.numbers.params.len()];
+        for index in 0..self.spec.chunks() {
+            let result = self.standing_result((plan, index));
+            let result =
+                result.ok_or_else(|| format!("the result of chunk {index} is not held"))?;
+            let range = self.work.range(index as usize);
+            let decoded = self.spec.exchange.down.decode(&result.bytes, &mut delta[range]);
+            decoded.map_err(|error| format!("chunk {index}: {error}"))?;
+        }
+        Ok(delta)
+    }
+
+    /// The applied state becomes the committed one. `woken`: an earlier life may have sent what is settled here.
+    /// Whether residuals of that life were found void.
+    pub fn commit(
+        &mut self,
+        record: &Record,
+        settle: &[Settle],
+        woken: bool,
+    ) -> Result<bool, String> {
+        let Applied { round, numbers, .. } = self.applied.take().ok_or("nothing was applied")?;
+        if round != record.round {
+            return Err(format!("round {} is committed, round {round} was applied", record.round));
+        }
+        let mut voided = false;
+        for (index, settle) in settle.iter().enumerate() {
+            let forgotten = !self.sent.contains_key(&(record.plan, index as u32));
+            match settle {
+                Settle::Counted { .. } if woken && forgotten => self.void(index, false),
+                Settle::Unknown => self.void(index, true),
+                _ => {
+                    self.settle(record, index, *settle)?;
+                    continue;
+                }
+            }
+            voided = true;
+        }
+        if !settle.is_empty() {
+            self.work.clear_round();
+        }
+        self.record = record.clone();
+        self.numbers = numbers;
+        self.serve();
+        Ok(voided)
+    }
+
+    /// What an earlier life of this peer gave is counted, and what it kept is not known: its residuals are void. So is the
+    /// delta, if nobody can tell whether that is counted.
+    fn void(&mut self, c: usize, delta_too: bool) {
+        let range = self.work.range(c);
+        let mut rest = self.work.delta()[range.clone()].to_vec();
+        if delta_too {
+            rest.fill(0.0);
+        }
+        let (up, down) = self.work.residuals_mut();
+        up[range.clone()].copy_from_slice(&rest);
+        down[range].fill(0.0);
+    }
+
+    fn settle(&mut self, record: &Record, c: usize, settle: Settle) -> Result<(), String> {
+        let at = (record.plan, c as u32);
+        let codecs = &self.spec.exchange;
+        let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
+        let outcome = match settle {
+            Settle::Missed | Settle::Unknown => Outcome::Missed,
+            Settle::Counted { fold, share } => Outcome::Counted {
+                codec: codecs.up,
+                fold,
+                share,
+                bytes: self
+                    .sent
+                    .get(&at)
+                    .ok_or_else(|| format!("chunk {c} is counted, never sent"))?,
+            },
+            Settle::Owned { own } => Outcome::Owned {
+                target: &self.reduced.get(&at).ok_or("owned, never reduced")?.reduced.target,
+                codec: codecs.down,
+                result: &result.bytes,
+                counted_own: own,
+            },
+        };
+        self.work.settle(c, outcome).map_err(|error| format!("settling chunk {c}: {error}"))
+    }
+
+    /// Puts together the state that `record` commits to, from the frames that came.
+    pub fn load(&mut self, record: &Record) -> Result<Vec<Digest>, String> {
+        let n = self.spec.elems() as usize;
+        let of = record.digest();
+        let mut bytes = Vec::with_capacity(8 * n);
+        for index in 0..(8 * n).div_ceil(STATE_CHUNK_BYTES) as u32 {
+            let chunk = ChunkId { of, kind: ChunkKind::State, index, included: 0 };
+            let held =
+                self.came(&chunk).ok_or_else(|| format!("state chunk {index} is not held"))?;
+            bytes.extend_from_slice(&held.bytes);
+        }
+        let numbers = Numbers::read(&bytes, n).ok_or("the state has another length")?;
+        let chunks = numbers.chunks();
+        if state_root(&chunks) != record.state {
+            return Err("the state is not the one that the record commits to".into());
+        }
+        self.applied = Some(Applied { round: record.round, numbers, loaded: true });
+        self.arrived.retain(|(chunk, _), _| chunk.of != of);
+        Ok(chunks)
+    }
+
+    /// Drops everything of a plan.
+    pub fn drop_plan(&mut self, plan: Digest) {
+        self.sent.retain(|at, _| at.0 != plan);
+        self.reduced.retain(|at, _| at.0 != plan);
+        self.arrived.retain(|(chunk, _), _| chunk.of != plan);
+    }
+
+    pub fn release(&mut self, digest: Digest) {
+        if digest != self.head {
+            self.served.remove(&digest);
+        }
+    }
+
+    /// One chunk of a state that is served.
+    pub fn state_chunk(&self, chunk: &ChunkId) -> Option<&[u8]> {
+        self.served.get(&chunk.of)?.chunks(STATE_CHUNK_BYTES).nth(chunk.index as usize)
+    }
+
+    /// Frames that are held.
+    pub fn frames(&self) -> usize {
+        self.arrived.values().map(Vec::len).sum()
+    }
+}
+
+/// This peer's weight over the weights of all that a mask includes.
+pub fn share(plan: &Plan, me: &PeerId, included: u64) -> f32 {
+    let members = plan.members.iter().enumerate();
+    let counted = members.filter(|(i, _)| included >> i & 1 == 1).map(|(_, member)| member);
+    let own = plan.members.iter().find(|member| member.peer == *me);
+    let total: u128 = counted.map(|member| u128::from(member.tokens)).sum();
+    let own = own.map_or(0, |member| member.tokens);
+    if total == 0 { 0.0 } else { (own as f64 / total as f64) as f32 }
+}

@@ -193,10 +193,11 @@ impl Llama {
         };
         let group = i64::from(self.spec.heads / self.spec.kv_heads);
         let (k, v) = (share_heads(&k, group)?, share_heads(&v, group)?);
-        let mixed =
-            Tensor::f_scaled_dot_product_attention(&q, &k, &v, NO_TENSOR, 0.0, causal, None, false)?
-                .f_transpose(1, 2)?
-                .f_reshape([size[0], size[1], -1])?;
+        let mixed = Tensor::f_scaled_dot_product_attention(
+            &q, &k, &v, NO_TENSOR, 0.0, causal, None, false,
+        )?
+        .f_transpose(1, 2)?
+        .f_reshape([size[0], size[1], -1])?;
         linear(&mixed, &layer.out)
     }
 
@@ -257,9 +258,12 @@ fn share_heads(x: &Tensor, group: i64) -> Result<Tensor, TchError> {
         return Ok(x.shallow_clone());
     }
     let size = x.size();
-    x.f_unsqueeze(2)?
-        .f_expand([size[0], size[1], group, size[2], size[3]], false)?
-        .f_reshape([size[0], size[1] * group, size[2], size[3]])
+    x.f_unsqueeze(2)?.f_expand([size[0], size[1], group, size[2], size[3]], false)?.f_reshape([
+        size[0],
+        size[1] * group,
+        size[2],
+        size[3],
+    ])
 }
 
 /// A CPU tensor over memory that somebody else owns.

@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use super::schedule::Schedule;
-use super::{keep_memory, set_threads};
+use super::set_threads;
 use super::trainer::Trainer;
 use crate::data::{Batch, rng::Rng};
 use crate::model::{initial_params, linear};
@@ -37,7 +37,6 @@ pub struct BenchTrain {
 /// # Errors
 /// The device is absent, or failed.
 pub fn bench_train(wanted: &BenchTrain) -> Result<Value, TrainError> {
-    keep_memory();
     set_threads(wanted.threads);
     let spec = &wanted.model;
     let inner = bench_inner(wanted);

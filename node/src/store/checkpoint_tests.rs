@@ -61,7 +61,8 @@ fn without_momentum_and_without_any() {
 
 #[test]
 fn whatever_is_altered_the_one_before_is_used() {
-    let alter: [(&str, fn(&Path)); 6] = [
+    type Alter = fn(&Path);
+    let alter: [(&str, Alter); 6] = [
         (MODEL, |path| flip(path, 5000)),
         (MOMENTUM, |path| truncate(path)),
         ("extra-residual-up", |path| flip(path, 1)),

@@ -120,7 +120,7 @@ impl Session {
 
     /// The exchange of this plan, if this peer took part in it before it gave it up.
     fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
-        self.shelved.iter().find(|exchange| exchange.id == *plan).map(|exchange| &**exchange)
+        self.shelved.iter().find(|exchange| exchange.id == *plan)
     }
 
     fn fail_catchup(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -148,7 +148,7 @@ impl Session {
             Ok(()) if signed => {
                 let plan = committed.record.plan;
                 let exchange = self.shelved.iter().find(|exchange| exchange.id == plan);
-                catchup.begin_results(committed, exchange.map(|exchange| &**exchange));
+                catchup.begin_results(committed, exchange);
             }
             verdict => {
                 catchup.drop_donor(&from);

@@ -170,14 +170,19 @@ impl Session {
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
             return;
         }
-        let checked = catchup::check_manifest(&self.spec, &catchup.digest, &manifest);
-        match checked.and_then(|()| better(&manifest.record, &position)) {
-            Ok(()) => catchup.begin_state(manifest),
-            Err(reason) => {
-                catchup.drop_donor(&from);
-                self.strike(from, 2, reason.into(), now, out);
-            }
+        if let Err(reason) = catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
+            catchup.drop_donor(&from);
+            return self.strike(from, 2, reason.into(), now, out);
         }
+        if is_better(&manifest.record, &position) {
+            return catchup.begin_state(manifest);
+        }
+        // The donor is honest; whoever made so much of that state is not.
+        let reason = "claims more for a state than its record does";
+        for peer in self.members.overstated(&manifest.record) {
+            self.strike(peer, 2, reason.into(), now, out);
+        }
+        self.fail_catchup(now, out);
     }
 
     pub(crate) fn take_busy(&mut self, from: &PeerId, retry_ms: u32, now: Time) {
@@ -252,9 +257,8 @@ impl Session {
 }
 
 /// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.
-fn better(record: &Record, mine: &Position) -> Result<(), &'static str> {
+fn is_better(record: &Record, mine: &Position) -> bool {
     let digest = record.digest();
     let known = mine.digest == digest || mine.recent.contains(&digest);
-    let lighter = (record.tokens, record.round) < (mine.tokens, mine.round);
-    if known || lighter { Err("claims more for a state than its record does") } else { Ok(()) }
+    !known && (record.tokens, record.round) >= (mine.tokens, mine.round)
 }

@@ -3,6 +3,7 @@
 use crate::deadline::{Deadline, median};
 use crate::donor::ROUNDS_KEPT;
 use crate::id::{Digest, PeerId, Round};
+use crate::ledger::Record;
 use crate::time::{Span, Time};
 use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,6 +183,21 @@ impl Membership {
         };
         entry.at =
             Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
+    }
+
+    /// Peers that claim more tokens for a state than its record says, ascending; they are taken to have said what is true.
+    pub fn overstated(&mut self, record: &Record) -> Vec<PeerId> {
+        let digest = record.digest();
+        let mut liars = Vec::new();
+        for (peer, entry) in &mut self.peers {
+            if let Some(at) = entry.at.as_mut().filter(|at| at.digest == digest)
+                && at.tokens > record.tokens
+            {
+                at.tokens = record.tokens;
+                liars.push(*peer);
+            }
+        }
+        liars
     }
 
     /// Whether a peer can be worked with now.
@@ -492,6 +508,21 @@ mod tests {
         assert_eq!(lacks(&[]), head(true, &[1, 3]));
         assert_eq!(lacks(&[1]), head(true, &[3]));
         assert_eq!(lacks(&[1, 3]), head(false, &[1, 3]));
+    }
+
+    #[test]
+    fn claims_are_held_against_the_record() {
+        let record = Record::genesis(crate::id::RunId::default(), digest(1));
+        let mut members = mesh(&[(0, 9, 9, 1), (0, 9, 9, 1), (0, 9, 9, 1)]);
+        for (n, (digest, tokens)) in
+            [(digest(9), 7), (record.digest(), 7), (record.digest(), 0)].into_iter().enumerate()
+        {
+            let at = members.entry(&peer(n as u8 + 1)).and_then(|entry| entry.at.as_mut());
+            let at = at.expect("it has told where it stands");
+            (at.digest, at.tokens) = (digest, tokens);
+        }
+        assert_eq!(members.overstated(&record), [peer(2)]);
+        assert_eq!(members.overstated(&record), []);
     }
 
     #[test]

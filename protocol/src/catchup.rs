@@ -61,6 +61,8 @@ enum Piece {
 
 /// Silences after which a donor is not asked any more.
 const SILENCES_MAX: u32 = 3;
+/// How long a record or manifest may take, which is small. Guess: a few round trips on a poor link.
+const LIST_PATIENCE: Span = Span::from_secs(3);
 
 /// What came of an arrival or a look at the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +141,8 @@ impl CatchUp {
         if self.donors.values().any(|donation| donation.under_way > 0) {
             return;
         }
-        let free = self.donors.iter_mut().find(|(_, donation)| donation.not_before <= now);
+        let free = self.donors.iter_mut().filter(|(_, donation)| donation.not_before <= now);
+        let free = free.min_by_key(|(_, donation)| donation.silent);
         let Some((donor, donation)) = free else { return };
         donation.under_way = 1;
         self.pieces = vec![Piece::Asked(*donor, now)];
@@ -185,6 +188,7 @@ impl CatchUp {
     /// Requests that were not answered in time are free to be asked of another; a donor that is often silent is let go.
     fn expire(&mut self, patience: Span, now: Time) {
         let listing = matches!(self.target, Target::Round | Target::Manifest);
+        let patience = if listing { patience.min(LIST_PATIENCE) } else { patience };
         let mut silent: Vec<PeerId> = Vec::new();
         for piece in &mut self.pieces {
             if let Piece::Asked(donor, since) = *piece
@@ -198,16 +202,26 @@ impl CatchUp {
             self.pieces.clear();
         }
         silent.dedup();
-        silent.iter().for_each(|donor| self.silence(donor, now + patience));
+        silent.iter().for_each(|donor| self.silence(donor, patience, now));
     }
 
-    fn silence(&mut self, donor: &PeerId, not_before: Time) {
+    /// The first silence may be a lost message; who is silent again is left alone for a while.
+    fn silence(&mut self, donor: &PeerId, patience: Span, now: Time) {
         if let Some(donation) = self.donors.get_mut(donor) {
             let silent = donation.silent + 1;
+            let not_before = if silent == 1 { now } else { now + patience };
             *donation = Donation { under_way: 0, not_before, silent };
             if silent >= SILENCES_MAX {
                 self.donors.remove(donor);
             }
+        }
+    }
+
+    /// A donor's connection stands again: what was asked of it may be lost, and is asked again.
+    pub fn reconnected(&mut self, donor: &PeerId) {
+        if let Some(donation) = self.donors.get_mut(donor) {
+            donation.under_way = 0;
+            self.release(donor);
         }
     }
 
@@ -233,7 +247,8 @@ impl CatchUp {
                 *piece = Piece::Missing;
             }
         }
-        if matches!(self.target, Target::Round | Target::Manifest) {
+        let listing = matches!(self.target, Target::Round | Target::Manifest);
+        if listing && self.pieces.contains(&Piece::Missing) {
             self.pieces.clear();
         }
     }

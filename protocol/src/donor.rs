@@ -83,18 +83,26 @@ impl Donor {
         standing: &Standing,
         now: Time,
     ) -> Message {
-        self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
         let Some(found) = self.standing(&digest, standing).cloned() else {
             return Message::Gone { digest };
         };
-        if self.joiners.len() >= JOINERS_MAX && !self.joiners.contains_key(&from) {
+        if !self.admits(from, digest, now) {
             return Message::Busy { retry_ms: RETRY_MS };
         }
-        self.joiners.insert(from, Joiner { of: digest, active: now });
         Message::Manifest(Manifest { record: found.record, chunks: found.chunks })
     }
 
-    /// A joiner asks for state chunks; only those that got the manifest are served.
+    /// Whether a joiner is served: it is already, or there is room for one more.
+    fn admits(&mut self, from: PeerId, of: Digest, now: Time) -> bool {
+        self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
+        let admitted = self.joiners.len() < JOINERS_MAX || self.joiners.contains_key(&from);
+        if admitted {
+            self.joiners.insert(from, Joiner { of, active: now });
+        }
+        admitted
+    }
+
+    /// A joiner asks for state chunks. It has the manifest, perhaps from another donor or from this one's earlier life.
     pub fn state(
         &mut self,
         from: PeerId,
@@ -107,14 +115,9 @@ impl Donor {
         let Some(chunks) = self.standing(&want.of, standing).map(|found| found.chunks.len()) else {
             return out.push(gone);
         };
-        match self.joiners.get_mut(&from) {
-            Some(joiner) => *joiner = Joiner { of: want.of, active: now },
-            None => {
-                return out.push(Output::Send {
-                    to: from,
-                    message: Message::Busy { retry_ms: RETRY_MS },
-                });
-            }
+        if !self.admits(from, want.of, now) {
+            let message = Message::Busy { retry_ms: RETRY_MS };
+            return out.push(Output::Send { to: from, message });
         }
         for index in indices(&want.chunks, chunks).take(STATE_WINDOW) {
             let chunk = ChunkId { of: want.of, kind: ChunkKind::State, index, included: 0 };

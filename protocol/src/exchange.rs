@@ -277,6 +277,15 @@ impl Exchange {
         }
     }
 
+    /// How many others have shown that they carry out this plan: by a contribution, a result or a confirmation.
+    pub fn taking_part(&self) -> u32 {
+        let of_chunk =
+            |chunk: &Chunk| chunk.got | if chunk.result.is_some() { bit(chunk.owner) } else { 0 };
+        let confirmed = self.confirms.keys().fold(0, |mask, member| mask | bit(*member));
+        let shown = self.chunks.iter().fold(confirmed, |mask, chunk| mask | of_chunk(chunk));
+        (shown & !bit(self.me)).count_ones()
+    }
+
     /// Whether this member has confirmed a result: then it stays with it (S3).
     pub fn has_confirmed(&self) -> bool {
         self.confirms.contains_key(&self.me)

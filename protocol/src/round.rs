@@ -424,8 +424,11 @@ impl Session {
             self.shelved.push(*exchange);
         }
         if self.shelved.len() > SHELVED_MAX {
-            let oldest = self.shelved.remove(0);
-            out.push(Output::Abandon { plan: oldest.id });
+            // The oldest of those that the fewest took part in: a liar's plans are carried out by nobody else.
+            let taking_part = |index: &usize| self.shelved[*index].taking_part();
+            let least = (0..self.shelved.len()).min_by_key(taking_part).unwrap_or(0);
+            let dropped = self.shelved.remove(least);
+            out.push(Output::Abandon { plan: dropped.id });
         }
     }
 

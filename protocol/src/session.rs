@@ -382,6 +382,9 @@ impl Session {
         if let Stage::Exchanging(exchange, _) = &mut self.stage {
             exchange.reconnected(&peer, out);
         }
+        if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.reconnected(&peer);
+        }
         let message = Message::Beacon(self.beacon(now));
         out.push(Output::Send { to: peer, message });
         self.repeat_ready(&peer, out);

@@ -186,7 +186,7 @@ fn start_exchange(
     let states: Recipient<StateCommitted> = session.clone().recipient();
     let (devices, stopper) = (devices.clone(), stopper.clone());
     let tell = move |feedback| match feedback {
-        Feedback::Input(input) => inputs.do_send(Happened(input, None)),
+        Feedback::Input(input) => inputs.do_send(Happened(*input, None)),
         Feedback::Committed(committed) => states.do_send(StateCommitted(committed)),
         Feedback::Train(round, lease, from) => {
             devices.with(|trainer| trainer.do_send(Train { round, lease, from }))

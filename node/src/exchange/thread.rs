@@ -51,7 +51,7 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Feedback {
     /// Something for the machine.
-    Input(Input),
+    Input(Box<Input>),
     /// A state was committed.
     Committed(Box<Committed>),
     /// Local work may begin from these parameters.
@@ -153,7 +153,7 @@ impl Worker {
     }
 
     fn input(&self, input: Input) {
-        (self.tell)(Feedback::Input(input));
+        (self.tell)(Feedback::Input(Box::new(input)));
     }
 
     fn broken(&self, reason: String) {

@@ -107,7 +107,7 @@ fn summary(plan: &Plan, played: &Played, rows: &[Row]) -> Vec<String> {
 
 fn losses(rows: &[Row]) -> Option<String> {
     let known = || rows.iter().filter_map(|row| row.val_loss.map(|loss| (row.round, loss)));
-    let ((first, before), (last, after)) = (known().next()?, known().last()?);
+    let ((first, before), (last, after)) = (known().next()?, known().next_back()?);
     Some(format!(
         "Held-out loss: {before:.3} after round {first}, {after:.3} after round {last} (nats per token)."
     ))

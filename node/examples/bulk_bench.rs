@@ -165,10 +165,10 @@ fn node(plan: Plan, index: usize) -> anyhow::Result<()> {
         ..NetConfig::new(Keypair::generate_ed25519(), RunId([7; 32]))
     };
     let (net, mut events) = net::start(config)?;
-    while net.ticket_addresses().is_empty() {
+    while net.ticket_addresses(8).is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    println!("{}", net.ticket_addresses()[0]);
+    println!("{}", net.ticket_addresses(8)[0]);
     let mut lines = std::io::stdin().lines();
     let mut next = move || lines.next().context("the conductor is gone")?.context("stdin");
     if let Ok(address) = next()?.parse() {

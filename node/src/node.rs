@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// How long a node waits for its first listen address before it prints its ticket.
 const LISTENING: Duration = Duration::from_secs(2);
+/// Addresses in a ticket: more make the line too long to copy.
+const TICKET_ADDRESSES: usize = 8;
 /// How often a joiner asks again for the run's spec.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -95,10 +97,7 @@ pub fn join(
 
 /// The line that others join with.
 pub fn ticket(net: &NetHandle, run: RunId) -> String {
-    let mut addresses = net.ticket_addresses();
-    // Others of the run as well, as far as the line stays short: the ticket works while any of them is alive.
-    addresses.truncate(8);
-    Ticket { run, addresses, invitation: None }.to_string()
+    Ticket { run, addresses: net.ticket_addresses(TICKET_ADDRESSES), invitation: None }.to_string()
 }
 
 fn join_settings(settings: &Settings) -> JoinSettings {

@@ -256,6 +256,9 @@ pub enum Settle {
     /// Nobody can tell any more whether it is in a committed sum: delta and residuals of the chunk are let go, so that nothing
     /// is counted twice (S1). Only a peer that was away for long comes to this.
     Unknown,
+    /// An earlier life of this peer may have sent what the residuals hold: they are let go, and the delta, which is of this
+    /// life, takes the place of the upward one.
+    Restarted,
 }
 
 /// Something that a person may want to know. The driver logs it.

@@ -3,21 +3,13 @@
 //! Butterfly: each chunk has one owner. Members send it their encoded contributions; it adds them in member order, encodes
 //! the mean once and sends the same bytes to all. A result leaves as soon as the last contribution to it is in.
 
-use crate::deadline::Deadline;
-use crate::event::{ChunkId, ChunkKind, Note, Output, Part, Settle};
+use crate::event::{ChunkId, ChunkKind, Output, Part, Settle};
 use crate::id::{Digest, PeerId};
 use crate::outbox::Outbox;
 use crate::repair::Repair;
-use crate::time::{Span, Time};
-use crate::wire::{Confirm, Message, Plan, RANGES_MAX, ResultChunk, Want};
+use crate::time::Time;
+use crate::wire::{Confirm, Plan, RANGES_MAX, ResultChunk, Want};
 use std::collections::BTreeMap;
-
-/// Silences of a member, in stall deadlines, after which it is dropped from the chunks that it still owes.
-const STALLS_STRAGGLER: u64 = 2;
-/// Silences of an owner after which its chunks are given to others. More than a straggler's: an owner may be waiting for one.
-const STALLS_OWNER: u64 = 5;
-/// Silences of everybody after which the plan is given up.
-const STALLS_PLAN: u64 = 10;
 
 /// A member, as an index into the plan's members.
 pub type MemberIndex = u8;
@@ -39,11 +31,11 @@ pub struct Exchange {
     pub(crate) repair: Repair,
     pub(crate) outbox: Outbox,
     pub(crate) chunk_bytes: u64,
-    members: Vec<Contact>,
-    confirms: BTreeMap<MemberIndex, Digest>,
+    pub(crate) members: Vec<Contact>,
+    pub(crate) confirms: BTreeMap<MemberIndex, Digest>,
     open: usize,
-    complete_since: Option<Time>,
-    moved: Time,
+    pub(crate) complete_since: Option<Time>,
+    pub(crate) moved: Time,
 }
 
 /// One chunk of the fragment.
@@ -65,9 +57,11 @@ pub(crate) struct Chunk {
 
 /// What was last heard of a member on the data plane.
 #[derive(Clone, Copy, Debug)]
-struct Contact {
-    heard: Time,
-    asked: Time,
+pub(crate) struct Contact {
+    /// When its last bulk frame came.
+    pub heard: Time,
+    /// When it was last asked for what it owes.
+    pub asked: Time,
 }
 
 /// How an exchange stands after a look at the clock.
@@ -312,7 +306,7 @@ impl Exchange {
     }
 
     /// A member's weight in a vote: its tokens, or one each when nobody trained.
-    fn weight(&self, member: MemberIndex) -> u64 {
+    pub(crate) fn weight(&self, member: MemberIndex) -> u64 {
         let tokens = self.plan.members[member as usize].tokens;
         if self.contributors() == 0 { 1 } else { tokens }
     }
@@ -331,152 +325,6 @@ impl Exchange {
             .filter(|(index, _)| self.owes(*index) || self.result_owed(*index))
             .map(|(_, peer)| peer)
             .collect()
-    }
-
-    /// A member is gone: its missing contributions are not waited for, its chunks are given to others.
-    pub fn lose(&mut self, member: MemberIndex, now: Time, out: &mut Vec<Output>) {
-        if self.lost & bit(member) != 0 || member == self.me {
-            return;
-        }
-        self.lost |= bit(member);
-        self.outbox.clear(member);
-        self.drop_owed(member, now, out);
-        self.begin_repair(now, out);
-    }
-
-    /// Stops waiting for the contributions that a member still owes.
-    fn drop_owed(&mut self, member: MemberIndex, now: Time, out: &mut Vec<Output>) {
-        let owed: Vec<usize> =
-            (0..self.chunks.len()).filter(|&c| self.owes_chunk(member, c)).collect();
-        if !owed.is_empty() {
-            self.moved = now;
-            out.push(Output::Note(Note::Straggler { peer: self.peer(member), chunks: owed.len() }));
-        }
-        for index in owed {
-            self.chunks[index].dropped |= bit(member);
-            self.reduce_if_due(index, out);
-        }
-    }
-
-    /// How long nothing has moved.
-    pub fn idle(&self, now: Time) -> Span {
-        now.since(self.moved)
-    }
-
-    /// Looks at the clock: asks again for what is missing, drops stragglers, hands over what the silent own.
-    pub fn tick(&mut self, stall: &Deadline, now: Time, out: &mut Vec<Output>) -> Progress {
-        let stall = stall.span().max(self.transfer_least());
-        for (member, peer) in self.others().collect::<Vec<_>>() {
-            self.tick_member(member, peer, stall, now, out);
-        }
-        self.tick_repair(stall, now, out);
-        self.nudge_confirm(stall, now, out);
-        self.pump(out);
-        if self.is_complete() && self.everybody_confirmed() && self.confirmed().is_none() {
-            return Progress::Stuck("its members hold different results");
-        }
-        if self.alive_weight_is_short() {
-            return Progress::Stuck("members of half of its weight are lost");
-        }
-        if now >= self.moved + Span(stall.0.saturating_mul(STALLS_PLAN)) {
-            return Progress::Stuck("nothing moved for too long");
-        }
-        Progress::Going
-    }
-
-    /// When to look again at the latest.
-    pub fn next_tick(&self, stall: &Deadline, now: Time) -> Time {
-        now + Span(stall.span().0 / 2)
-    }
-
-    fn tick_member(
-        &mut self,
-        member: MemberIndex,
-        peer: PeerId,
-        stall: Span,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        let (owes, result_owed) = (self.owes(member), self.result_owed(member));
-        if self.lost & bit(member) != 0 || !(owes || result_owed) {
-            return;
-        }
-        let contact = self.members[member as usize];
-        let silent = now.since(contact.heard);
-        if result_owed && silent.0 >= stall.0.saturating_mul(STALLS_OWNER) {
-            self.lose(member, now, out);
-        } else if owes && silent.0 >= stall.0.saturating_mul(STALLS_STRAGGLER) {
-            self.drop_owed(member, now, out);
-        } else if silent >= stall && now.since(contact.asked) >= stall {
-            self.members[member as usize].asked = now;
-            self.ask(member, peer, out);
-        }
-    }
-
-    /// Asks a silent member for everything that it owes.
-    fn ask(&self, member: MemberIndex, to: PeerId, out: &mut Vec<Output>) {
-        let owed = |c: &u32| self.owes_chunk(member, *c as usize);
-        let results = |c: &u32| {
-            self.chunks[*c as usize].owner == member && self.chunks[*c as usize].result.is_none()
-        };
-        let all = 0..self.chunks.len() as u32;
-        self.want(to, ChunkKind::Contribution, all.clone().filter(owed), out);
-        self.want(to, ChunkKind::Result, all.filter(results), out);
-    }
-
-    pub(crate) fn want(
-        &self,
-        to: PeerId,
-        kind: ChunkKind,
-        chunks: impl Iterator<Item = u32>,
-        out: &mut Vec<Output>,
-    ) {
-        let chunks = ranges(chunks);
-        if !chunks.is_empty() {
-            out.push(Output::Send {
-                to,
-                message: Message::Want(Want { of: self.id, kind, chunks }),
-            });
-        }
-    }
-
-    /// Repeats this member's confirmation to those that have not confirmed: theirs or ours may have been lost.
-    fn nudge_confirm(&mut self, stall: Span, now: Time, out: &mut Vec<Output>) {
-        let (Some(since), Some(result)) =
-            (self.complete_since, self.confirms.get(&self.me).copied())
-        else {
-            return;
-        };
-        if now >= since + Span(stall.0 / 2) {
-            self.complete_since = Some(now);
-            let message = Message::Confirm(Confirm { plan: self.id, result });
-            out.extend(
-                self.unconfirmed()
-                    .into_iter()
-                    .map(|to| Output::Send { to, message: message.clone() }),
-            );
-        }
-    }
-
-    /// A stall shorter than a few chunks' honest transfer would punish thin links. Least rate assumed: 128 kbit/s for each chunk.
-    fn transfer_least(&self) -> Span {
-        Span(self.chunk_bytes.saturating_mul(1_000_000 / 16_384))
-    }
-
-    /// Whether every member that is not lost has confirmed a result.
-    fn everybody_confirmed(&self) -> bool {
-        let mut members = (0..self.plan.members.len()).map(|index| index as MemberIndex);
-        members.all(|member| self.lost & bit(member) != 0 || self.confirms.contains_key(&member))
-    }
-
-    fn alive_weight_is_short(&self) -> bool {
-        let members = || (0..self.plan.members.len()).map(|index| index as MemberIndex);
-        let total: u64 = members().map(|member| self.weight(member)).sum();
-        let counts = |member: &MemberIndex| {
-            self.lost & bit(*member) == 0 || self.confirms.contains_key(member)
-        };
-        let living: u64 = members().filter(counts).map(|member| self.weight(member)).sum();
-        living * 2 <= total
     }
 
     pub(crate) fn reduce_if_due(&mut self, index: usize, out: &mut Vec<Output>) {
@@ -513,18 +361,18 @@ impl Exchange {
     }
 
     /// Whether a member owes a contribution to any chunk of this member's.
-    fn owes(&self, member: MemberIndex) -> bool {
+    pub(crate) fn owes(&self, member: MemberIndex) -> bool {
         (0..self.chunks.len()).any(|index| self.owes_chunk(member, index))
     }
 
-    fn owes_chunk(&self, member: MemberIndex, index: usize) -> bool {
+    pub(crate) fn owes_chunk(&self, member: MemberIndex, index: usize) -> bool {
         let chunk = &self.chunks[index];
         let open = chunk.owner == self.me && chunk.result.is_none() && !chunk.reducing;
         open && (self.contributors() & bit(member) & !(chunk.got | chunk.dropped)) != 0
     }
 
     /// Whether a member owes a result.
-    fn result_owed(&self, member: MemberIndex) -> bool {
+    pub(crate) fn result_owed(&self, member: MemberIndex) -> bool {
         self.chunks.iter().any(|chunk| chunk.owner == member && chunk.result.is_none())
     }
 

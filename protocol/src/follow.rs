@@ -5,7 +5,7 @@ use crate::event::{Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
-use crate::membership::Position;
+use crate::membership::{Patience, Position};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{Committed, Manifest};
@@ -28,7 +28,8 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
-        let Some(head) = self.members.head(&self.position(), self.has_waited(now), now) else {
+        let (mine, patience) = (self.position(), self.patience(now));
+        let Some(head) = self.members.head(&mine, patience, &self.lacking, now) else {
             return;
         };
         let (from, to) = (self.standing.record.round, head.round);
@@ -42,11 +43,16 @@ impl Session {
         self.enter(Stage::CatchingUp(Box::new(catchup)), now);
     }
 
-    /// Whether this peer has been ready for long, and nothing has come of it.
-    fn has_waited(&self, now: Time) -> bool {
-        match &self.stage {
-            Stage::Gathering(gather) => gather.ready_since.is_some_and(|since| now >= since + LONG),
-            _ => false,
+    fn patience(&self, now: Time) -> Patience {
+        let waits = match &self.stage {
+            Stage::Exchanging(exchange, _) => exchange.idle(now) >= LONG,
+            Stage::Gathering(gather) => gather.ready_since.is_some(),
+            _ => true,
+        };
+        match self.work.ready_since {
+            _ if !waits => Patience::Busy,
+            Some(since) if now >= since + LONG => Patience::Over,
+            _ => Patience::Ready,
         }
     }
 
@@ -114,7 +120,7 @@ impl Session {
 
     /// The exchange of this plan, if this peer took part in it before it gave it up.
     fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
-        self.shelved.iter().find(|exchange| exchange.id == *plan).map(|exchange| &**exchange)
+        self.shelved.iter().find(|exchange| exchange.id == *plan)
     }
 
     fn fail_catchup(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -142,7 +148,7 @@ impl Session {
             Ok(()) if signed => {
                 let plan = committed.record.plan;
                 let exchange = self.shelved.iter().find(|exchange| exchange.id == plan);
-                catchup.begin_results(committed, exchange.map(|exchange| &**exchange));
+                catchup.begin_results(committed, exchange);
             }
             verdict => {
                 catchup.drop_donor(&from);
@@ -164,14 +170,19 @@ impl Session {
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
             return;
         }
-        let checked = catchup::check_manifest(&self.spec, &catchup.digest, &manifest);
-        match checked.and_then(|()| better(&manifest.record, &position)) {
-            Ok(()) => catchup.begin_state(manifest),
-            Err(reason) => {
-                catchup.drop_donor(&from);
-                self.strike(from, 2, reason.into(), now, out);
-            }
+        if let Err(reason) = catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
+            catchup.drop_donor(&from);
+            return self.strike(from, 2, reason.into(), now, out);
         }
+        if is_better(&manifest.record, &position) {
+            return catchup.begin_state(manifest);
+        }
+        // The donor is honest; whoever made so much of that state is not.
+        let reason = "claims more for a state than its record does";
+        for peer in self.members.overstated(&manifest.record) {
+            self.strike(peer, 2, reason.into(), now, out);
+        }
+        self.fail_catchup(now, out);
     }
 
     pub(crate) fn take_busy(&mut self, from: &PeerId, retry_ms: u32, now: Time) {
@@ -182,6 +193,18 @@ impl Session {
 
     pub(crate) fn drop_donor(&mut self, from: &PeerId) {
         if let Stage::CatchingUp(catchup) = &mut self.stage {
+            catchup.drop_donor(from);
+        }
+    }
+
+    /// A donor does not have what was asked for. A round that none of them has kept cannot be repeated.
+    pub(crate) fn take_gone(&mut self, from: &PeerId) {
+        if let Stage::CatchingUp(catchup) = &mut self.stage
+            && catchup.donors.contains_key(from)
+        {
+            if matches!(catchup.target, Target::Round | Target::Results(_)) {
+                self.lacking.insert((catchup.digest, *from));
+            }
             catchup.drop_donor(from);
         }
     }
@@ -205,14 +228,10 @@ impl Session {
             self.retry_catchup = now + RETRY;
             return self.begin_round(now, out);
         }
-        // Whether the rounds in between counted what this peer had sent, nobody tells any more.
-        let sent =
-            self.work.first_after_restart || (!self.shelved.is_empty() && self.work.tokens > 0);
-        let settle = match sent {
-            false => Vec::new(),
-            true => vec![Settle::Unknown; self.spec.chunks() as usize],
-        };
-        self.work.tokens = if settle.is_empty() { self.work.tokens } else { 0 };
+        let settle = self.settle_loaded(&manifest.record);
+        self.work.tokens = if settle == Some(Settle::Unknown) { 0 } else { self.work.tokens };
+        let chunks_of = self.spec.chunks() as usize;
+        let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
         out.push(Output::Commit { record: manifest.record.clone(), settle });
         self.recent = vec![manifest.record.parent];
         self.donor.rebased(out);
@@ -221,12 +240,25 @@ impl Session {
         self.donor.committed(before, None, now, out);
         self.committed(now, out);
     }
+
+    /// What becomes of this peer's work when it takes over a whole state. Of the next round the record tells whether it is
+    /// counted; of rounds in between nobody does any more.
+    fn settle_loaded(&self, record: &Record) -> Option<Settle> {
+        let follows = record.parent == self.digest;
+        let left_out = record.contributions.iter().all(|given| given.peer != self.me);
+        if follows && left_out {
+            None
+        } else if !self.shelved.is_empty() && self.work.tokens > 0 {
+            Some(Settle::Unknown)
+        } else {
+            self.work.first_after_restart.then_some(Settle::Restarted)
+        }
+    }
 }
 
 /// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.
-fn better(record: &Record, mine: &Position) -> Result<(), &'static str> {
+fn is_better(record: &Record, mine: &Position) -> bool {
     let digest = record.digest();
     let known = mine.digest == digest || mine.recent.contains(&digest);
-    let lighter = (record.tokens, record.round) < (mine.tokens, mine.round);
-    if known || lighter { Err("claims more for a state than its record does") } else { Ok(()) }
+    !known && (record.tokens, record.round) >= (mine.tokens, mine.round)
 }

@@ -167,6 +167,7 @@ impl Cursor {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a lease of one range is meant")]
 mod tests {
     use super::*;
 

@@ -18,7 +18,9 @@
 //! | [`session`] | the root machine; start reading here |
 //! | [`round`] | the turns of a round |
 //! | [`convene`] | who convenes, quorum and grace, the plan |
-//! | [`exchange`], `outbox`, `repair` | the all-reduce of one plan; what waits to leave; what the dead owned |
+//! | [`exchange`], `outbox` | the all-reduce of one plan; what waits to leave |
+//! | `straggler`, `repair` | its deadlines; what the dead owned |
+//! | `arrivals` | bulk frames, and those that come before their plan |
 //! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
 //! | [`membership`] | who is alive, how fast, where in the run |
 //! | [`ledger`] | committed rounds, and whose samples are whose |
@@ -29,6 +31,7 @@
 //! | [`math`] | codecs, error feedback, partition, outer optimisers |
 //! | [`time`], [`id`] | small types |
 
+mod arrivals;
 pub mod catchup;
 pub mod convene;
 pub mod deadline;
@@ -46,5 +49,6 @@ mod repair;
 pub mod round;
 pub mod run;
 pub mod session;
+mod straggler;
 pub mod time;
 pub mod wire;

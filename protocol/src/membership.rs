@@ -3,6 +3,7 @@
 use crate::deadline::{Deadline, median};
 use crate::donor::ROUNDS_KEPT;
 use crate::id::{Digest, PeerId, Round};
+use crate::ledger::Record;
 use crate::time::{Span, Time};
 use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,27 @@ pub struct Head {
     pub follows: bool,
     /// Who has it, ascending.
     pub holders: Vec<PeerId>,
+}
+
+impl Head {
+    /// Without holders that lack what it takes to repeat the round; `None` when no others are left.
+    fn without(mut self, lacking: &BTreeSet<(Digest, PeerId)>) -> Option<Head> {
+        let digest = self.digest;
+        self.holders.retain(|peer| !lacking.contains(&(digest, *peer)));
+        (!self.holders.is_empty()).then_some(self)
+    }
+}
+
+/// How little evidence is enough for a peer to follow others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It is at work on the round itself.
+    Busy,
+    /// It waits for others: the next round, which leads on from where it stands, is followed on a quarter, since those who
+    /// committed it may be more than half of its plan and yet no half of all.
+    Ready,
+    /// It has waited for long in vain: so is any heavier state. Who is far behind cannot tell a fork from a long way.
+    Over,
 }
 
 impl Membership {
@@ -163,6 +185,21 @@ impl Membership {
             Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
     }
 
+    /// Peers that claim more tokens for a state than its record says, ascending; they are taken to have said what is true.
+    pub fn overstated(&mut self, record: &Record) -> Vec<PeerId> {
+        let digest = record.digest();
+        let mut liars = Vec::new();
+        for (peer, entry) in &mut self.peers {
+            if let Some(at) = entry.at.as_mut().filter(|at| at.digest == digest)
+                && at.tokens > record.tokens
+            {
+                at.tokens = record.tokens;
+                liars.push(*peer);
+            }
+        }
+        liars
+    }
+
     /// Whether a peer can be worked with now.
     pub fn alive(&self, peer: &PeerId, now: Time) -> bool {
         self.peers.get(peer).is_some_and(|entry| entry.alive(now))
@@ -186,17 +223,31 @@ impl Membership {
 
     /// The committed state to go to from `mine`, or `None` when this peer is not behind.
     ///
-    /// In this order: the next round, if more than half of the living peers (by weight) committed it and some still keep what
-    /// it takes to repeat it (a quarter is enough for who has waited `long`: the half of its plan may be no half of all); the furthest state that more than half stand on or came through; the heavier side of a fork
-    /// (more committed tokens, then the larger digest), if at least a quarter is on it. That order is the same for everybody,
-    /// so both sides of a fork end on one.
-    pub fn head(&self, mine: &Position, long: bool, now: Time) -> Option<Head> {
+    /// First the next round, if enough living peers (by weight) are on it or beyond, and some still keep what it takes to
+    /// repeat it. Else the heaviest tip (more committed tokens, then the later round, then the larger digest) that is heavier
+    /// than `mine` and has enough living peers on it. That order is the same for everybody, so all end on one.
+    ///
+    /// Enough is more than half; or a quarter, for the other side of a fork and as `patience` says.
+    /// `lacking` are peers that have not kept what it takes to repeat a round; when nobody else is on it, only a whole state is
+    /// of use.
+    pub fn head(
+        &self,
+        mine: &Position,
+        patience: Patience,
+        lacking: &BTreeSet<(Digest, PeerId)>,
+        now: Time,
+    ) -> Option<Head> {
         let weights = self.weights(now);
         let total: u64 = weights.values().sum();
-        let needed = if long { total.div_ceil(4) } else { total / 2 + 1 };
-        self.next_round(mine, &weights, needed, now)
-            .or_else(|| self.furthest(mine, &weights, total, now))
-            .or_else(|| self.heavier_side(mine, &weights, total, now))
+        let (half, quarter) = (total / 2 + 1, total.div_ceil(4));
+        let (next, tip) = match patience {
+            Patience::Busy => (half, half),
+            Patience::Ready => (quarter, half),
+            Patience::Over => (quarter, quarter),
+        };
+        self.next_round(mine, &weights, next, now)
+            .and_then(|head| head.without(lacking))
+            .or_else(|| self.heaviest_tip(mine, &weights, (tip, quarter), now))
     }
 
     fn next_round(
@@ -207,14 +258,20 @@ impl Membership {
         now: Time,
     ) -> Option<Head> {
         let round = mine.round + 1;
-        let came_from_mine = || self.positions(now).filter(|(_, at)| at.descends_from(mine));
-        let reachable =
-            came_from_mine().any(|(_, at)| at.round <= mine.round + ROUNDS_KEPT as Round);
+        let came_from_mine: Vec<&Position> =
+            self.positions(now).map(|(_, at)| at).filter(|at| at.descends_from(mine)).collect();
+        let reachable = |at: &&Position| at.round <= mine.round + ROUNDS_KEPT as Round;
         let digests: BTreeSet<Digest> =
-            came_from_mine().filter_map(|(_, at)| at.at(round)).collect();
-        digests.into_iter().filter(|_| reachable).find_map(|digest| {
-            let holders: Vec<PeerId> = came_from_mine()
-                .filter(|(_, at)| at.at(round) == Some(digest))
+            came_from_mine.iter().filter_map(|at| at.at(round)).collect();
+        digests.into_iter().filter(|_| came_from_mine.iter().any(reachable)).find_map(|digest| {
+            let through = |at: &Position| at.at(round) == Some(digest);
+            // Who has only told where it stands came the way that others tell of.
+            let twin = |at: &Position| {
+                came_from_mine.iter().any(|known| known.digest == at.digest && through(known))
+            };
+            let holders: Vec<PeerId> = self
+                .positions(now)
+                .filter(|(_, at)| through(at) || twin(at))
                 .map(|(peer, _)| *peer)
                 .collect();
             (weigh(&holders, weights) >= needed).then_some(Head {
@@ -226,44 +283,32 @@ impl Membership {
         })
     }
 
-    fn furthest(&self, mine: &Position, weights: &Weights, total: u64, now: Time) -> Option<Head> {
-        // Who has only told where it stands will tell the way there with its next beacon.
-        let ahead = |at: &Position| at.round > mine.round && at.whole && !at.forked_from(mine);
-        let tips: BTreeSet<(Round, Digest)> = self
-            .positions(now)
-            .filter(|(_, at)| ahead(at))
-            .map(|(_, at)| (at.round, at.digest))
-            .collect();
-        tips.into_iter().rev().find_map(|(round, digest)| {
-            let through =
-                self.positions(now).filter(|(_, at)| at.at(round) == Some(digest)).map(|(p, _)| *p);
-            let supported = weigh(&through.collect::<Vec<_>>(), weights) * 2 > total;
-            let holders = self.in_step(&digest, now);
-            supported.then_some(Head { round, digest, follows: false, holders })
-        })
-    }
-
-    fn heavier_side(
+    /// `needed`: the weight that has to be on it, or on the other side of a fork.
+    fn heaviest_tip(
         &self,
         mine: &Position,
         weights: &Weights,
-        total: u64,
+        (needed, of_a_fork): (u64, u64),
         now: Time,
     ) -> Option<Head> {
-        let forked = self.positions(now).filter(|(_, at)| at.forked_from(mine));
-        let (_, tip) = forked.max_by_key(|(_, at)| (at.tokens, at.digest))?;
-        let same_side = |at: &Position| {
-            at.digest == tip.digest || at.descends_from(tip) || tip.descends_from(at)
+        // Who has only told where it stands will tell the way there with its next beacon.
+        let worth =
+            |at: &Position| at.weight() > mine.weight() && at.whole && !mine.descends_from(at);
+        let mut tips: Vec<&Position> =
+            self.positions(now).map(|(_, at)| at).filter(|at| worth(at)).collect();
+        tips.sort_by_key(|at| std::cmp::Reverse(at.weight()));
+        let supported = |tip: &&Position| {
+            let forked = tip.forked_from(mine);
+            let supports = |at: &Position| {
+                at.digest == tip.digest || at.descends_from(tip) || forked && tip.descends_from(at)
+            };
+            let side = self.positions(now).filter(|(_, at)| supports(at)).map(|(peer, _)| *peer);
+            let weight = weigh(&side.collect::<Vec<_>>(), weights);
+            weight >= if forked { of_a_fork } else { needed }
         };
-        let side: Vec<PeerId> =
-            self.positions(now).filter(|(_, at)| same_side(at)).map(|(p, _)| *p).collect();
-        let heavier = (tip.tokens, tip.digest) > (mine.tokens, mine.digest);
-        (heavier && weigh(&side, weights) * 4 >= total).then(|| Head {
-            round: tip.round,
-            digest: tip.digest,
-            follows: false,
-            holders: self.in_step(&tip.digest, now),
-        })
+        let tip = tips.into_iter().find(supported)?;
+        let (round, digest) = (tip.round, tip.digest);
+        Some(Head { round, digest, follows: false, holders: self.in_step(&digest, now) })
     }
 
     /// Living peers that stand on this committed state, ascending.
@@ -346,6 +391,11 @@ impl Position {
         matches!((self.at(round), other.at(round)), (Some(here), Some(there)) if here != there)
     }
 
+    /// What decides between two branches: more committed tokens, then the later round, then the larger digest.
+    pub fn weight(&self) -> (u64, Round, Digest) {
+        (self.tokens, self.round, self.digest)
+    }
+
     /// This state's way, with itself as the latest of it.
     pub fn way(&self) -> Vec<Digest> {
         std::iter::once(self.digest).chain(self.recent.iter().copied()).take(RECENT_MAX).collect()
@@ -407,7 +457,15 @@ mod tests {
     }
 
     fn check(at: &[(Round, u8, u8, u64)], expected: Option<(Round, u8, usize)>) {
-        let head = mesh(at).head(&mine(3, 30), false, Time::ZERO);
+        check_with(Patience::Busy, at, expected);
+    }
+
+    fn check_with(
+        patience: Patience,
+        at: &[(Round, u8, u8, u64)],
+        expected: Option<(Round, u8, usize)>,
+    ) {
+        let head = mesh(at).head(&mine(3, 30), patience, &BTreeSet::new(), Time::ZERO);
         let found = head.map(|head| (head.round, head.digest.0[0], head.holders.len()));
         assert_eq!(found, expected, "{at:?}");
     }
@@ -418,9 +476,53 @@ mod tests {
         check(&[(3, 30, 20, 1)], None);
         check(&[(5, 50, 40, 1)], Some((5, 50, 1)));
         check(&[(5, 50, 40, 1), (5, 50, 40, 1), (5, 66, 66, 1)], Some((5, 50, 2)));
-        check(&[(5, 50, 40, 1), (4, 40, 30, 1)], Some((4, 40, 1)));
+        check(&[(5, 50, 40, 1), (4, 40, 30, 1)], Some((4, 40, 2)));
         check(&[(4, 40, 30, 1), (4, 40, 30, 1), (3, 30, 99, 1)], Some((4, 40, 2)));
         check(&[(5, 50, 40, 1), (3, 30, 20, 1)], None);
+    }
+
+    #[test]
+    fn who_waits_is_content_with_a_quarter() {
+        let (here, far) = ((3, 30, 99, 1), (9, 90, 80, 1));
+        let next = [here, here, here, (4, 40, 30, 1)];
+        check_with(Patience::Busy, &next, None);
+        check_with(Patience::Ready, &next, Some((4, 40, 1)));
+        check_with(Patience::Ready, &[here, here, here, here, (4, 40, 30, 1)], None);
+        check_with(Patience::Ready, &[here, far], None);
+        check_with(Patience::Over, &[here, far], Some((9, 90, 1)));
+    }
+
+    #[test]
+    fn who_tells_only_where_it_stands_came_the_way_of_others() {
+        let mut members = mesh(&[(4, 40, 30, 1), (3, 30, 99, 1)]);
+        members.heard(peer(3), Time::ZERO).expect("room").connected = true;
+        members.stands_on(&peer(3), 4, digest(40));
+        let lacks = |lacking: &[u8]| {
+            let lacking = lacking.iter().map(|n| (digest(40), peer(*n))).collect();
+            members.head(&mine(3, 30), Patience::Busy, &lacking, Time::ZERO)
+        };
+        let head = |follows, holders: &[u8]| {
+            let holders = holders.iter().map(|n| peer(*n)).collect();
+            Some(Head { round: 4, digest: digest(40), follows, holders })
+        };
+        assert_eq!(lacks(&[]), head(true, &[1, 3]));
+        assert_eq!(lacks(&[1]), head(true, &[3]));
+        assert_eq!(lacks(&[1, 3]), head(false, &[1, 3]));
+    }
+
+    #[test]
+    fn claims_are_held_against_the_record() {
+        let record = Record::genesis(crate::id::RunId::default(), digest(1));
+        let mut members = mesh(&[(0, 9, 9, 1), (0, 9, 9, 1), (0, 9, 9, 1)]);
+        for (n, (digest, tokens)) in
+            [(digest(9), 7), (record.digest(), 7), (record.digest(), 0)].into_iter().enumerate()
+        {
+            let at = members.entry(&peer(n as u8 + 1)).and_then(|entry| entry.at.as_mut());
+            let at = at.expect("it has told where it stands");
+            (at.digest, at.tokens) = (digest, tokens);
+        }
+        assert_eq!(members.overstated(&record), [peer(2)]);
+        assert_eq!(members.overstated(&record), []);
     }
 
     #[test]

@@ -2,17 +2,14 @@
 
 use crate::catchup::CatchUp;
 use crate::convene::{self, Attendance, Gather, Step};
-use crate::event::{ChunkId, ChunkKind, Note, Output};
+use crate::event::{Note, Output};
 use crate::exchange::{Exchange, Progress};
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::state_root;
 use crate::membership::Position;
-use crate::run::RunSpec;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
-use crate::wire::{
-    Committed, Confirm, Message, Plan, Ready, STATE_CHUNK_BYTES, Signed, SignedPlan, WANTS_MAX,
-};
+use crate::wire::{Committed, Confirm, Message, Plan, Ready, Signed, SignedPlan, WANTS_MAX};
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
@@ -88,6 +85,7 @@ impl Session {
         let wants = self.samples_wanted();
         let Stage::Gathering(gather) = &mut self.stage else { return };
         gather.ready_since = Some(now);
+        self.work.ready_since.get_or_insert(now);
         self.work.wants = wants;
         let peers = self.everybody(now);
         peers.iter().for_each(|peer| self.repeat_ready(peer, out));
@@ -187,7 +185,7 @@ impl Session {
                 (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
             }
             // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
-            Step::Convene if passed && now < gather.ready_since.unwrap_or(now) + PASSED => {
+            Step::Convene if passed && now < self.work.ready_since.unwrap_or(now) + PASSED => {
                 (Some(now + SETTLE), Vec::new())
             }
             Step::Convene => {
@@ -293,10 +291,10 @@ impl Session {
         }
         let given_up = self.shelved.iter().any(|exchange| exchange.id == plan.digest());
         match &self.stage {
-            Stage::Gathering(gather) if gather.ready_since.is_some() => {
-                if plan.attempt >= gather.attempt && !given_up {
-                    self.adopt(signed, now, out);
-                }
+            Stage::Gathering(gather)
+                if gather.ready_since.is_some() && plan.attempt >= gather.attempt && !given_up =>
+            {
+                self.adopt(signed, now, out);
             }
             Stage::Exchanging(exchange, known) if exchange.id != plan.digest() => {
                 if convene::replaces(plan, &known.plan) && !exchange.has_confirmed() {
@@ -423,7 +421,7 @@ impl Session {
         if let Stage::Exchanging(exchange, _) = std::mem::replace(&mut self.stage, gathering) {
             let round = exchange.plan.round;
             out.push(Output::Note(Note::Abandoned { round, reason: reason.into() }));
-            self.shelved.push(exchange);
+            self.shelved.push(*exchange);
         }
         if self.shelved.len() > SHELVED_MAX {
             let oldest = self.shelved.remove(0);
@@ -483,6 +481,8 @@ impl Session {
     pub(crate) fn committed(&mut self, now: Time, out: &mut Vec<Output>) {
         self.digest = self.standing.record.digest();
         self.work.nonce = now.0;
+        self.work.ready_since = None;
+        self.lacking.clear();
         self.work.first_after_restart = false;
         let (round, digest) = (self.standing.record.round, self.digest);
         let kept = self.standing.record.plan;
@@ -539,19 +539,4 @@ fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
-}
-
-/// Bytes that a chunk has, by its name alone; `None` beyond the end of what it is a part of.
-pub(crate) fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
-    let (total, size) = match chunk.kind {
-        ChunkKind::State => (spec.elems() * 8, STATE_CHUNK_BYTES as u64),
-        _ => (spec.elems(), u64::from(spec.exchange.chunk_elems)),
-    };
-    let start = u64::from(chunk.index) * size;
-    let len = total.checked_sub(start).filter(|left| *left > 0)?.min(size) as usize;
-    Some(match chunk.kind {
-        ChunkKind::State => len,
-        ChunkKind::Contribution => spec.exchange.up.encoded_len(len),
-        ChunkKind::Result => spec.exchange.down.encoded_len(len),
-    })
 }

@@ -14,10 +14,8 @@ use crate::ledger::Record;
 use crate::membership::{Membership, Position};
 use crate::run::RunSpec;
 use crate::time::{Span, Time};
-use crate::wire::{
-    Beacon, EARLY_MAX, Manifest, Message, ResultChunk, Signed, SignedPlan, Want, to_cbor,
-};
-use std::collections::{BTreeMap, VecDeque};
+use crate::wire::{Beacon, Manifest, Message, ResultChunk, Signed, SignedPlan, Want, to_cbor};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
 const MALFORMED_STRIKES: u32 = 4;
@@ -124,7 +122,7 @@ pub struct Session {
     pub(crate) stage: Stage,
     pub(crate) pace: Pace,
     /// Exchanges that were given up in this round: their plans may yet turn out to be the committed one.
-    pub(crate) shelved: Vec<Box<Exchange>>,
+    pub(crate) shelved: Vec<Exchange>,
     /// Digests of the rounds before the committed one, the latest first.
     pub(crate) recent: Vec<Digest>,
     /// Endorsements that came before this peer's own commit.
@@ -133,7 +131,9 @@ pub struct Session {
     pub(crate) stage_until: Option<Time>,
     pub(crate) waits_on: Vec<PeerId>,
     pub(crate) retry_catchup: Time,
-    early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
+    /// Who has said that it lacks what it takes to repeat the round that ends with a digest.
+    pub(crate) lacking: BTreeSet<(Digest, PeerId)>,
+    pub(crate) early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
     speed: Speed,
     beacon_due: Time,
     sequence: u64,
@@ -149,6 +149,8 @@ pub(crate) struct Work {
     pub took: Span,
     /// Tokens in the workspace's delta that no committed round has.
     pub tokens: u64,
+    /// Since when it is done and nothing has been committed, however often the gather began again.
+    pub ready_since: Option<Time>,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
     /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
@@ -235,6 +237,7 @@ impl Session {
             stage_until: None,
             waits_on: Vec::new(),
             retry_catchup: now,
+            lacking: BTreeSet::new(),
             early: BTreeMap::new(),
             speed: Speed::default(),
             beacon_due: now,
@@ -425,7 +428,7 @@ impl Session {
             Message::Round(committed) => self.take_round(from, *committed, now, out),
             Message::Manifest(manifest) => self.take_manifest(from, manifest, now, out),
             Message::Busy { retry_ms } => self.take_busy(&from, retry_ms, now),
-            Message::Gone { .. } => self.drop_donor(&from),
+            Message::Gone { .. } => self.take_gone(&from),
             Message::Spec(_) => {}
             Message::Refusal { reason } => {
                 out.push(Output::Note(Note::Strike { peer: from, reason }))
@@ -508,85 +511,6 @@ impl Session {
     ) {
         if let Err(reason) = act(self, out) {
             self.strike(from, 1, reason.into(), now, out);
-        }
-    }
-
-    fn arrived(
-        &mut self,
-        from: PeerId,
-        chunk: ChunkId,
-        bytes: u32,
-        digest: Digest,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
-        let discard = Output::Discard { from, chunk };
-        if self.members.heard(from, now).is_none() {
-            return out.push(discard);
-        }
-        if let Err(reason) = self.check_size(&chunk, bytes) {
-            out.push(discard);
-            return self.strike(from, 2, reason, now, out);
-        }
-        let verdict = match &mut self.stage {
-            Stage::Exchanging(exchange, _) if exchange.id == chunk.of => {
-                exchange.arrived(from, &chunk, digest, now, out)
-            }
-            Stage::CatchingUp(catchup) => {
-                catchup.arrived(from, &chunk, digest, &mut self.pace.fetch, now)
-            }
-            _ if chunk.kind != ChunkKind::State => {
-                return self.keep_early(from, chunk, digest, out);
-            }
-            _ => Ok(false),
-        };
-        if verdict != Ok(true) {
-            out.push(discard);
-        }
-        if let Err(reason) = verdict {
-            self.drop_donor(&from);
-            self.strike(from, 2, reason.into(), now, out);
-        }
-    }
-
-    /// A chunk's size follows from its name; anything else is a lie.
-    fn check_size(&self, chunk: &ChunkId, bytes: u32) -> Result<(), String> {
-        let expected = crate::round::chunk_bytes(&self.spec, chunk);
-        if expected == Some(bytes as usize) {
-            return Ok(());
-        }
-        Err(format!("sent a chunk of {bytes} bytes where {expected:?} are due"))
-    }
-
-    /// A chunk that came before its plan waits for it, within bounds.
-    fn keep_early(&mut self, from: PeerId, chunk: ChunkId, digest: Digest, out: &mut Vec<Output>) {
-        let known = self.donor.by_plan(&chunk.of).is_some();
-        if known || matches!(self.stage, Stage::Finished) {
-            return out.push(Output::Discard { from, chunk });
-        }
-        let kept = self.early.entry(from).or_default();
-        if kept.iter().any(|(other, _)| *other == chunk) {
-            return;
-        }
-        if kept.len() == EARLY_MAX {
-            let oldest = kept.pop_front().map(|(chunk, _)| chunk);
-            out.extend(oldest.map(|chunk| Output::Discard { from, chunk }));
-        }
-        kept.push_back((chunk, digest));
-    }
-
-    /// Early chunks of a plan that has come; all others are discarded.
-    pub(crate) fn take_early(&mut self, now: Time, out: &mut Vec<Output>) {
-        for (from, kept) in std::mem::take(&mut self.early) {
-            for (chunk, digest) in kept {
-                let taken = match self.exchange_of(&chunk.of) {
-                    Some(exchange) => exchange.arrived(from, &chunk, digest, now, out) == Ok(true),
-                    None => false,
-                };
-                if !taken {
-                    out.push(Output::Discard { from, chunk });
-                }
-            }
         }
     }
 

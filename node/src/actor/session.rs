@@ -242,6 +242,7 @@ impl SessionActor {
     fn tell_status(&mut self) {
         let now = self.clock.now();
         let waiting = self.machine.waiting();
+        let me = self.contacts.net.me();
         self.phase = waiting.phase;
         let members = self.machine.peers(now).into_iter().map(|peer| MemberStatus {
             peer: peer.peer.to_string(),
@@ -255,7 +256,7 @@ impl SessionActor {
         let ticket = crate::node::ticket(&self.contacts.net, self.settings.spec.id());
         self.status.update(|status| {
             status.phase = phase_name(waiting.phase).into();
-            status.waiting = waiting_line(&waiting, now);
+            status.waiting = waiting_line(&waiting, &me, now);
             status.members = members;
             status.bytes_sent = traffic.bytes_sent;
             status.bytes_received = traffic.bytes_received;
@@ -376,7 +377,7 @@ fn phase_name(phase: Phase) -> &'static str {
 }
 
 /// What the node waits for, in one line.
-fn waiting_line(waiting: &Waiting, now: Time) -> String {
+fn waiting_line(waiting: &Waiting, me: &PeerId, now: Time) -> String {
     let what = match waiting.phase {
         Phase::Looking => "looking for peers",
         Phase::Training => "local work under way",
@@ -388,7 +389,7 @@ fn waiting_line(waiting: &Waiting, now: Time) -> String {
         Phase::Finished => return "nothing: the run is complete".into(),
     };
     let since = now.since(waiting.since).as_secs_f64();
-    let on: Vec<String> = waiting.on.iter().map(PeerId::short).collect();
+    let on: Vec<String> = waiting.on.iter().filter(|peer| *peer != me).map(PeerId::short).collect();
     let on = if on.is_empty() { String::new() } else { format!(", on {}", on.join(", ")) };
     let until = waiting.until.map_or(String::new(), |until| {
         format!(", looking again in {:.1} s", until.since(now).as_secs_f64())

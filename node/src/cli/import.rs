@@ -1,6 +1,5 @@
 //! `shoal import`: a checkpoint from a Hugging Face folder.
 
-use super::place;
 use anyhow::{Context, bail};
 use clap::Args;
 use shoal_node::runfile::{RunFile, Template, template};
@@ -50,7 +49,9 @@ impl Import {
 fn checkpoint(imported: &Imported, from: &Path) -> anyhow::Result<Checkpoint> {
     let spec = spec(imported, from)?;
     let params = imported.params.clone();
-    let state = state_root(&StateBytes::new(&params, &[]).chunk_digests());
+    // Momentum that is not kept is zero.
+    let zeros = vec![0.0; params.len()];
+    let state = state_root(&StateBytes::new(&params, &zeros).chunk_digests());
     let record = Record::genesis(spec.id(), state);
     Ok(Checkpoint {
         round: 0,
@@ -63,20 +64,23 @@ fn checkpoint(imported: &Imported, from: &Path) -> anyhow::Result<Checkpoint> {
     })
 }
 
+/// A run file's usual values around the model.
 fn spec(imported: &Imported, from: &Path) -> anyhow::Result<RunSpec> {
-    let folder = from.canonicalize().unwrap_or_else(|_| from.to_owned());
-    let name: String = folder
-        .file_name()
-        .map_or("imported".into(), |name| name.to_string_lossy().chars().take(16).collect());
-    let usual = template(&Template { name: &name, creator: PeerId::default(), preset: "1m" });
-    let usual = RunFile::parse(&usual.context("there is no such preset")?, from)?;
-    let mut spec = usual.resolve(None, None, &place::default_home().join("cache"))?.spec;
-    spec.data =
+    let new = Template { name: &name(from), creator: PeerId::default(), preset: "1m" };
+    let usual = RunFile::parse(&template(&new).context("there is no such preset")?, from)?;
+    let file = RunFile { model: imported.model.clone(), ..usual };
+    let data =
         DataSpec::Text { digest: Digest::default(), bytes: 0, samples: 1, heldout_permille: 0 };
-    spec.model = imported.model.clone();
-    spec.tokenizer = imported.tokenizer.clone();
+    let spec = file.spec(imported.model.vocab, imported.tokenizer.clone(), data);
     spec.validate()?;
     Ok(spec)
+}
+
+/// A run's name of at most 64 bytes after the folder's.
+fn name(from: &Path) -> String {
+    let folder = from.canonicalize().unwrap_or_else(|_| from.to_owned());
+    let name = folder.file_name().map(|name| name.to_string_lossy().chars().take(16).collect());
+    name.unwrap_or_else(|| "imported".into())
 }
 
 /// A checkpoint without its tokenizer makes no text, so it is kept above it, where `shoal generate` looks.

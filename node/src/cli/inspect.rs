@@ -2,23 +2,25 @@
 
 use super::checkpoint::{Place, locate};
 use super::show;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use libp2p::identity::Keypair;
+use serde_json::Value;
 use shoal_node::net::identity::NodeKeyring;
 use shoal_node::store::checkpoint::rounds;
 use shoal_node::store::manifest::{MANIFEST, Manifest};
 use shoal_node::store::{Checkpoint, StateBytes, load};
-use shoal_protocol::id::{Keyring, PeerId, Signature};
+use shoal_protocol::id::{Digest, Keyring, PeerId, Signature};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
 use shoal_protocol::wire;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The extra file that holds the ledger's record, and that of the signatures under it.
+/// The extra file that holds the ledger's record.
 const RECORD: &str = "record";
-const ENDORSEMENTS: &str = "endorsements";
+/// The run's ledger: lines of JSON, those with a `signature` are endorsements.
+const LEDGER: &str = "ledger.jsonl";
 
 /// Tells what a checkpoint holds and verifies every digest in it.
 #[derive(Args, Debug)]
@@ -52,7 +54,7 @@ impl Inspect {
                 path.display()
             );
         }
-        let lines = ledger(&load(&path)?)?;
+        let lines = ledger(&path, &load(&path)?)?;
         super::say(&lines);
         Ok(())
     }
@@ -64,9 +66,13 @@ fn choose(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut listing = format!("checkpoints in {}\n", folder.display());
     for (round, path) in rounds(folder)? {
         let verdict = verify(&path);
+        // A node that runs may have removed it meanwhile.
+        if !path.exists() {
+            continue;
+        }
         listing += &match &verdict {
             Ok(()) => format!("  round {round:<10} intact\n"),
-            Err(error) => format!("  round {round:<10} NOT INTACT: {error:#}\n"),
+            Err(error) => format!("  round {round:<10} NOT INTACT: {}\n", super::sentence(error)),
         };
         newest = if verdict.is_ok() { Some(path) } else { newest };
     }
@@ -157,31 +163,42 @@ fn losses(manifest: &Manifest) -> String {
 }
 
 /// What the ledger's record says, and whether it fits the state and its signatures.
-fn ledger(checkpoint: &Checkpoint) -> anyhow::Result<String> {
+fn ledger(path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<String> {
     let Some(bytes) = checkpoint.extras.get(RECORD) else {
         return Ok(lines(&[vec!["record".into(), "none kept".into()]]));
     };
-    let record: Record = wire::from_cbor(bytes)
-        .map_err(|error| anyhow::anyhow!("the record cannot be read: {error}"))?;
-    let state =
-        state_root(&StateBytes::new(&checkpoint.params, &checkpoint.momentum).chunk_digests());
+    let record: Record =
+        wire::from_cbor(bytes).map_err(|error| anyhow!("the record cannot be read: {error}"))?;
     if record.digest() != checkpoint.digest || record.run != checkpoint.spec.id() {
         bail!("the record is not the one that the checkpoint names: take the checkpoint before it");
     }
+    let state = state(checkpoint);
     if record.state != state {
         bail!(
             "the parameters and the momentum are not those that the record names: take the checkpoint before it"
         );
     }
-    let mut rows = vec![vec!["record".into(), summary(&record)]];
-    rows.push(vec![
-        String::new(),
-        format!("state {} is that of the files; parent {}", state.short(), record.parent.short()),
-    ]);
-    if let Some(bytes) = checkpoint.extras.get(ENDORSEMENTS) {
-        rows.push(vec!["endorsed".into(), endorsed(&record, bytes)?]);
+    let (state, parent) = (state.short(), record.parent.short());
+    let mut rows = vec![
+        vec!["record".into(), summary(&record)],
+        vec![String::new(), format!("state {state} is that of the files; parent {parent}")],
+    ];
+    // The run's folder holds that of the checkpoints.
+    let kept = path.ancestors().nth(2).map(|run| run.join(LEDGER));
+    if let Some(Ok(text)) = kept.map(std::fs::read_to_string) {
+        rows.push(vec!["endorsed".into(), endorsed(&record, &text)?]);
     }
     Ok(lines(&rows))
+}
+
+/// The root over the state; momentum that is not kept is zero.
+fn state(checkpoint: &Checkpoint) -> Digest {
+    let zeros = match checkpoint.momentum.is_empty() {
+        true => vec![0.0; checkpoint.params.len()],
+        false => Vec::new(),
+    };
+    let momentum = if zeros.is_empty() { &checkpoint.momentum } else { &zeros };
+    state_root(&StateBytes::new(&checkpoint.params, momentum).chunk_digests())
 }
 
 fn summary(record: &Record) -> String {
@@ -193,19 +210,34 @@ fn summary(record: &Record) -> String {
     )
 }
 
-/// How many peers have signed the record, each signature checked.
-fn endorsed(record: &Record, bytes: &[u8]) -> anyhow::Result<String> {
-    let by: BTreeMap<PeerId, Signature> = wire::from_cbor(bytes)
-        .or_else(|_| wire::from_cbor::<Vec<(PeerId, Signature)>>(bytes).map(BTreeMap::from_iter))
-        .map_err(|error| anyhow::anyhow!("the endorsements cannot be read: {error}"))?;
+/// How many peers have signed the record, by the run's ledger.
+fn endorsed(record: &Record, ledger: &str) -> anyhow::Result<String> {
     let keyring =
         NodeKeyring::new(Keypair::generate_ed25519()).context("no ed25519 key can be made")?;
     let signed = Record::signed_bytes(&record.run, record.round, &record.digest());
-    let wrong = by.iter().find(|(peer, signature)| !keyring.verify(peer, &signed, signature));
-    match wrong {
-        Some((peer, _)) => bail!("the signature of {peer} under the record is wrong"),
-        None => Ok(format!("by {} peers, every signature verified", by.len())),
+    let (mut by, mut others) = (BTreeSet::new(), 0);
+    for (peer, signature) in ledger.lines().filter_map(|line| endorsement(line, record.round)) {
+        match keyring.verify(&peer, &signed, &signature) {
+            true => drop(by.insert(peer)),
+            false => others += 1,
+        }
     }
+    let verified = format!("by {} other peers, each signature verified", by.len());
+    Ok(if others > 0 {
+        format!("{verified}; {others} signatures do not fit this record")
+    } else {
+        verified
+    })
+}
+
+/// Who signed, if this line of the ledger is an endorsement of `round`.
+fn endorsement(line: &str, round: u64) -> Option<(PeerId, Signature)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let digits = line["signature"].as_str()?.as_bytes();
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+    let signature = digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    let peer = PeerId::from_hex(line["peer"].as_str()?)?;
+    (line["round"] == round).then_some((peer, Signature(signature)))
 }
 
 fn lines(rows: &[Vec<String>]) -> String {
@@ -225,7 +257,7 @@ fn lines(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shoal_protocol::id::{Digest, RunId};
+    use shoal_protocol::id::RunId;
 
     fn record() -> Record {
         Record::genesis(RunId([1; 32]), Digest([2; 32]))
@@ -236,15 +268,26 @@ mod tests {
         let keyring = || NodeKeyring::new(Keypair::generate_ed25519()).unwrap();
         let (record, rings) = (record(), [keyring(), keyring()]);
         let signed = Record::signed_bytes(&record.run, record.round, &record.digest());
-        let mut by: Vec<(PeerId, Signature)> =
-            rings.iter().map(|ring| (ring.id(), ring.sign(&signed))).collect();
-        let map: BTreeMap<PeerId, Signature> = by.iter().cloned().collect();
-        for bytes in [wire::to_cbor(&by), wire::to_cbor(&map)] {
-            assert!(endorsed(&record, &bytes).unwrap().contains("by 2 peers"));
-        }
-        by[1].1 = rings[1].sign(b"something else");
-        let error = endorsed(&record, &wire::to_cbor(&by)).unwrap_err().to_string();
-        assert!(error.contains(&rings[1].id().to_string()), "{error}");
-        assert!(endorsed(&record, b"rubbish").is_err());
+        let line = |ring: &NodeKeyring, round: u64, message: &[u8]| {
+            let signature: String =
+                ring.sign(message).0.iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({ "round": round, "peer": ring.id().to_string(), "signature": signature }).to_string()
+        };
+        let both =
+            [line(&rings[0], 0, &signed), line(&rings[1], 0, &signed), line(&rings[0], 0, &signed)];
+        assert_eq!(
+            endorsed(&record, &both.join("\n")).unwrap(),
+            "by 2 other peers, each signature verified"
+        );
+        let mixed = [
+            line(&rings[0], 0, &signed),
+            line(&rings[1], 0, b"other"),
+            line(&rings[1], 1, &signed),
+        ];
+        let told = endorsed(&record, &(mixed.join("\n") + "\n{\"round\":0}\nrubbish")).unwrap();
+        assert!(
+            told.starts_with("by 1 other peers") && told.contains("1 signatures do not fit"),
+            "{told}"
+        );
     }
 }

@@ -75,7 +75,9 @@ fn both(host: Protocol<'_>, port: u16) -> Address {
 mod tests {
     use super::*;
 
-    fn told(read: fn(&str) -> Result<Address, String>, text: &str) -> Result<String, String> {
+    type Read = fn(&str) -> Result<Address, String>;
+
+    fn told(read: Read, text: &str) -> Result<String, String> {
         read(text)
             .map(|address| address.0.iter().map(Multiaddr::to_string).collect::<Vec<_>>().join(" "))
     }
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_told() {
-        let rows: [(fn(&str) -> Result<Address, String>, &str, &str); 7] = [
+        let rows: [(Read, &str, &str); 7] = [
             (dial, "here", "write host:port"),
             (dial, "here:x", "`x` is no port"),
             (dial, "::1:40", "brackets"),

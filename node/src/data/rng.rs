@@ -20,7 +20,8 @@ impl Rng {
         Rng { state: seed }
     }
 
-    /// The next 64 bits.
+    /// The next 64 bits; there is always one more, so this is no iterator.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> u64 {
         let out = mix(self.state);
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

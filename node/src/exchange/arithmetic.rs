@@ -225,8 +225,8 @@ impl Arithmetic {
 
     fn settle(&mut self, plan: &Digest, index: usize, settle: Settle) {
         let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
-        if settle == Settle::Unknown {
-            return self.let_go(index);
+        if let Settle::Unknown | Settle::Restarted = settle {
+            return self.let_go(index, settle == Settle::Restarted);
         }
         let result = self.hold.result(plan, index as u32);
         let outcome = match (settle, self.hold.target(plan, index as u32), &result) {
@@ -243,11 +243,16 @@ impl Arithmetic {
         }
     }
 
-    /// Nobody knows what became of the chunk: it counts as lost rather than twice.
-    fn let_go(&mut self, index: usize) {
+    /// Nobody knows what became of the chunk's residuals: they count as lost rather than twice. What this life has trained
+    /// stays if it was never sent.
+    fn let_go(&mut self, index: usize, keep_delta: bool) {
         let range = self.workspace.range(index);
+        let kept = keep_delta.then(|| self.workspace.delta()[range.clone()].to_vec());
         let (up, down) = self.workspace.residuals_mut();
-        up[range.clone()].fill(0.0);
+        match kept {
+            Some(delta) => up[range.clone()].copy_from_slice(&delta),
+            None => up[range.clone()].fill(0.0),
+        }
         down[range].fill(0.0);
     }
 

@@ -78,8 +78,10 @@ mod tests {
         let spec = preset("1m").unwrap();
         let flat = initial_params(&spec, 7);
         let embedding = &flat[Layout::new(&spec).slots[0].range()];
-        let mean: f64 = embedding.iter().map(|w| f64::from(*w)).sum::<f64>() / embedding.len() as f64;
-        let square: f64 = embedding.iter().map(|w| f64::from(w * w)).sum::<f64>() / embedding.len() as f64;
+        let mean: f64 =
+            embedding.iter().map(|w| f64::from(*w)).sum::<f64>() / embedding.len() as f64;
+        let square: f64 =
+            embedding.iter().map(|w| f64::from(w * w)).sum::<f64>() / embedding.len() as f64;
         assert!(mean.abs() < 3e-4, "{mean}");
         assert!((square.sqrt() - INIT_STD).abs() < 3e-4, "{square}");
         assert_ne!(flat, initial_params(&spec, 8));

@@ -150,7 +150,8 @@ mod tests {
         let layout = Layout::new(&preset("1m").unwrap());
         let runs = layout.decay_runs();
         assert_eq!(runs.iter().map(|(run, _)| run.len()).sum::<usize>(), layout.len());
-        let spared: usize = runs.iter().filter(|(_, decays)| !decays).map(|(run, _)| run.len()).sum();
+        let spared: usize =
+            runs.iter().filter(|(_, decays)| !decays).map(|(run, _)| run.len()).sum();
         assert_eq!(spared, (2 * 5 + 1) * 128);
     }
 }

@@ -3,6 +3,7 @@
 //! Source: Touvron et al. 2023 (arXiv 2302.13971), section 2.2; `LlamaForCausalLM` in `transformers` gives the same logits.
 
 use super::cache::{Cache, Past};
+use super::linear::linear;
 use super::ready::{Ready, ReadyLayer};
 use super::weights::{Weights, flatten};
 use shoal_protocol::run::ModelSpec;
@@ -125,7 +126,7 @@ impl Llama {
     pub fn logits(&self, inputs: &Tensor) -> Result<Tensor, TchError> {
         let ready = Ready::new(&self.spec, &self.weights)?;
         let x = self.body(&ready, inputs, None)?;
-        self.unit(&x)?.f_linear(&ready.head, NO_TENSOR)
+        linear(&self.unit(&x)?, &ready.head)
     }
 
     /// An empty cache for [`Llama::next_logits`], of the parameters that the model has now.
@@ -145,7 +146,7 @@ impl Llama {
         let Cache { ready, past } = cache;
         no_grad(|| {
             let last = self.body(ready, inputs, Some(past))?.f_select(1, -1)?;
-            self.unit(&last)?.f_linear(&ready.head, NO_TENSOR)?.f_to_kind(Kind::Float)
+            linear(&self.unit(&last)?, &ready.head)?.f_to_kind(Kind::Float)
         })
     }
 
@@ -192,24 +193,26 @@ impl Llama {
         };
         let group = i64::from(self.spec.heads / self.spec.kv_heads);
         let (k, v) = (share_heads(&k, group)?, share_heads(&v, group)?);
-        Tensor::f_scaled_dot_product_attention(&q, &k, &v, NO_TENSOR, 0.0, causal, None, false)?
-            .f_transpose(1, 2)?
-            .f_reshape([size[0], size[1], -1])?
-            .f_linear(&layer.out, NO_TENSOR)
+        let mixed = Tensor::f_scaled_dot_product_attention(
+            &q, &k, &v, NO_TENSOR, 0.0, causal, None, false,
+        )?
+        .f_transpose(1, 2)?
+        .f_reshape([size[0], size[1], -1])?;
+        linear(&mixed, &layer.out)
     }
 
     /// `x`: `[B, T, dim]`, `weight`: `[n * head_dim, dim]` -> `[B, T, n, head_dim]`
     fn heads(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, TchError> {
         let size = x.size();
         let head_dim = i64::from(self.spec.head_dim());
-        x.f_linear(weight, NO_TENSOR)?.f_view([size[0], size[1], -1, head_dim])
+        linear(x, weight)?.f_view([size[0], size[1], -1, head_dim])
     }
 
     /// SwiGLU, `x`: `[B, T, dim]` -> `[B, T, dim]`
     fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
         let unit = self.unit(x)?;
-        let gate = unit.f_linear(&layer.gate, NO_TENSOR)?.f_silu()?;
-        gate.f_mul(&unit.f_linear(&layer.up, NO_TENSOR)?)?.f_linear(&layer.down, NO_TENSOR)
+        let gate = linear(&unit, &layer.gate)?.f_silu()?;
+        linear(&gate.f_mul(&linear(&unit, &layer.up)?)?, &layer.down)
     }
 
     /// RMSNorm without its gain, in f32, handed on in the kind that the matrices have. `x`: `[.., dim]`
@@ -255,9 +258,12 @@ fn share_heads(x: &Tensor, group: i64) -> Result<Tensor, TchError> {
         return Ok(x.shallow_clone());
     }
     let size = x.size();
-    x.f_unsqueeze(2)?
-        .f_expand([size[0], size[1], group, size[2], size[3]], false)?
-        .f_reshape([size[0], size[1] * group, size[2], size[3]])
+    x.f_unsqueeze(2)?.f_expand([size[0], size[1], group, size[2], size[3]], false)?.f_reshape([
+        size[0],
+        size[1] * group,
+        size[2],
+        size[3],
+    ])
 }
 
 /// A CPU tensor over memory that somebody else owns.

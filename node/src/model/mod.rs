@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod init;
 pub mod layout;
+pub mod linear;
 pub mod llama;
 pub mod preset;
 mod ready;

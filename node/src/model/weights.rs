@@ -47,11 +47,13 @@ impl Weights {
             let slot = slots.next().ok_or_else(|| TchError::Shape("too few slots".into()))?;
             let source = if slot.role == Role::Norm { flat } else { half.unwrap_or(flat) };
             let shape: Vec<i64> = slot.shape.iter().map(|side| *side as i64).collect();
-            let view = source.f_narrow(0, slot.offset as i64, slot.len() as i64)?.f_view(&shape[..])?;
+            let view =
+                source.f_narrow(0, slot.offset as i64, slot.len() as i64)?.f_view(&shape[..])?;
             view.f_detach()?.f_set_requires_grad(true)
         };
         let embedding = leaf()?;
-        let layers = (0..spec.layers).map(|_| LayerWeights::cut(&mut leaf)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..spec.layers).map(|_| LayerWeights::cut(&mut leaf)).collect::<Result<_, _>>()?;
         let norm = leaf()?;
         let head = if spec.tied { embedding.shallow_clone() } else { leaf()? };
         Ok(Weights { embedding, layers, norm, head, tied: spec.tied })

@@ -199,6 +199,9 @@ impl Driver {
         let listen = info.listen_addrs.into_iter().map(|address| address::split_peer(address).0);
         let useful: Vec<_> =
             listen.filter(|address| is_useful(address, loopback)).take(ADDRESSES_MAX).collect();
+        if let Some(who) = from_libp2p(&peer) {
+            self.core.heard_of(who, &useful);
+        }
         self.roster.hear(peer, useful.clone(), Instant::now());
         if speaks_kad(&info.protocols) {
             for address in useful {

@@ -2,6 +2,7 @@
 
 use super::link::{Chunk, Core, Priority, SendError};
 use super::swarm::{Command, Driver};
+use super::identity::to_libp2p;
 use super::{GOSSIP_BYTES_MAX, NetConfig, NetEvent, PeerTraffic, address, identity};
 use anyhow::Context;
 use bytes::Bytes;
@@ -126,10 +127,14 @@ impl NetHandle {
         self.core.addresses()
     }
 
-    /// What a ticket should tell of this node: dialable addresses with `/p2p/…`, best first.
-    pub fn ticket_addresses(&self) -> Vec<Multiaddr> {
-        let told = address::for_ticket(&self.core.addresses());
-        told.iter().map(|address| address::with_peer(address, self.remote)).collect()
+    /// What a ticket should tell: dialable addresses with `/p2p/…`, this node's first, then one of each peer that is connected,
+    /// so that the ticket works while any of them is alive. At most `most`.
+    pub fn ticket_addresses(&self, most: usize) -> Vec<Multiaddr> {
+        let own = address::for_ticket(&self.core.addresses());
+        let own = own.iter().take(most.div_ceil(2)).map(|own| address::with_peer(own, self.remote));
+        let others = self.core.addresses_of_others();
+        let others = others.iter().filter_map(|(peer, at)| Some(address::with_peer(at, to_libp2p(peer)?)));
+        own.chain(others).take(most).collect()
     }
 
     /// The traffic with one peer.

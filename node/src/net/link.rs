@@ -152,6 +152,8 @@ pub(super) struct Core {
 struct Whereabouts {
     listen: BTreeSet<Multiaddr>,
     observed: BTreeMap<Multiaddr, BTreeSet<PeerId>>,
+    /// Where others say that they listen, best first.
+    others: BTreeMap<PeerId, Vec<Multiaddr>>,
     api: Option<SocketAddr>,
 }
 
@@ -257,6 +259,22 @@ impl Core {
         let all: BTreeSet<_> =
             whereabouts.listen.iter().chain(seen.map(|(address, _)| address)).cloned().collect();
         all.into_iter().collect()
+    }
+
+    /// Notes where a peer says that it listens.
+    pub(super) fn heard_of(&self, peer: PeerId, listen: &[Multiaddr]) {
+        let connected = self.peers();
+        let mut whereabouts = self.whereabouts();
+        whereabouts.others.retain(|known, _| connected.contains(known));
+        whereabouts.others.insert(peer, address::for_ticket(listen));
+    }
+
+    /// The best address of each other peer that is connected now.
+    pub(super) fn addresses_of_others(&self) -> Vec<(PeerId, Multiaddr)> {
+        let connected = self.peers();
+        let whereabouts = self.whereabouts();
+        let best = |(peer, told): (&PeerId, &Vec<Multiaddr>)| Some((*peer, told.first()?.clone()));
+        whereabouts.others.iter().filter(|(peer, _)| connected.contains(peer)).filter_map(best).collect()
     }
 
     pub(super) fn set_api(&self, api: SocketAddr) {

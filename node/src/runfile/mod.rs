@@ -188,7 +188,8 @@ impl RunFile {
         }
     }
 
-    fn spec(&self, vocab: u32, tokenizer: TokenizerSpec, data: DataSpec) -> RunSpec {
+    /// The spec, given what only the tokenizer and the text can tell. It is not validated.
+    pub fn spec(&self, vocab: u32, tokenizer: TokenizerSpec, data: DataSpec) -> RunSpec {
         RunSpec {
             protocol: PROTOCOL_VERSION,
             name: self.name.clone(),

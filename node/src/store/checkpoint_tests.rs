@@ -40,6 +40,16 @@ fn comes_back_as_it_went_and_only_the_newest_stay() {
 }
 
 #[test]
+fn whatever_the_losses_are_the_manifest_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = crate::data::rng::Rng::new(1);
+    let losses = (0..500).map(|round| (round, rng.unit() * 6.0)).collect();
+    let noted = Checkpoint { losses, ..checkpoint(1) };
+    let path = save(dir.path(), &noted, 1).unwrap();
+    assert_eq!(load(&path).unwrap(), noted);
+}
+
+#[test]
 fn without_momentum_and_without_any() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(newest_intact(&dir.path().join("none")).unwrap(), None);
@@ -51,7 +61,8 @@ fn without_momentum_and_without_any() {
 
 #[test]
 fn whatever_is_altered_the_one_before_is_used() {
-    let alter: [(&str, fn(&Path)); 6] = [
+    type Alter = fn(&Path);
+    let alter: [(&str, Alter); 6] = [
         (MODEL, |path| flip(path, 5000)),
         (MOMENTUM, |path| truncate(path)),
         ("extra-residual-up", |path| flip(path, 1)),

@@ -125,16 +125,13 @@ fn step_on_cpu(rows: &mut [Tensor; 3], gradient: &Tensor, factors: Factors) {
     // SAFETY: four different tensors, each alive and not otherwise used during this function.
     let (params, first, second, gradient) =
         unsafe { (floats(params), floats(first), floats(second), floats(gradient)) };
-    let task = |(((p, m), v), g): (((&mut [f32], &mut [f32]), &mut [f32]), &mut [f32])| {
-        update(p, m, v, g, factors);
-    };
     let chunks = params
         .par_chunks_mut(CHUNK)
         .zip(first.par_chunks_mut(CHUNK))
         .zip(second.par_chunks_mut(CHUNK))
         .zip(gradient.par_chunks_mut(CHUNK));
     if tch::get_num_threads() > 1 {
-        chunks.for_each(task);
+        chunks.for_each(|(((p, m), v), g)| update(p, m, v, g, factors));
     } else {
         update(params, first, second, gradient, factors);
     }
@@ -151,17 +148,14 @@ fn update(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], f: Factors) {
 }
 
 /// The same in whole-vector operations; `rows` as in [`step_on_cpu`].
-fn step_on_device(
-    rows: &mut [Tensor; 3],
-    gradient: &Tensor,
-    f: Factors,
-) -> Result<(), TchError> {
+fn step_on_device(rows: &mut [Tensor; 3], gradient: &Tensor, f: Factors) -> Result<(), TchError> {
     let [params, first, second] = rows;
     let gradient = gradient.f_mul_scalar(f64::from(f.gradient))?;
     let _ = first.f_lerp_(&gradient, 1.0 - f64::from(f.betas.0))?;
     let square = gradient.f_square()?.f_mul_scalar(1.0 - f64::from(f.betas.1))?;
     let _ = second.f_mul_scalar_(f64::from(f.betas.1))?.f_add_(&square)?;
-    let root = second.f_sqrt()?.f_mul_scalar_(f64::from(f.root))?.f_add_scalar_(f64::from(f.eps))?;
+    let root =
+        second.f_sqrt()?.f_mul_scalar_(f64::from(f.root))?.f_add_scalar_(f64::from(f.eps))?;
     let move_by = first.f_div(&root)?.f_mul_scalar_(f64::from(-f.rate))?;
     let _ = params.f_mul_scalar_(f64::from(f.keep))?.f_add_(&move_by)?;
     Ok(())

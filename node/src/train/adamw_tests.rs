@@ -52,7 +52,9 @@ fn steps_are_torch_s() {
 fn both_paths_agree() {
     let factors =
         Factors { gradient: 0.5, betas: (0.9, 0.99), rate: 0.1, root: 3.0, eps: 1e-8, keep: 0.99 };
-    let rows = || [[0.3f32, -2.0, 1.0], [0.1, 0.0, -0.2], [0.5, 0.0, 0.01]].map(|r| Tensor::from_slice(&r));
+    let rows = || {
+        [[0.3f32, -2.0, 1.0], [0.1, 0.0, -0.2], [0.5, 0.0, 0.01]].map(|r| Tensor::from_slice(&r))
+    };
     let gradient = Tensor::from_slice(&[0.2f32, -0.7, 0.0]);
     let (mut one, mut other) = (rows(), rows());
     step_on_cpu(&mut one, &gradient, factors);

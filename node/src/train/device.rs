@@ -4,8 +4,8 @@
 
 use super::error::TrainError;
 use super::sample::{SampleSpec, sample};
-use super::trainer::{Trainer, Work, WorkDone};
 use super::set_threads;
+use super::trainer::{Trainer, Work, WorkDone};
 use crate::data::Dataset;
 use shoal_protocol::{id::Round, run::RunSpec};
 use std::ops::Range;
@@ -126,7 +126,8 @@ impl DeviceThread {
             }
         };
         let name = format!("device-{device:?}").to_lowercase();
-        let thread = std::thread::Builder::new().name(name).spawn(body).map_err(|_| TrainError::Gone)?;
+        let thread =
+            std::thread::Builder::new().name(name).spawn(body).map_err(|_| TrainError::Gone)?;
         started.recv().map_err(|_| TrainError::Gone)??;
         Ok(DeviceThread { jobs, thread, device })
     }
@@ -191,7 +192,8 @@ impl Worker {
         mut buffer: Vec<f32>,
     ) -> Result<Done, TrainError> {
         let size = self.spec.inner.batch;
-        let sequences: u64 = positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        let sequences: u64 =
+            positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let steps = u32::try_from(sequences.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
         let batches = self.data.batches(positions, size);
         let done = self.trainer.work(outer, batches, &Work { round, steps, cancel })?;

@@ -42,7 +42,9 @@ pub enum TrainError {
     )]
     NoHeldout,
     /// Parameters of another model.
-    #[error("{got} parameters were given, the run's model has {expected}: they belong to another run")]
+    #[error(
+        "{got} parameters were given, the run's model has {expected}: they belong to another run"
+    )]
     Params {
         /// Elements given.
         got: usize,
@@ -53,7 +55,9 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// libtorch failed.
-    #[error("libtorch failed: {0}; if memory is short, lower `inner.batch` or take a smaller model")]
+    #[error(
+        "libtorch failed: {0}; if memory is short, lower `inner.batch` or take a smaller model"
+    )]
     Torch(#[from] TchError),
     /// The device's thread is gone.
     #[error("the device's thread has ended: restart the node")]

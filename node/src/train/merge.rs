@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn weighs_by_tokens() {
-        let cases: [(Vec<(u64, Vec<f32>)>, Option<(u64, Vec<f32>)>); 5] = [
+        type Part = (u64, Vec<f32>);
+        let cases: [(Vec<Part>, Option<Part>); 5] = [
             (vec![], None),
             (vec![(0, vec![1.0])], None),
             (vec![(5, vec![1.0, 2.0])], Some((5, vec![1.0, 2.0]))),

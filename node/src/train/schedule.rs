@@ -1,6 +1,9 @@
 //! The inner learning rate over a run: linear warm-up, then a cosine down to a floor (Loshchilov and Hutter 2017).
 
-use shoal_protocol::{id::Round, run::{InnerSpec, RunSpec}};
+use shoal_protocol::{
+    id::Round,
+    run::{InnerSpec, RunSpec},
+};
 
 /// The learning rate of a run at any step of any round.
 #[derive(Clone, Debug, PartialEq)]

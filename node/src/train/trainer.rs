@@ -141,7 +141,12 @@ impl Trainer {
     ///
     /// # Errors
     /// No rows, parameters of another length, or the device failed.
-    pub fn evaluate(&mut self, params: &[f32], batch: &Batch, rows: usize) -> Result<f64, TrainError> {
+    pub fn evaluate(
+        &mut self,
+        params: &[f32],
+        batch: &Batch,
+        rows: usize,
+    ) -> Result<f64, TrainError> {
         self.load(params)?;
         evaluate(&self.model, batch, rows)
     }
@@ -189,7 +194,8 @@ pub fn evaluate(model: &Llama, batch: &Batch, rows: usize) -> Result<f64, TrainE
 
 /// Inputs and targets, `[rows, context]` i64 each.
 fn tensors(batch: &Batch, device: Device) -> Result<(Tensor, Tensor), TrainError> {
-    let rows = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, -1])?.f_to(device)?;
+    let rows =
+        Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, -1])?.f_to(device)?;
     let context = rows.size()[1] - 1;
     Ok((rows.f_narrow(1, 0, context)?, rows.f_narrow(1, 1, context)?))
 }

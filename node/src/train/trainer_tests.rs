@@ -57,7 +57,7 @@ fn trainer() -> (Trainer, Vec<f32>) {
     (Trainer::new(&spec, Device::Cpu).unwrap(), initial_params(&spec.model, spec.seed))
 }
 
-const GO: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 #[test]
 fn the_loss_falls() {

@@ -47,10 +47,10 @@ impl Node {
 
     /// The first address to dial, with the peer.
     pub async fn address(&mut self) -> Multiaddr {
-        while self.net.ticket_addresses().is_empty() {
+        while self.net.ticket_addresses(8).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.net.ticket_addresses().remove(0)
+        self.net.ticket_addresses(8).remove(0)
     }
 
     /// Waits for an event that `pick` takes; the others are passed over.

@@ -16,13 +16,6 @@ use shoal_protocol::wire::{self, ChunkId, Message};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Which residuals of an earlier life are void: those that were settled so, or all, since nobody can tell.
-#[derive(Clone, Copy, PartialEq)]
-enum Void {
-    Settled,
-    All,
-}
-
 impl World {
     /// Does what peer `p` asks for.
     pub fn perform(&mut self, p: usize, output: Output) {
@@ -177,7 +170,7 @@ impl World {
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
         s4_nothing_dropped::settled_whole(p, settle, self.spec.chunks());
         let (before, head) = (self.store(p).record.round, self.store(p).head);
-        if self.book.leads(head, record.digest()) {
+        if self.book.leads(head, record.digest()) && self.is_repeatable(p, record) {
             s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
         }
         let plan = self.book.plans.get(&record.plan).cloned();
@@ -191,18 +184,22 @@ impl World {
             panic!("S4 is broken: p{p} commits round {}: {why}", record.round)
         });
         self.record_commit(p, settle, &down);
-        if loaded {
-            return self.arrive_at(
-                p,
-                from,
-                settle,
-                woken.then_some(Void::All).or(voided.then_some(Void::Settled)),
-            );
-        }
-        if let Some(plan) = plan.as_ref().filter(|_| first) {
+        let counts = plan.as_ref().filter(|_| first && !loaded);
+        if let Some(plan) = counts {
             self.book.one_result.majority(plan, &self.peers[p].id, record);
         }
-        self.arrive_at(p, from, settle, voided.then_some(Void::Settled));
+        self.arrive_at(p, from, settle, voided);
+    }
+
+    /// Whether somebody else that went on from this record still has all results of its plan.
+    fn is_repeatable(&self, p: usize, record: &Record) -> bool {
+        let chunks = if record.contributions.is_empty() { 0 } else { self.spec.chunks() };
+        let others = self.peers.iter().enumerate().filter(|(q, _)| *q != p);
+        let mut stores = others.filter_map(|(_, peer)| Some(&peer.running.as_ref()?.store));
+        stores.any(|store| {
+            self.book.leads(record.digest(), store.head)
+                && (0..chunks).all(|c| store.standing_result((record.plan, c)).is_some())
+        })
     }
 
     fn record_commit(&mut self, p: usize, settle: &[Settle], down: &[f32]) {
@@ -221,19 +218,14 @@ impl World {
 
     /// A peer's committed record has changed: its account follows, and what it now holds goes to its disk. `void`: a
     /// life before this one may have given to what was committed since, so that residuals of that life are void.
-    fn arrive_at(&mut self, p: usize, from: Round, settle: &[Settle], void: Option<Void>) {
+    fn arrive_at(&mut self, p: usize, from: Round, settle: &[Settle], void: bool) {
         let peer = &mut self.peers[p];
         let running = peer.running.as_mut().expect("only a living peer asks");
-        let (work, to) = (&mut running.store.work, running.store.record.round);
+        let (work, to) = (&running.store.work, running.store.record.round);
         let moved = self.book.moved(p, peer.life, running.store.head, settle);
         s4_nothing_dropped::no_step_back(p, from, to, moved);
         running.just_woken = false;
-        if void == Some(Void::All) {
-            let (up, down) = work.residuals_mut();
-            up.fill(0.0);
-            down.fill(0.0);
-        }
-        if void.is_some() || moved != Moved::Along {
+        if void || moved != Moved::Along {
             self.book.accounts[p].write_off(work);
         }
         peer.disk = running.store.disk();

@@ -241,6 +241,7 @@ impl Store {
             let forgotten = !self.sent.contains_key(&(record.plan, index as u32));
             match settle {
                 Settle::Counted { .. } if woken && forgotten => self.void(index, false),
+                Settle::Restarted => self.void(index, false),
                 Settle::Unknown => self.void(index, true),
                 _ => {
                     self.settle(record, index, *settle)?;
@@ -276,7 +277,7 @@ impl Store {
         let codecs = &self.spec.exchange;
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
-            Settle::Missed | Settle::Unknown => Outcome::Missed,
+            Settle::Missed | Settle::Unknown | Settle::Restarted => Outcome::Missed,
             Settle::Counted { fold, share } => Outcome::Counted {
                 codec: codecs.up,
                 fold,

@@ -79,7 +79,7 @@ fn start_net(bench: &BenchAllreduce) -> Result<(NetHandle, Receiver<NetEvent>)> 
 fn own_addresses(net: &NetHandle) -> Result<Vec<String>> {
     let deadline = Instant::now() + MEET_PATIENCE;
     loop {
-        let addresses = net.ticket_addresses();
+        let addresses = net.ticket_addresses(8);
         if !addresses.is_empty() {
             return Ok(addresses.iter().map(ToString::to_string).collect());
         }

@@ -1,1 +1,0 @@
-//! Short programs that use Shoal as a library user would.

@@ -1,0 +1,105 @@
+//! Bulk frames that arrive: who takes them, and the few that come before their plan.
+
+use crate::event::{ChunkId, ChunkKind, Output};
+use crate::id::{Digest, PeerId};
+use crate::run::RunSpec;
+use crate::session::{Session, Stage};
+use crate::time::Time;
+use crate::wire::{EARLY_MAX, STATE_CHUNK_BYTES};
+
+impl Session {
+    /// A bulk frame has arrived whole: whoever waits for it takes it, the others' bytes are let go.
+    pub(crate) fn arrived(
+        &mut self,
+        from: PeerId,
+        chunk: ChunkId,
+        bytes: u32,
+        digest: Digest,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let discard = Output::Discard { from, chunk };
+        if self.members.heard(from, now).is_none() {
+            return out.push(discard);
+        }
+        if let Err(reason) = self.check_size(&chunk, bytes) {
+            out.push(discard);
+            return self.strike(from, 2, reason, now, out);
+        }
+        let verdict = match &mut self.stage {
+            Stage::Exchanging(exchange, _) if exchange.id == chunk.of => {
+                exchange.arrived(from, &chunk, digest, now, out)
+            }
+            Stage::CatchingUp(catchup) => {
+                catchup.arrived(from, &chunk, digest, &mut self.pace.fetch, now)
+            }
+            _ if chunk.kind != ChunkKind::State => {
+                return self.keep_early(from, chunk, digest, out);
+            }
+            _ => Ok(false),
+        };
+        if verdict != Ok(true) {
+            out.push(discard);
+        }
+        if let Err(reason) = verdict {
+            self.drop_donor(&from);
+            self.strike(from, 2, reason.into(), now, out);
+        }
+    }
+
+    /// A chunk's size follows from its name; anything else is a lie.
+    fn check_size(&self, chunk: &ChunkId, bytes: u32) -> Result<(), String> {
+        let expected = chunk_bytes(&self.spec, chunk);
+        if expected == Some(bytes as usize) {
+            return Ok(());
+        }
+        Err(format!("sent a chunk of {bytes} bytes where {expected:?} are due"))
+    }
+
+    /// A chunk that came before its plan waits for it, within bounds.
+    fn keep_early(&mut self, from: PeerId, chunk: ChunkId, digest: Digest, out: &mut Vec<Output>) {
+        let known = self.donor.by_plan(&chunk.of).is_some();
+        if known || matches!(self.stage, Stage::Finished) {
+            return out.push(Output::Discard { from, chunk });
+        }
+        let kept = self.early.entry(from).or_default();
+        if kept.iter().any(|(other, _)| *other == chunk) {
+            return;
+        }
+        if kept.len() == EARLY_MAX {
+            let oldest = kept.pop_front().map(|(chunk, _)| chunk);
+            out.extend(oldest.map(|chunk| Output::Discard { from, chunk }));
+        }
+        kept.push_back((chunk, digest));
+    }
+
+    /// Early chunks of a plan that has come; all others are discarded.
+    pub(crate) fn take_early(&mut self, now: Time, out: &mut Vec<Output>) {
+        for (from, kept) in std::mem::take(&mut self.early) {
+            for (chunk, digest) in kept {
+                let taken = match self.exchange_of(&chunk.of) {
+                    Some(exchange) => exchange.arrived(from, &chunk, digest, now, out) == Ok(true),
+                    None => false,
+                };
+                if !taken {
+                    out.push(Output::Discard { from, chunk });
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that a chunk has, by its name alone; `None` beyond the end of what it is a part of.
+fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
+    let (total, size) = match chunk.kind {
+        ChunkKind::State => (spec.elems() * 8, STATE_CHUNK_BYTES as u64),
+        _ => (spec.elems(), u64::from(spec.exchange.chunk_elems)),
+    };
+    let start = u64::from(chunk.index) * size;
+    let len = total.checked_sub(start).filter(|left| *left > 0)?.min(size) as usize;
+    Some(match chunk.kind {
+        ChunkKind::State => len,
+        ChunkKind::Contribution => spec.exchange.up.encoded_len(len),
+        ChunkKind::Result => spec.exchange.down.encoded_len(len),
+    })
+}

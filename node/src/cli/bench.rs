@@ -1,11 +1,11 @@
 //! `shoal bench`: figures as JSON lines, each with the machine's limit measured in the same run.
 
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use shoal_node::bench::allreduce::BenchAllreduce;
 use shoal_node::bench::codec::BenchCodec;
 use shoal_node::model::preset::{PRESETS, preset, with_vocab};
 use shoal_node::train::{BenchTrain, bench_train};
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use shoal_protocol::run::ModelSpec;
 use tch::Device;
 

@@ -1,10 +1,10 @@
 //! `shoal demo`, and the hidden command that each of its nodes runs.
 
+use anyhow::{Context, Result, ensure};
+use libp2p::Multiaddr;
 use shoal_node::demo::{self, Hello, Plan};
 use shoal_node::node::{self, Started};
 use shoal_node::settings::Settings;
-use anyhow::{Context, Result, ensure};
-use libp2p::Multiaddr;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::wire;
 use std::io::Write;

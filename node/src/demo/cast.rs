@@ -5,6 +5,10 @@ use super::process::{Hello, Launch, Process};
 use crate::status::NodeStatus;
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What the nodes get to end in good order, all together.
+const END_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What became of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +90,8 @@ impl Node {
 /// Ends all that are live in good order, at the same time; returns what is left to tell of them.
 pub(super) fn dismiss(mut nodes: Vec<Node>) -> Vec<Credit> {
     nodes.iter_mut().for_each(|node| node.process.ask_to_end());
-    nodes.iter_mut().for_each(|node| node.process.end());
+    let deadline = Instant::now() + END_PATIENCE;
+    nodes.iter_mut().for_each(|node| node.process.end(deadline));
     nodes.into_iter().map(Credit::from).collect()
 }
 

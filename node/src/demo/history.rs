@@ -52,11 +52,18 @@ impl History {
             let by = self.seen.entry(round.round).or_default();
             by.insert(status.peer.clone(), round.clone());
         }
-        // From a commit to the end of the next local work, the last local work is that of the committed round.
-        if let (Some(loss), true) =
-            (status.train_loss, status.rounds.iter().any(|r| r.round == status.round))
-        {
-            let by = self.train.entry(status.round).or_default();
+        self.absorb_train_loss(status);
+    }
+
+    /// While a node trains (or has finished), its last finished local work is what the last committed round was made of.
+    fn absorb_train_loss(&mut self, status: &NodeStatus) {
+        let settled = ["training", "finished"].contains(&status.phase.as_str());
+        let (true, Some(loss), Some(last)) = (settled, status.train_loss, status.rounds.back())
+        else {
+            return;
+        };
+        if last.tokens > 0 {
+            let by = self.train.entry(last.round).or_default();
             by.entry(status.peer.clone()).or_insert(loss);
         }
     }
@@ -105,7 +112,7 @@ mod tests {
         let peer = peer.into();
         NodeStatus {
             peer,
-            round: round.round,
+            phase: "training".into(),
             train_loss,
             rounds: [round].into(),
             ..NodeStatus::default()

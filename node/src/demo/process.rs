@@ -18,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// A node that has not come up after this will not.
 const START_PATIENCE: Duration = Duration::from_secs(90);
-/// What a node gets to end in good order.
-const END_PATIENCE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(20);
 /// Lines of a log that an error quotes.
 const LOG_LINES: usize = 12;
@@ -142,9 +140,8 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, and kills it if that takes too long.
-    pub(super) fn end(&mut self) {
-        let deadline = Instant::now() + END_PATIENCE;
+    /// Waits until it has ended, and kills it if it has not by then.
+    pub(super) fn end(&mut self, deadline: Instant) {
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             thread::sleep(TICK);
         }
@@ -227,7 +224,7 @@ mod tests {
         assert_eq!(node.wait_hello().unwrap(), hello);
         node.check_alive().unwrap();
         node.ask_to_end();
-        node.end();
+        node.end(Instant::now() + Duration::from_secs(10));
         assert!(node.check_alive().unwrap_err().to_string().contains("signal 15"));
     }
 

@@ -108,7 +108,7 @@ fn inner(rounds: u64) -> InnerSpec {
         round_ms: 0,
         lr: 3e-3,
         lr_floor: 0.1,
-        warmup_rounds: rounds.min(2) / 2,
+        warmup_rounds: rounds.min(2),
         beta1: 0.9,
         beta2: 0.99,
         eps: 1e-8,

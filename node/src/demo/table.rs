@@ -1,7 +1,7 @@
 //! What is on the screen: a table that is drawn over itself in a terminal, a line for each round and event elsewhere.
 
 use super::cast::{Fate, Node};
-use super::history::{History, Row};
+use super::history::{Event, History, Row};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
@@ -93,16 +93,26 @@ impl Screen {
             self.told_headline = true;
             print(&format!("{}\n", scene.headline));
         }
-        for event in scene.history.events.iter().skip(self.told_events) {
-            print(&format!("{}\n", event.line));
-        }
-        self.told_events = scene.history.events.len();
         let (last, told) = (scene.history.last(), self.told_round);
-        // The held-out loss comes a little after the commit.
-        let ripe = |row: &Row| all || row.val_loss.is_some() || row.round < last;
+        // Losses come a little after the commit.
+        let whole =
+            |row: &Row| row.val_loss.is_some() && (row.train_loss.is_some() || row.tokens == 0);
+        let ripe = |row: &Row| all || whole(row) || row.round < last;
         for row in scene.history.rows().skip_while(|row| row.round <= told).take_while(ripe) {
+            self.tell_events(scene, row.round);
             self.told_round = row.round;
             print(&format!("{:>4} s  {}\n", scene.seconds, sentence(&row)));
+        }
+        self.tell_events(scene, if all { u64::MAX } else { self.told_round + 1 });
+    }
+
+    /// What happened up to a round: a kill belongs before the round's own line, a newcomer after it.
+    fn tell_events(&mut self, scene: &Scene<'_>, round: u64) {
+        let untold = scene.history.events.iter().skip(self.told_events);
+        let due = |event: &&Event| event.round < round || (event.killed && event.round == round);
+        for event in untold.take_while(due) {
+            print(&format!("{:>4} s  {}\n", scene.seconds, event.line));
+            self.told_events += 1;
         }
     }
 }

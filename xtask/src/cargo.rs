@@ -8,13 +8,8 @@ use crate::fault::Fault;
 use crate::libtorch;
 
 /// Prefixes of the variables that `cargo run` sets for the program it runs.
-const SET_BY_CARGO: [&str; 5] = [
-    "CARGO_PKG_",
-    "CARGO_MANIFEST_",
-    "CARGO_BIN_",
-    "CARGO_CRATE_",
-    "CARGO_PRIMARY_",
-];
+const SET_BY_CARGO: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
 
 /// Tells the user what happens next.
 pub fn announce(what: &str) {
@@ -44,11 +39,7 @@ pub fn finish_with(command: &mut Command) -> Result<ExitCode, Fault> {
 #[cfg(not(unix))]
 pub fn finish_with(command: &mut Command) -> Result<ExitCode, Fault> {
     let status = command.status().map_err(not_started)?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn not_started(error: std::io::Error) -> Fault {
@@ -76,9 +67,6 @@ mod tests {
         assert!(from_outer("CARGO_MANIFEST_DIR", "/x"));
         assert!(!from_outer("CARGO_TARGET_DIR", "/x"));
         assert!(!from_outer("LIBTORCH", "/opt/libtorch"));
-        assert!(is_from_outer_cargo(
-            OsStr::new("LIBTORCH"),
-            libtorch::link_path().as_os_str()
-        ));
+        assert!(is_from_outer_cargo(OsStr::new("LIBTORCH"), libtorch::link_path().as_os_str()));
     }
 }

@@ -12,10 +12,7 @@ pub struct Fault {
 impl Fault {
     /// A fault from its two halves; neither ends in a full stop.
     pub fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            mend: mend.into(),
-        }
+        Self { what: what.into(), mend: mend.into() }
     }
 }
 

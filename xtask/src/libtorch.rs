@@ -90,9 +90,7 @@ fn torch_of_python() -> Result<PathBuf, Fault> {
     let fault =
         |what: String| Fault::new(format!("LIBTORCH_USE_PYTORCH is set, but {what}"), &mend);
     let python = Python::find().ok_or_else(|| fault("there is no Python".into()))?;
-    let torch = python
-        .torch()
-        .ok_or_else(|| fault("Python cannot import torch".into()))?;
+    let torch = python.torch().ok_or_else(|| fault("Python cannot import torch".into()))?;
     install::examine(&torch).map_err(|flaw| fault(format!("{} {flaw}", torch.display())))?;
     Ok(torch)
 }
@@ -119,10 +117,7 @@ fn importable_torch() -> Option<PathBuf> {
     match install::examine(&torch) {
         Ok(()) => Some(torch),
         Err(flaw) => {
-            announce(&format!(
-                "passing over Python's torch, for {} {flaw}",
-                torch.display()
-            ));
+            announce(&format!("passing over Python's torch, for {} {flaw}", torch.display()));
             None
         }
     }
@@ -155,10 +150,7 @@ mod tests {
         assert_eq!(exported(None), None);
         assert_eq!(exported(Some("")), None);
         assert_eq!(exported(Some(LINK)), None);
-        assert_eq!(
-            exported(Some("/opt/libtorch")),
-            Some(PathBuf::from("/opt/libtorch"))
-        );
+        assert_eq!(exported(Some("/opt/libtorch")), Some(PathBuf::from("/opt/libtorch")));
     }
 
     #[test]

@@ -44,10 +44,7 @@ fn perform(task: &str, args: Vec<OsString>) -> Result<ExitCode, Fault> {
             eprint!("{USAGE}");
             Ok(ExitCode::FAILURE)
         }
-        _ => Err(Fault::new(
-            format!("there is no task `{task}`"),
-            "`cargo xtask help` lists them",
-        )),
+        _ => Err(Fault::new(format!("there is no task `{task}`"), "`cargo xtask help` lists them")),
     }
 }
 
@@ -56,15 +53,7 @@ fn demo(args: Vec<OsString>) -> Result<ExitCode, Fault> {
     cargo::announce("building shoal (minutes the first time, seconds afterwards)");
     cargo::finish_with(
         cargo::command()
-            .args([
-                "run",
-                "--package",
-                "shoal-node",
-                "--bin",
-                "shoal",
-                "--",
-                "demo",
-            ])
+            .args(["run", "--package", "shoal-node", "--bin", "shoal", "--", "demo"])
             .args(args),
     )
 }

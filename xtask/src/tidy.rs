@@ -31,24 +31,15 @@ pub fn report(root: &Path) -> Result<ExitCode, Fault> {
     for breach in &findings.breaches {
         eprintln!("{breach}");
     }
-    Ok(if findings.breaches.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if findings.breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn inspect(root: &Path) -> Result<Findings, Fault> {
-    let mut findings = Findings {
-        breaches: Vec::new(),
-        lengths: Vec::new(),
-    };
+    let mut findings = Findings { breaches: Vec::new(), lengths: Vec::new() };
     let mut everywhere = Vec::new();
     for name in CRATES {
         let sources = source::sources_of(root, name)?;
-        findings
-            .breaches
-            .extend(sources.iter().flat_map(rules::breaches));
+        findings.breaches.extend(sources.iter().flat_map(rules::breaches));
         let lengths = lengths_of(&sources);
         everywhere.extend_from_slice(&lengths);
         findings.lengths.push((name, lengths));
@@ -61,9 +52,8 @@ fn inspect(root: &Path) -> Result<Findings, Fault> {
 
 fn lengths_of(sources: &[Source]) -> Vec<usize> {
     let outside_tests = sources.iter().filter(|source| !source.is_test());
-    let mut lengths: Vec<usize> = outside_tests
-        .flat_map(|source| functions::lengths(source.code_without_tests()))
-        .collect();
+    let mut lengths: Vec<usize> =
+        outside_tests.flat_map(|source| functions::lengths(source.code_without_tests())).collect();
     lengths.sort_unstable();
     lengths
 }
@@ -84,10 +74,6 @@ mod tests {
         for (name, lengths) in &findings.lengths {
             println!("{}", summary(name, lengths));
         }
-        assert!(
-            findings.breaches.is_empty(),
-            "\n{}",
-            findings.breaches.join("\n")
-        );
+        assert!(findings.breaches.is_empty(), "\n{}", findings.breaches.join("\n"));
     }
 }

@@ -19,23 +19,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         weight: TOKENS[member],
         bytes: if member == 0 { Source::Own } else { Source::Encoded(&sent[member - 1]) },
     };
-    let reduced = peers[0].reduce(codec, codec, 0, &[part(0), part(1), part(2)]).map_err(|e| e.cause)?;
+    let reduced =
+        peers[0].reduce(codec, codec, 0, &[part(0), part(1), part(2)]).map_err(|e| e.cause)?;
 
     // Everybody decodes the owner's bytes, the owner too: that is why all end on the same parameters.
     let mut mean = vec![0.0; ELEMS];
     codec.decode(&reduced.bytes, &mut mean)?;
-    let outcome =
-        Outcome::Owned { target: &reduced.target, codec, result: &reduced.bytes, counted_own: true };
+    let outcome = Outcome::Owned {
+        target: &reduced.target,
+        codec,
+        result: &reduced.bytes,
+        counted_own: true,
+    };
     peers[0].settle(0, outcome)?;
     for member in 1..3 {
         let share = TOKENS[member] as f32 / total as f32;
-        peers[member].settle(0, Outcome::Counted { codec, fold: fold(member), share, bytes: &sent[member - 1] })?;
+        peers[member].settle(
+            0,
+            Outcome::Counted { codec, fold: fold(member), share, bytes: &sent[member - 1] },
+        )?;
     }
 
     println!("sent by each: {} bytes for {} numbers", sent[0].len(), ELEMS);
     println!("mean of number 7: {} (exactly {})", mean[7], reduced.target[7]);
     for (name, workspace) in peers.iter().enumerate() {
-        let largest = |values: &[f32]| values.iter().fold(0f32, |most, value| most.max(value.abs()));
+        let largest =
+            |values: &[f32]| values.iter().fold(0f32, |most, value| most.max(value.abs()));
         let (up, down) = (largest(workspace.residual_up()), largest(workspace.residual_down()));
         println!("peer {name} keeps for the next round: up to {up:.5} upward, {down:.5} downward");
     }

@@ -1,8 +1,8 @@
 //! Starting the network, and the handle by which the node speaks to it.
 
+use super::identity::to_libp2p;
 use super::link::{Chunk, Core, Priority, SendError};
 use super::swarm::{Command, Driver};
-use super::identity::to_libp2p;
 use super::{GOSSIP_BYTES_MAX, NetConfig, NetEvent, PeerTraffic, address, identity};
 use anyhow::Context;
 use bytes::Bytes;
@@ -133,7 +133,8 @@ impl NetHandle {
         let own = address::for_ticket(&self.core.addresses());
         let own = own.iter().take(most.div_ceil(2)).map(|own| address::with_peer(own, self.remote));
         let others = self.core.addresses_of_others();
-        let others = others.iter().filter_map(|(peer, at)| Some(address::with_peer(at, to_libp2p(peer)?)));
+        let others =
+            others.iter().filter_map(|(peer, at)| Some(address::with_peer(at, to_libp2p(peer)?)));
         own.chain(others).take(most).collect()
     }
 

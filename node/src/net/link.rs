@@ -274,7 +274,12 @@ impl Core {
         let connected = self.peers();
         let whereabouts = self.whereabouts();
         let best = |(peer, told): (&PeerId, &Vec<Multiaddr>)| Some((*peer, told.first()?.clone()));
-        whereabouts.others.iter().filter(|(peer, _)| connected.contains(peer)).filter_map(best).collect()
+        whereabouts
+            .others
+            .iter()
+            .filter(|(peer, _)| connected.contains(peer))
+            .filter_map(best)
+            .collect()
     }
 
     pub(super) fn set_api(&self, api: SocketAddr) {

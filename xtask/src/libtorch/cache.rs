@@ -13,11 +13,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `$SHOAL_CACHE`, else `$XDG_CACHE_HOME/shoal`, else `~/.cache/shoal`; empty variables count as unset.
 pub fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let set = |name| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("SHOAL_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("shoal")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/shoal")))
@@ -54,10 +50,7 @@ impl Drop for Workplace {
 fn sweep(cache: &Path) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let at_work = entry.file_name().to_string_lossy().starts_with(AT_WORK);
-        let age = entry
-            .metadata()
-            .ok()
-            .and_then(|meta| meta.modified().ok()?.elapsed().ok());
+        let age = entry.metadata().ok().and_then(|meta| meta.modified().ok()?.elapsed().ok());
         if at_work && age.is_some_and(|age| age > ABANDONED_AFTER) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -70,25 +63,16 @@ mod tests {
 
     fn folder_with(set: &[(&str, &str)]) -> Option<PathBuf> {
         folder(|name| {
-            set.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
+            set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         })
     }
 
     #[test]
     fn the_nearest_variable_wins() {
-        let all = [
-            ("SHOAL_CACHE", "/a"),
-            ("XDG_CACHE_HOME", "/b"),
-            ("HOME", "/c"),
-        ];
+        let all = [("SHOAL_CACHE", "/a"), ("XDG_CACHE_HOME", "/b"), ("HOME", "/c")];
         assert_eq!(folder_with(&all), Some(PathBuf::from("/a")));
         assert_eq!(folder_with(&all[1..]), Some(PathBuf::from("/b/shoal")));
-        assert_eq!(
-            folder_with(&all[2..]),
-            Some(PathBuf::from("/c/.cache/shoal"))
-        );
+        assert_eq!(folder_with(&all[2..]), Some(PathBuf::from("/c/.cache/shoal")));
         assert_eq!(
             folder_with(&[("SHOAL_CACHE", ""), ("HOME", "/c")]),
             Some(PathBuf::from("/c/.cache/shoal"))
@@ -101,15 +85,9 @@ mod tests {
         let cache = std::env::temp_dir().join(format!("xtask-cache-{}", std::process::id()));
         let other = cache.join(".fetching-other");
         fs::create_dir_all(&other).unwrap();
-        let inside = Workplace::open(&cache)
-            .unwrap()
-            .subfolder("wheels")
-            .unwrap();
+        let inside = Workplace::open(&cache).unwrap().subfolder("wheels").unwrap();
         assert!(!inside.exists());
-        assert!(
-            other.exists(),
-            "a fetch that began just now is at work, not abandoned"
-        );
+        assert!(other.exists(), "a fetch that began just now is at work, not abandoned");
         fs::remove_dir_all(&cache).unwrap();
     }
 }

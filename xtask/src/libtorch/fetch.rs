@@ -16,16 +16,8 @@ use crate::repository;
 const ROOM_BYTES: u64 = 1_500_000_000;
 
 /// One wheel serves every Python, since only its C++ part is used; this is the one whose digest is pinned.
-const WHEEL_TAGS: [&str; 8] = [
-    "--implementation",
-    "cp",
-    "--python-version",
-    "3.11",
-    "--abi",
-    "cp311",
-    "--abi",
-    "none",
-];
+const WHEEL_TAGS: [&str; 8] =
+    ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "none"];
 
 /// The platform tags that the pinned wheels bear, less the architecture.
 const PLATFORMS: [&str; 3] = ["manylinux_2_28", "manylinux_2_25", "manylinux_2_17"];
@@ -33,11 +25,8 @@ const PLATFORMS: [&str; 3] = ["manylinux_2_28", "manylinux_2_25", "manylinux_2_1
 /// Downloads, unpacks, and puts the result in place in one step. Two clones may do so at once: the first to
 /// finish wins, and the other takes the winner's.
 pub fn fetch(cache: &Path, dest: &Path) -> Result<(), Fault> {
-    let arch = packaged_arch(
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-        cfg!(target_env = "gnu"),
-    )?;
+    let arch =
+        packaged_arch(std::env::consts::OS, std::env::consts::ARCH, cfg!(target_env = "gnu"))?;
     let python = python_with_pip()?;
     let work = Workplace::open(cache).map_err(|error| unwritable(cache, &error))?;
     check_room(cache, python.free_bytes(cache))?;
@@ -55,26 +44,16 @@ fn packaged_arch(os: &str, arch: &'static str, gnu: bool) -> Result<&'static str
     if os == "linux" && gnu && ["x86_64", "aarch64"].contains(&arch) {
         return Ok(arch);
     }
-    Err(Fault::new(
-        format!("libtorch is not fetched by itself on {os} {arch}"),
-        set_libtorch(),
-    ))
+    Err(Fault::new(format!("libtorch is not fetched by itself on {os} {arch}"), set_libtorch()))
 }
 
 fn python_with_pip() -> Result<Python, Fault> {
     let fault = |what: &str, package: &str| {
-        let mend = format!(
-            "install {package}, used once to fetch libtorch, or {}",
-            set_libtorch()
-        );
+        let mend = format!("install {package}, used once to fetch libtorch, or {}", set_libtorch());
         Fault::new(what, mend)
     };
-    let python = Python::find().ok_or_else(|| {
-        fault(
-            "there is no Python 3",
-            "Python with pip (Debian: python3-pip)",
-        )
-    })?;
+    let python = Python::find()
+        .ok_or_else(|| fault("there is no Python 3", "Python with pip (Debian: python3-pip)"))?;
     if !python.has_pip() {
         return Err(fault("Python has no pip", "pip (Debian: python3-pip)"));
     }
@@ -84,21 +63,18 @@ fn python_with_pip() -> Result<Python, Fault> {
 /// An unknown amount of room is taken to be enough: the writing itself will tell.
 fn check_room(cache: &Path, free_bytes: Option<u64>) -> Result<(), Fault> {
     match free_bytes {
-        Some(free) if free < ROOM_BYTES => Err(disk_full(
-            cache,
-            &format!("{} MB are free", free / 1_000_000),
-        )),
+        Some(free) if free < ROOM_BYTES => {
+            Err(disk_full(cache, &format!("{} MB are free", free / 1_000_000)))
+        }
         _ => Ok(()),
     }
 }
 
 fn download(python: &Python, work: &Workplace, arch: &str) -> Result<PathBuf, Fault> {
-    let wheels = work
-        .subfolder("wheels")
-        .map_err(|error| unwritable(Path::new("the cache"), &error))?;
-    let scratch = work
-        .subfolder("scratch")
-        .map_err(|error| unwritable(Path::new("the cache"), &error))?;
+    let wheels =
+        work.subfolder("wheels").map_err(|error| unwritable(Path::new("the cache"), &error))?;
+    let scratch =
+        work.subfolder("scratch").map_err(|error| unwritable(Path::new("the cache"), &error))?;
     let pinned = repository::root().join(format!("xtask/libtorch/{arch}.txt"));
     let mut pip = python.command();
     pip.args([
@@ -112,11 +88,7 @@ fn download(python: &Python, work: &Workplace, arch: &str) -> Result<PathBuf, Fa
         "3",
     ])
     .args(WHEEL_TAGS)
-    .args(
-        PLATFORMS
-            .iter()
-            .map(|platform| format!("--platform={platform}_{arch}")),
-    )
+    .args(PLATFORMS.iter().map(|platform| format!("--platform={platform}_{arch}")))
     .arg("--require-hashes")
     .arg("--requirement")
     .arg(pinned)
@@ -129,9 +101,7 @@ fn download(python: &Python, work: &Workplace, arch: &str) -> Result<PathBuf, Fa
 }
 
 fn unpack(python: &Python, work: &Workplace, wheels: &Path) -> Result<PathBuf, Fault> {
-    let unpacked = work
-        .subfolder("libtorch")
-        .map_err(|error| unwritable(wheels, &error))?;
+    let unpacked = work.subfolder("libtorch").map_err(|error| unwritable(wheels, &error))?;
     let script = repository::root().join("xtask/libtorch/unpack.py");
     run(python.command().arg(script).arg(wheels).arg(&unpacked))?;
     fs::write(unpacked.join("build-version"), format!("{VERSION}\n"))
@@ -178,10 +148,7 @@ fn complaint(stderr: &str) -> Fault {
             "fetch again; if that does not help, the index or a proxy alters files: {}",
             set_libtorch()
         );
-        return Fault::new(
-            "what pip downloaded is not the libtorch that is pinned here",
-            mend,
-        );
+        return Fault::new("what pip downloaded is not the libtorch that is pinned here", mend);
     }
     if says(&[
         "Retrying (",
@@ -190,24 +157,16 @@ fn complaint(stderr: &str) -> Fault {
         "ProxyError",
         "Max retries exceeded",
     ]) {
-        let mend = format!(
-            "connect this machine, or set pip's proxy or mirror, or {}",
-            set_libtorch()
-        );
+        let mend =
+            format!("connect this machine, or set pip's proxy or mirror, or {}", set_libtorch());
         return Fault::new(
             "libtorch cannot be fetched, for pip does not reach its package index",
             mend,
         );
     }
-    let last = stderr
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no reason given");
-    Fault::new(
-        format!("libtorch cannot be fetched ({})", last.trim()),
-        set_libtorch(),
-    )
+    let last =
+        stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    Fault::new(format!("libtorch cannot be fetched ({})", last.trim()), set_libtorch())
 }
 
 fn disk_full(cache: &Path, how: &str) -> Fault {
@@ -238,11 +197,9 @@ mod tests {
     #[test]
     fn platforms_without_a_pinned_wheel_are_told_what_to_set() {
         assert_eq!(packaged_arch("linux", "x86_64", true), Ok("x86_64"));
-        for (os, arch, gnu) in [
-            ("macos", "aarch64", false),
-            ("windows", "x86_64", true),
-            ("linux", "x86_64", false),
-        ] {
+        for (os, arch, gnu) in
+            [("macos", "aarch64", false), ("windows", "x86_64", true), ("linux", "x86_64", false)]
+        {
             let fault = packaged_arch(os, arch, gnu).unwrap_err().to_string();
             assert!(fault.contains(os) && fault.contains("LIBTORCH"), "{fault}");
         }
@@ -271,10 +228,7 @@ mod tests {
                 "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM",
                 "not the libtorch that is pinned",
             ),
-            (
-                "ERROR: Could not install: [Errno 28] No space left on device",
-                "no room",
-            ),
+            ("ERROR: Could not install: [Errno 28] No space left on device", "no room"),
             (
                 "ERROR: No matching distribution found for torch==2.11.0\n\n",
                 "No matching distribution",
@@ -283,10 +237,7 @@ mod tests {
         ];
         for (stderr, expected) in rows {
             let sentence = complaint(stderr).to_string();
-            assert!(
-                sentence.contains(expected) && sentence.lines().count() == 1,
-                "{sentence}"
-            );
+            assert!(sentence.contains(expected) && sentence.lines().count() == 1, "{sentence}");
         }
     }
 }

@@ -39,15 +39,9 @@ impl fmt::Display for Flaw {
 /// Checks that the folder holds headers and libraries of the right version. An unpacked C++ archive, Python's
 /// `torch` package and our own cache all have this layout.
 pub fn examine(folder: &Path) -> Result<(), Flaw> {
-    let torch_cpu = if cfg!(windows) {
-        "torch_cpu.lib".into()
-    } else {
-        library("torch_cpu")
-    };
-    for file in [
-        "include/torch/csrc/api/include/torch/torch.h".into(),
-        format!("lib/{torch_cpu}"),
-    ] {
+    let torch_cpu = if cfg!(windows) { "torch_cpu.lib".into() } else { library("torch_cpu") };
+    for file in ["include/torch/csrc/api/include/torch/torch.h".into(), format!("lib/{torch_cpu}")]
+    {
         if !folder.join(&file).is_file() {
             return Err(Flaw::Lacks(file));
         }
@@ -65,12 +59,9 @@ fn version(folder: &Path) -> Option<String> {
     if let Some(text) = read("build-version") {
         return Some(release(&text));
     }
-    [
-        "include/torch/headeronly/version.h",
-        "include/torch/csrc/api/include/torch/version.h",
-    ]
-    .iter()
-    .find_map(|header| version_in_header(&read(header)?))
+    ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"]
+        .iter()
+        .find_map(|header| version_in_header(&read(header)?))
 }
 
 /// `2.11.0+cu130` is release 2.11.0.
@@ -104,10 +95,7 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("xtask-install-{}-{name}", std::process::id()));
         let library = format!("lib/{}", library("torch_cpu"));
-        let usual = [
-            ("include/torch/csrc/api/include/torch/torch.h", ""),
-            (library.as_str(), ""),
-        ];
+        let usual = [("include/torch/csrc/api/include/torch/torch.h", ""), (library.as_str(), "")];
         for (file, text) in usual.iter().chain(extra) {
             let path = folder.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -126,10 +114,7 @@ mod tests {
     #[test]
     fn the_version_decides() {
         assert_eq!(examined("plain", &[("build-version", "2.11.0\n")]), Ok(()));
-        assert_eq!(
-            examined("local", &[("build-version", "2.11.0+cu130")]),
-            Ok(())
-        );
+        assert_eq!(examined("local", &[("build-version", "2.11.0+cu130")]), Ok(()));
         assert_eq!(
             examined("old", &[("build-version", "2.3.0")]),
             Err(Flaw::OtherVersion("2.3.0".into()))
@@ -144,9 +129,6 @@ mod tests {
     #[test]
     fn an_empty_folder_lacks_headers() {
         let flaw = examine(Path::new("/nonexistent")).unwrap_err();
-        assert!(
-            matches!(&flaw, Flaw::Lacks(file) if file.ends_with("torch.h")),
-            "{flaw}"
-        );
+        assert!(matches!(&flaw, Flaw::Lacks(file) if file.ends_with("torch.h")), "{flaw}");
     }
 }

@@ -16,15 +16,8 @@ pub fn point(link: &Path, folder: &Path) -> Result<(), Fault> {
     let had_one = fs::symlink_metadata(link).is_ok();
     replace(link, folder).map_err(|error| {
         Fault::new(
-            format!(
-                "{} cannot be linked to {} ({error})",
-                link.display(),
-                folder.display()
-            ),
-            format!(
-                "remove {} and see that its folder can be written to",
-                link.display()
-            ),
+            format!("{} cannot be linked to {} ({error})", link.display(), folder.display()),
+            format!("remove {} and see that its folder can be written to", link.display()),
         )
     })?;
     announce(&format!("using libtorch in {}", folder.display()));
@@ -55,14 +48,7 @@ fn replace(_link: &Path, _folder: &Path) -> io::Result<()> {
 fn forget_old_build() {
     for profile in ["dev", "release"] {
         let _ = cargo::command()
-            .args([
-                "clean",
-                "--quiet",
-                "--package",
-                "torch-sys",
-                "--profile",
-                profile,
-            ])
+            .args(["clean", "--quiet", "--package", "torch-sys", "--profile", profile])
             .status();
     }
 }

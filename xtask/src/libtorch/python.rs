@@ -23,8 +23,7 @@ impl Python {
 
     /// The folder of the importable `torch` package.
     pub fn torch(&self) -> Option<PathBuf> {
-        self.told(self.command().args(["-c", FIND_TORCH]))
-            .map(PathBuf::from)
+        self.told(self.command().args(["-c", FIND_TORCH])).map(PathBuf::from)
     }
 
     /// Whether `python -m pip` works.
@@ -34,9 +33,7 @@ impl Python {
 
     /// Free bytes on the disk that holds the folder.
     pub fn free_bytes(&self, folder: &Path) -> Option<u64> {
-        self.told(self.command().args(["-c", FREE_BYTES]).arg(folder))?
-            .parse()
-            .ok()
+        self.told(self.command().args(["-c", FREE_BYTES]).arg(folder))?.parse().ok()
     }
 
     /// A command that runs this interpreter.

@@ -24,9 +24,7 @@ pub fn comments_and_literals(text: &str) -> String {
 
 /// Blanks comments of a TOML file; a `#` in a string is taken for one too, which does no harm here.
 pub fn toml_comments(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("{}\n", line.split('#').next().unwrap_or_default()))
-        .collect()
+    text.lines().map(|line| format!("{}\n", line.split('#').next().unwrap_or_default())).collect()
 }
 
 /// Blanks every item under `#[cfg(test)]` in text that is masked already.
@@ -136,17 +134,13 @@ fn character_length(text: &str) -> Option<usize> {
         characters.next()?;
         characters.find(|(_, character)| *character == '\'')
     } else {
-        characters
-            .next()
-            .filter(|(_, character)| *character == '\'')
+        characters.next().filter(|(_, character)| *character == '\'')
     };
     closing.map(|(at, _)| at + 1)
 }
 
 fn blank(text: &str) -> String {
-    text.chars()
-        .map(|character| if character == '\n' { '\n' } else { ' ' })
-        .collect()
+    text.chars().map(|character| if character == '\n' { '\n' } else { ' ' }).collect()
 }
 
 #[cfg(test)]
@@ -161,10 +155,7 @@ mod tests {
             (r#"f("a \" }", b)"#, "f(, b)"),
             (r##"f(r#"a " }"#)"##, "f()"),
             (r##"f(br#"}"#, var)"##, "f(b, var)"),
-            (
-                "match c { '{' => '\\'', '\\\\' => x::<'a>() }",
-                "match c {  => ,  => x::<'a>() }",
-            ),
+            ("match c { '{' => '\\'', '\\\\' => x::<'a>() }", "match c {  => ,  => x::<'a>() }"),
             ("fn f<'a>(x: &'a str) {}", "fn f<'a>(x: &'a str) {}"),
         ];
         let squeeze = |text: &str| text.replace(' ', "");

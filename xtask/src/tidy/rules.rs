@@ -11,9 +11,8 @@ const FILE_LINES_MAX: usize = 600;
 const MEDIAN_LINES_BELOW: usize = 15;
 
 /// Names that say nothing of what a file holds.
-const EMPTY_NAMES: [&str; 8] = [
-    "manager", "managers", "helper", "helpers", "util", "utils", "common", "misc",
-];
+const EMPTY_NAMES: [&str; 8] =
+    ["manager", "managers", "helper", "helpers", "util", "utils", "common", "misc"];
 
 /// What the protocol and the simulator never name: clocks, ambient chance, unordered maps, and the node's libraries.
 const BEHIND_THE_WALL: [&str; 11] = [
@@ -42,11 +41,7 @@ pub fn breaches(source: &Source) -> Vec<String> {
     if source.is_rust() {
         found.extend(length_breach(source));
         found.extend(doc_breach(source));
-        found.extend(occurrences(
-            source,
-            &LEFT_OPEN,
-            "is left open; finish it or take it out",
-        ));
+        found.extend(occurrences(source, &LEFT_OPEN, "is left open; finish it or take it out"));
         if source.path != WIRE {
             found.extend(occurrences(
                 source,
@@ -56,15 +51,8 @@ pub fn breaches(source: &Source) -> Vec<String> {
         }
     }
     found.extend(name_breach(source));
-    if ["protocol/", "sim/"]
-        .iter()
-        .any(|wall| source.path.starts_with(wall))
-    {
-        found.extend(occurrences(
-            source,
-            &BEHIND_THE_WALL,
-            "stays out of protocol and sim",
-        ));
+    if ["protocol/", "sim/"].iter().any(|wall| source.path.starts_with(wall)) {
+        found.extend(occurrences(source, &BEHIND_THE_WALL, "stays out of protocol and sim"));
     }
     found
 }
@@ -90,21 +78,14 @@ fn length_breach(source: &Source) -> Option<String> {
 }
 
 fn doc_breach(source: &Source) -> Option<String> {
-    (!source.text.starts_with("//!")).then(|| {
-        format!(
-            "{}:1: begins without a `//!` line on its purpose",
-            source.path
-        )
-    })
+    (!source.text.starts_with("//!"))
+        .then(|| format!("{}:1: begins without a `//!` line on its purpose", source.path))
 }
 
 fn name_breach(source: &Source) -> Option<String> {
     let words = source.path.trim_end_matches(".rs").split(['/', '_', '-']);
     let empty = words.into_iter().find(|word| EMPTY_NAMES.contains(word))?;
-    Some(format!(
-        "{}:1: `{empty}` in a name does not tell what the file holds",
-        source.path
-    ))
+    Some(format!("{}:1: `{empty}` in a name does not tell what the file holds", source.path))
 }
 
 fn occurrences(source: &Source, phrases: &[&str], rule: &str) -> Vec<String> {
@@ -142,11 +123,7 @@ mod tests {
     #[test]
     fn each_rule_names_file_and_line() {
         let rows = [
-            (
-                "node/src/a.rs",
-                "fn a() {}",
-                "node/src/a.rs:1: begins without",
-            ),
+            ("node/src/a.rs", "fn a() {}", "node/src/a.rs:1: begins without"),
             (
                 "node/src/a.rs",
                 "//! A.\nfn a() { todo!() }",
@@ -157,16 +134,8 @@ mod tests {
                 "//! A.\n#[ignore = \"slow\"]",
                 "node/src/a.rs:2: `#[ignore` is left open",
             ),
-            (
-                "node/src/peer_utils.rs",
-                "//! A.",
-                "node/src/peer_utils.rs:1: `utils`",
-            ),
-            (
-                "node/tests/common/mod.rs",
-                "//! A.",
-                "node/tests/common/mod.rs:1: `common`",
-            ),
+            ("node/src/peer_utils.rs", "//! A.", "node/src/peer_utils.rs:1: `utils`"),
+            ("node/tests/common/mod.rs", "//! A.", "node/tests/common/mod.rs:1: `common`"),
             (
                 "node/src/a.rs",
                 "//! A.\nuse serde_cbor::Value;",
@@ -177,11 +146,7 @@ mod tests {
                 "//! A.\nuse std::time::Duration;",
                 "sim/src/a.rs:2: `std::time` stays out",
             ),
-            (
-                "sim/src/a.rs",
-                "//! A.\nuse actix_web::App;",
-                "sim/src/a.rs:2: `actix` stays out",
-            ),
+            ("sim/src/a.rs", "//! A.\nuse actix_web::App;", "sim/src/a.rs:2: `actix` stays out"),
             (
                 "protocol/Cargo.toml",
                 "[dependencies]\ntokio = \"1\"",
@@ -190,29 +155,17 @@ mod tests {
         ];
         for (path, text, expected) in rows {
             let found = breaches_of(path, text);
-            assert!(
-                found.len() == 1 && found[0].starts_with(expected),
-                "{expected} in {found:?}"
-            );
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{expected} in {found:?}");
         }
     }
 
     #[test]
     fn what_only_resembles_a_breach_is_none() {
         let rows = [
-            (
-                "protocol/src/a.rs",
-                "//! No HashMap, no Instant.\nlet note = \"tokio\"; // tch",
-            ),
-            (
-                "protocol/src/a.rs",
-                "//! A.\nlet instant_patch = catch; use crate::time::Time;",
-            ),
+            ("protocol/src/a.rs", "//! No HashMap, no Instant.\nlet note = \"tokio\"; // tch"),
+            ("protocol/src/a.rs", "//! A.\nlet instant_patch = catch; use crate::time::Time;"),
             ("protocol/src/wire.rs", "//! A.\nuse serde_cbor::Value;"),
-            (
-                "protocol/Cargo.toml",
-                "# never tokio\nserde_cbor = \"0.11\"",
-            ),
+            ("protocol/Cargo.toml", "# never tokio\nserde_cbor = \"0.11\""),
             ("node/src/a.rs", "//! A.\nuse std::time::Instant;"),
         ];
         for (path, text) in rows {

@@ -28,12 +28,7 @@ impl Source {
             mask::toml_comments(&text)
         };
         let without_tests = mask::test_items(&code);
-        Self {
-            path,
-            text,
-            code,
-            without_tests,
-        }
+        Self { path, text, code, without_tests }
     }
 
     /// Whether the file is Rust.
@@ -43,9 +38,7 @@ impl Source {
 
     /// Whether the whole file is a test.
     pub fn is_test(&self) -> bool {
-        self.path
-            .split('/')
-            .any(|part| part == "tests" || part == "tests.rs")
+        self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
 
     /// The code with what stands under `#[cfg(test)]` blanked.
@@ -55,11 +48,8 @@ impl Source {
 
     /// How many lines the file has without its `#[cfg(test)]` parts.
     pub fn lines_without_tests(&self) -> usize {
-        let kept = self
-            .code
-            .lines()
-            .zip(self.without_tests.lines())
-            .filter(|(code, kept)| code == kept);
+        let kept =
+            self.code.lines().zip(self.without_tests.lines()).filter(|(code, kept)| code == kept);
         kept.count()
     }
 }
@@ -97,11 +87,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
 
 fn name(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
-    inside
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect::<Vec<_>>()
-        .join("/")
+    inside.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::wire::{Committed, Manifest};
 const LEFT_BEHIND: Span = Span::from_secs(1);
 /// How long a peer that is ready waits for a plan before less evidence is enough to follow. Guess.
 const LONG: Span = Span::from_secs(4);
+/// Most that is remembered of what others lack.
+const LACKING_MAX: usize = 1024;
 /// Pause between tries to get in step. Guess.
 const RETRY: Span = Span::from_secs(1);
 
@@ -44,13 +46,10 @@ impl Session {
     }
 
     fn patience(&self, now: Time) -> Patience {
-        let waits = match &self.stage {
-            Stage::Exchanging(exchange, _) => exchange.idle(now) >= LONG,
-            Stage::Gathering(gather) => gather.ready_since.is_some(),
-            _ => true,
-        };
         match self.work.ready_since {
-            _ if !waits => Patience::Busy,
+            _ if matches!(&self.stage, Stage::Exchanging(x, _) if x.idle(now) < LONG) => {
+                Patience::Busy
+            }
             Some(since) if now >= since + LONG => Patience::Over,
             _ => Patience::Ready,
         }
@@ -197,13 +196,14 @@ impl Session {
         }
     }
 
-    /// A donor does not have what was asked for. A round that none of them has kept cannot be repeated.
+    /// A donor does not have what was asked for, and never will: it is not asked again.
     pub(crate) fn take_gone(&mut self, from: &PeerId) {
         if let Stage::CatchingUp(catchup) = &mut self.stage
             && catchup.donors.contains_key(from)
         {
-            if matches!(catchup.target, Target::Round | Target::Results(_)) {
-                self.lacking.insert((catchup.digest, *from));
+            let follows = matches!(catchup.target, Target::Round | Target::Results(_));
+            if self.lacking.len() < LACKING_MAX {
+                self.lacking.insert((catchup.digest, follows, *from));
             }
             catchup.drop_donor(from);
         }

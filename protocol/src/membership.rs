@@ -70,11 +70,15 @@ pub struct Head {
     pub holders: Vec<PeerId>,
 }
 
+/// What peers have said that they do not have: digest, whether what it takes to repeat the round was asked for (else the
+/// whole state), and who.
+pub type Lacking = BTreeSet<(Digest, bool, PeerId)>;
+
 impl Head {
-    /// Without holders that lack what it takes to repeat the round; `None` when no others are left.
-    fn without(mut self, lacking: &BTreeSet<(Digest, PeerId)>) -> Option<Head> {
-        let digest = self.digest;
-        self.holders.retain(|peer| !lacking.contains(&(digest, *peer)));
+    /// Without holders that lack it; `None` when no others are left.
+    fn without(mut self, lacking: &Lacking) -> Option<Head> {
+        let (digest, follows) = (self.digest, self.follows);
+        self.holders.retain(|peer| !lacking.contains(&(digest, follows, *peer)));
         (!self.holders.is_empty()).then_some(self)
     }
 }
@@ -84,8 +88,8 @@ impl Head {
 pub enum Patience {
     /// It is at work on the round itself.
     Busy,
-    /// It waits for others: the next round, which leads on from where it stands, is followed on a quarter, since those who
-    /// committed it may be more than half of its plan and yet no half of all.
+    /// It is not in the midst of an exchange: the next round, which leads on from where it stands, is followed on a quarter,
+    /// since those who committed it may be more than half of its plan and yet no half of all; so is the heavier side of a fork.
     Ready,
     /// It has waited for long in vain: so is any heavier state. Who is far behind cannot tell a fork from a long way.
     Over,
@@ -227,27 +231,26 @@ impl Membership {
     /// repeat it. Else the heaviest tip (more committed tokens, then the later round, then the larger digest) that is heavier
     /// than `mine` and has enough living peers on it. That order is the same for everybody, so all end on one.
     ///
-    /// Enough is more than half; or a quarter, for the other side of a fork and as `patience` says.
-    /// `lacking` are peers that have not kept what it takes to repeat a round; when nobody else is on it, only a whole state is
-    /// of use.
+    /// Enough is more than half; or a quarter, as `patience` says.
+    /// `lacking` are peers that have said that they do not have what a digest names: nothing is asked of them.
     pub fn head(
         &self,
         mine: &Position,
         patience: Patience,
-        lacking: &BTreeSet<(Digest, PeerId)>,
+        lacking: &Lacking,
         now: Time,
     ) -> Option<Head> {
         let weights = self.weights(now);
         let total: u64 = weights.values().sum();
         let (half, quarter) = (total / 2 + 1, total.div_ceil(4));
-        let (next, tip) = match patience {
-            Patience::Busy => (half, half),
-            Patience::Ready => (quarter, half),
-            Patience::Over => (quarter, quarter),
+        let (next, tip, fork) = match patience {
+            Patience::Busy => (half, half, half),
+            Patience::Ready => (quarter, half, quarter),
+            Patience::Over => (quarter, quarter, quarter),
         };
         self.next_round(mine, &weights, next, now)
             .and_then(|head| head.without(lacking))
-            .or_else(|| self.heaviest_tip(mine, &weights, (tip, quarter), now))
+            .or_else(|| self.heaviest_tip(mine, &weights, (tip, fork), lacking, now))
     }
 
     fn next_round(
@@ -289,6 +292,7 @@ impl Membership {
         mine: &Position,
         weights: &Weights,
         (needed, of_a_fork): (u64, u64),
+        lacking: &Lacking,
         now: Time,
     ) -> Option<Head> {
         // Who has only told where it stands will tell the way there with its next beacon.
@@ -306,9 +310,11 @@ impl Membership {
             let weight = weigh(&side.collect::<Vec<_>>(), weights);
             weight >= if forked { of_a_fork } else { needed }
         };
-        let tip = tips.into_iter().find(supported)?;
-        let (round, digest) = (tip.round, tip.digest);
-        Some(Head { round, digest, follows: false, holders: self.in_step(&digest, now) })
+        let head = |tip: &Position| {
+            let (round, digest) = (tip.round, tip.digest);
+            Head { round, digest, follows: false, holders: self.in_step(&digest, now) }
+        };
+        tips.into_iter().filter(supported).find_map(|tip| head(tip).without(lacking))
     }
 
     /// Living peers that stand on this committed state, ascending.
@@ -498,7 +504,7 @@ mod tests {
         members.heard(peer(3), Time::ZERO).expect("room").connected = true;
         members.stands_on(&peer(3), 4, digest(40));
         let lacks = |lacking: &[u8]| {
-            let lacking = lacking.iter().map(|n| (digest(40), peer(*n))).collect();
+            let lacking = lacking.iter().map(|n| (digest(40), true, peer(*n))).collect();
             members.head(&mine(3, 30), Patience::Busy, &lacking, Time::ZERO)
         };
         let head = |follows, holders: &[u8]| {
@@ -534,10 +540,11 @@ mod tests {
     #[test]
     fn the_heavier_side_of_a_fork_is_kept() {
         let side = |round, own, parent| [(round, own, parent, 1), (3, 30, 99, 1), (3, 30, 99, 1)];
-        check(&side(4, 77, 31), Some((4, 77, 1)));
-        check(&side(3, 77, 99), Some((3, 77, 1)));
-        check(&side(3, 7, 99), None);
-        check(&side(2, 77, 9), None);
+        check_with(Patience::Ready, &side(4, 77, 31), Some((4, 77, 1)));
+        check_with(Patience::Busy, &side(4, 77, 31), None);
+        check_with(Patience::Ready, &side(3, 77, 99), Some((3, 77, 1)));
+        check_with(Patience::Ready, &side(3, 7, 99), None);
+        check_with(Patience::Ready, &side(2, 77, 9), None);
     }
 
     #[test]

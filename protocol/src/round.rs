@@ -237,7 +237,11 @@ impl Session {
         let ready: Vec<(PeerId, Ready)> =
             seen.ready.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
         let lost = self.lost_leaseholders(now, &seen.ready);
-        let plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
+        let mut plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
+        // A plan that was given up is known by its name, and is not begun again under it.
+        while self.shelved.iter().any(|exchange| exchange.id == plan.digest()) {
+            plan.attempt += 1;
+        }
         let signature = self.keyring.sign(&plan.signed_bytes());
         let signed = SignedPlan { plan, signature };
         // Members begin; the others know to wait for it.

@@ -11,11 +11,11 @@ use crate::event::{ChunkId, ChunkKind, Input, Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::id::{Digest, Keyring, PeerId, Round, RunId};
 use crate::ledger::Record;
-use crate::membership::{Membership, Position};
+use crate::membership::{Lacking, Membership, Position};
 use crate::run::RunSpec;
 use crate::time::{Span, Time};
 use crate::wire::{Beacon, Manifest, Message, ResultChunk, Signed, SignedPlan, Want, to_cbor};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
 const MALFORMED_STRIKES: u32 = 4;
@@ -131,8 +131,8 @@ pub struct Session {
     pub(crate) stage_until: Option<Time>,
     pub(crate) waits_on: Vec<PeerId>,
     pub(crate) retry_catchup: Time,
-    /// Who has said that it lacks what it takes to repeat the round that ends with a digest.
-    pub(crate) lacking: BTreeSet<(Digest, PeerId)>,
+    /// Who has said that it lacks what was asked for, since the last commit.
+    pub(crate) lacking: Lacking,
     pub(crate) early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
     speed: Speed,
     beacon_due: Time,
@@ -237,7 +237,7 @@ impl Session {
             stage_until: None,
             waits_on: Vec::new(),
             retry_catchup: now,
-            lacking: BTreeSet::new(),
+            lacking: Lacking::new(),
             early: BTreeMap::new(),
             speed: Speed::default(),
             beacon_due: now,

@@ -131,7 +131,9 @@ impl Supervisor {
             session: session.clone().recipient::<Happened>(),
             jobs: exchange.jobs(),
         };
-        let threads = vec![mesh.spawn(events)?, archive_thread];
+        // Not waited for: it ends with the last handle of the network, and who stops this holds one.
+        drop(mesh.spawn(events)?);
+        let threads = vec![archive_thread];
         Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
     }
 

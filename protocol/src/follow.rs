@@ -246,7 +246,10 @@ impl Session {
     fn settle_loaded(&self, record: &Record) -> Option<Settle> {
         let follows = record.parent == self.digest;
         let left_out = record.contributions.iter().all(|given| given.peer != self.me);
-        if follows && left_out {
+        // A lease ends when the work on it is counted: as long as it stands, nothing of it is.
+        let lease = record.cursor.lease_of(&self.me);
+        let uncounted = lease == self.standing.record.cursor.lease_of(&self.me);
+        if follows && left_out || !lease.is_empty() && uncounted {
             None
         } else if !self.shelved.is_empty() && self.work.tokens > 0 {
             Some(Settle::Unknown)

@@ -1,0 +1,288 @@
+//! One session alone: inputs in, the exact list of outputs out, in few words each.
+
+use super::*;
+use crate::id::Signature;
+use crate::ledger::state_root;
+use crate::math::Codec;
+use crate::run::*;
+use crate::wire::{Plan, decode};
+
+struct Keys(PeerId);
+
+impl Keyring for Keys {
+    fn id(&self) -> PeerId {
+        self.0
+    }
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature(blake3::keyed_hash(&self.0.0, message).as_bytes().to_vec())
+    }
+    fn verify(&self, peer: &PeerId, message: &[u8], signature: &Signature) -> bool {
+        Keys(*peer).sign(message) == *signature
+    }
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId([n; 32])
+}
+
+fn spec() -> RunSpec {
+    RunSpec {
+        protocol: PROTOCOL_VERSION,
+        name: "unit".into(),
+        creator: peer(1),
+        seed: 1,
+        rounds: 100,
+        model: ModelSpec {
+            vocab: 256,
+            dim: 8,
+            layers: 1,
+            heads: 2,
+            kv_heads: 2,
+            hidden: 16,
+            context: 16,
+            tied: true,
+            rope_theta: 1e4,
+            norm_eps: 1e-5,
+        },
+        tokenizer: TokenizerSpec::Bytes,
+        data: DataSpec::Stories { seed: 1, bytes: 1 << 20, samples: 1000, heldout_permille: 10 },
+        inner: InnerSpec {
+            steps: 4,
+            batch: 2,
+            round_ms: 0,
+            lr: 1e-3,
+            lr_floor: 0.1,
+            warmup_rounds: 0,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 1.0,
+        },
+        outer: OuterSpec { kind: OuterKind::Sgd, lr: 0.7, momentum: 0.0 },
+        exchange: ExchangeSpec { up: Codec::ALL[0], down: Codec::ALL[0], chunk_elems: 2048 },
+        group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
+    }
+}
+
+/// A session and what happens to it; time is in milliseconds.
+struct Bench {
+    session: Session,
+    spec: RunSpec,
+}
+
+impl Bench {
+    fn new(me: u8) -> Bench {
+        let spec = spec();
+        let chunks = vec![Digest([7; 32])];
+        let record = Record::genesis(spec.id(), state_root(&chunks));
+        let standing = Standing { record, chunks };
+        let settings = Settings::default();
+        let session =
+            Session::new(Time::ZERO, spec.clone(), settings, Box::new(Keys(peer(me))), standing);
+        Bench { session, spec }
+    }
+
+    fn raw(&mut self, ms: u64, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.session.handle(Time(ms * 1000), input, &mut out);
+        out
+    }
+
+    #[track_caller]
+    fn check(&mut self, ms: u64, input: Input, expected: &[&str]) -> Vec<Output> {
+        let out = self.raw(ms, input);
+        assert_eq!(out.iter().map(brief).collect::<Vec<_>>(), expected, "at {ms} ms");
+        out
+    }
+
+    /// A beacon of a peer that stands on the genesis or, with a digest, on round 1.
+    fn beacon(&self, n: u8, digest: Option<Digest>) -> Input {
+        let genesis = Bench::new(n).session.digest;
+        let mut beacon = Bench::new(n).session.beacon(Time(1));
+        if let Some(digest) = digest {
+            (beacon.round, beacon.digest, beacon.recent) = (1, digest, vec![genesis]);
+            beacon.signature = Signature::default();
+            beacon.signature = Keys(peer(n)).sign(&beacon.signed_bytes(&self.spec.id()));
+        }
+        Input::Received { from: peer(n), message: Message::Beacon(beacon) }
+    }
+
+    fn ready(&self, n: u8) -> Input {
+        let mut ready = Bench::new(n).session.ready_for_tests();
+        ready.nonce = u64::from(n);
+        Input::Received { from: peer(n), message: Message::Ready(ready) }
+    }
+}
+
+impl Session {
+    fn ready_for_tests(&self) -> crate::wire::Ready {
+        crate::wire::Ready {
+            round: self.standing.record.round + 1,
+            base: self.digest,
+            attempt: 0,
+            tokens: 0,
+            wants: 8,
+            nonce: 0,
+            up_bytes_per_s: 0,
+            down_bytes_per_s: 0,
+            owns: true,
+        }
+    }
+}
+
+fn brief(output: &Output) -> String {
+    let name = |peer: &PeerId| peer.0[0];
+    match output {
+        Output::Send { to, message } => format!("{} < {}", name(to), said(message)),
+        Output::Broadcast { .. } => "beacon".into(),
+        Output::Refuse { peer, .. } => format!("refuse {}", name(peer)),
+        Output::Train { round, lease } => format!("train {round} {lease:?}"),
+        Output::Reduce { index, parts, .. } => format!("reduce {index} of {}", parts.len()),
+        Output::Apply { round, step, .. } => format!("apply {round} step {step}"),
+        Output::Commit { record, settle } => {
+            format!("commit {} {} tokens {settle:?}", record.round, record.tokens)
+        }
+        Output::Note(Note::Planned { round, members, attempt }) => {
+            format!("planned {round} by {members} attempt {attempt}")
+        }
+        Output::Note(Note::Exchanged { round, .. }) => format!("exchanged {round}"),
+        Output::Note(Note::Strike { peer, .. }) => format!("strike {}", name(peer)),
+        Output::Note(Note::CatchingUp { from, to }) => format!("catch up {from} to {to}"),
+        Output::Release { .. } => "release".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn said(message: &Message) -> String {
+    match message {
+        Message::Beacon(beacon) => format!("beacon {}", beacon.round),
+        Message::Ready(ready) => format!("ready {} tokens {}", ready.round, ready.tokens),
+        Message::Plan(signed) => format!("plan {}", signed.plan.round),
+        Message::Confirm(_) => "confirm".into(),
+        Message::Signed(signed) => format!("signed {}", signed.round),
+        Message::WantRound { .. } => "want round".into(),
+        Message::Refusal { .. } => "refusal".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn applied(round: Round) -> Input {
+    Input::Applied { round, chunks: vec![Digest([round as u8; 32])] }
+}
+
+#[test]
+fn alone_two_rounds() {
+    let mut bench = Bench::new(1);
+    bench.check(0, Input::Wake, &["beacon"]);
+    bench.check(5_000, Input::Wake, &["beacon"]);
+    let first = ["planned 1 by 1 attempt 0", "exchanged 1", "apply 1 step false"];
+    bench.check(5_000, Input::Wake, &first);
+    let commit = ["commit 1 0 tokens []", "beacon", "train 2 [0..8]"];
+    bench.check(5_001, applied(1), &commit);
+    let chunks = bench.spec.chunks();
+    let out = bench.raw(7_000, Input::LocalWorkReady { round: 2, tokens: 128 });
+    let reduces = (0..chunks).map(|index| format!("reduce {index} of 1"));
+    let expected: Vec<String> =
+        std::iter::once("planned 2 by 1 attempt 0".to_string()).chain(reduces).collect();
+    assert_eq!(out.iter().map(brief).collect::<Vec<_>>(), expected);
+    let Some(Output::Reduce { plan, .. }) = out.last() else { panic!("it adds up its own") };
+    let reduced = |index| Input::Reduced { plan: *plan, index, digest: Digest([9; 32]) };
+    (0..chunks - 1).for_each(|index| drop(bench.check(7_001, reduced(index), &[])));
+    bench.check(7_001, reduced(chunks - 1), &["exchanged 2", "apply 2 step true"]);
+    let settle = vec![Settle::Owned { own: true }; chunks as usize];
+    let commit = format!("commit 2 128 tokens {settle:?}");
+    bench.check(7_002, applied(2), &[&commit, "release", "beacon", "train 3 [8..16]"]);
+}
+
+/// The first of two in the hash order of round 1, and the other.
+fn ranks() -> (u8, u8) {
+    let order = crate::convene::rank(&spec().id(), 1, &[peer(1), peer(2)]);
+    (order[0].0[0], order[1].0[0])
+}
+
+/// A session that knows of one other peer, has listened, and says that it is ready.
+fn in_company(me: u8, other: u8) -> Bench {
+    let mut bench = Bench::new(me);
+    let greeting = format!("{other} < beacon 0");
+    bench.check(0, Input::Connected { peer: peer(other) }, &[&greeting]);
+    let hello = bench.beacon(other, None);
+    bench.check(10, hello, &[]);
+    let ready = format!("{other} < ready 1 tokens 0");
+    bench.check(1_000, Input::Wake, &[&ready]);
+    bench
+}
+
+fn plan_of(out: &[Output]) -> Option<SignedPlan> {
+    out.iter().find_map(|output| match output {
+        Output::Send { message: Message::Plan(plan), .. } => Some(plan.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn two_peers_first_plan() {
+    let (convener, member) = ranks();
+    let mut first = in_company(convener, member);
+    let mut second = in_company(member, convener);
+    let mut word = second.session.ready_for_tests();
+    word.nonce = second.session.work.nonce;
+    let word = Input::Received { from: peer(member), message: Message::Ready(word) };
+    let to = |n: u8, what: &str| format!("{n} < {what}");
+    let (told, confirmed) = (to(member, "plan 1"), to(member, "confirm"));
+    let out = first.check(1_050, word, &[&told, "planned 1 by 2 attempt 0", &confirmed]);
+    let plan = plan_of(&out).expect("it was just told");
+    let plan: SignedPlan = plan;
+    let Plan { members, lost, .. } = &plan.plan;
+    let listed: Vec<(u8, u64, u32)> =
+        members.iter().map(|m| (m.peer.0[0], m.tokens, m.wants)).collect();
+    assert_eq!((listed, lost.len()), (vec![(convener, 0, 8), (member, 0, 8)], 0));
+
+    let plan = Input::Received { from: peer(convener), message: Message::Plan(plan) };
+    let confirmed = to(convener, "confirm");
+    let out = second.check(1_100, plan, &["planned 1 by 2 attempt 0", &confirmed]);
+    let confirm = out.into_iter().find_map(|output| match output {
+        Output::Send { message, .. } => Some(message),
+        _ => None,
+    });
+    let message = confirm.expect("it was just sent");
+    let confirm = Input::Received { from: peer(member), message };
+    first.check(1_150, confirm, &["exchanged 1", "apply 1 step false"]);
+    let signed = to(member, "signed 1");
+    let commit = ["commit 1 0 tokens []", &signed, "beacon", "train 2 [0..8]"];
+    first.check(1_151, applied(1), &commit);
+}
+
+#[test]
+fn a_joiner_repeats_the_round_that_it_missed() {
+    let mut bench = Bench::new(1);
+    bench.check(0, Input::Connected { peer: peer(2) }, &["2 < beacon 0"]);
+    let ahead = bench.beacon(2, Some(Digest([5; 32])));
+    bench.check(10, ahead, &["catch up 0 to 1", "2 < want round"]);
+    let gone = Message::Gone { digest: Digest([5; 32]) };
+    let asked = Input::Received { from: peer(2), message: gone };
+    bench.check(20, asked, &["2 < ready 1 tokens 0"]);
+    assert!(bench.session.lacking.contains(&(Digest([5; 32]), true, peer(2))));
+}
+
+#[test]
+fn bytes_that_are_no_message_count_against_their_sender() {
+    let mut bench = Bench::new(1);
+    bench.check(0, Input::Connected { peer: peer(2) }, &["2 < beacon 0"]);
+    bench.check(1, decode(peer(2), &[0xff; 9]), &["strike 2"]);
+    let last = ["strike 2", "2 < refusal", "refuse 2"];
+    bench.check(2, decode(peer(2), &[0xff; 9]), &last);
+    let later = bench.ready(2);
+    bench.check(3, later, &[]);
+}
+
+#[test]
+fn whoever_is_ready_for_a_round_that_is_over_is_told_where_this_peer_stands() {
+    let mut bench = Bench::new(1);
+    bench.raw(5_000, Input::Wake);
+    bench.raw(5_000, Input::Wake);
+    bench.raw(5_001, applied(1));
+    bench.check(5_002, Input::Connected { peer: peer(2) }, &["2 < beacon 1"]);
+    let stale = bench.ready(2);
+    bench.check(5_010, stale, &["2 < beacon 1"]);
+}

@@ -32,7 +32,8 @@ async fn another_run_is_told_so_on_both_sides() {
     let (mut a, mut b) = pair().await;
     let mut other = Node::start(quiet(run(2)));
     other.net.dial(a.address().await);
-    let (told_a, told_other) = tokio::join!(a.refused(), refused_by(&mut other, a.net.me()));
+    let dialled = a.me();
+    let (told_a, told_other) = tokio::join!(a.refused(), refused_by(&mut other, dialled));
     assert_eq!((told_a.0, told_other.0), (other.me(), a.me()));
     assert!(told_a.1.contains("run 02020202") || told_a.1.contains("run 01010101"), "{}", told_a.1);
     assert!(told_other.1.contains("takes part in run"), "{}", told_other.1);

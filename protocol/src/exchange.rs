@@ -155,7 +155,12 @@ impl Exchange {
             self.chunks.get(chunk.index as usize).ok_or("sent a chunk beyond the fragment")?;
         self.members[from as usize].heard = now;
         let news = match chunk.kind {
-            ChunkKind::Contribution if held.owner != self.me => false,
+            // A handover may come behind what was sent because of it: what a lost owner had is kept.
+            ChunkKind::Contribution
+                if held.owner != self.me && self.lost & bit(held.owner) == 0 =>
+            {
+                false
+            }
             ChunkKind::Contribution => self.contributed(from, chunk.index as usize)?,
             ChunkKind::Result if held.result.is_some() || held.owner != from => false,
             ChunkKind::Result => self.resulted(chunk, digest, now)?,
@@ -444,7 +449,9 @@ impl Exchange {
     pub(crate) fn reopen(&mut self, index: usize, owner: MemberIndex) {
         let was_closed = self.chunks[index].result.is_some();
         let added = self.chunks[index].added;
-        self.chunks[index] = Chunk { dropped: self.lost, added, ..Chunk::new(owner) };
+        // Once added up, contributions are gone.
+        let got = if added.is_none() { self.chunks[index].got } else { 0 };
+        self.chunks[index] = Chunk { got, dropped: self.lost, added, ..Chunk::new(owner) };
         if was_closed {
             self.open += 1;
             self.complete_since = None;

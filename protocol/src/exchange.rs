@@ -27,6 +27,8 @@ pub struct Exchange {
     pub since: Time,
     /// Who of the members is lost, a bit each.
     pub lost: u64,
+    /// Members that trained, a bit each.
+    pub(crate) contributors: u64,
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) repair: Repair,
     pub(crate) outbox: Outbox,
@@ -82,6 +84,7 @@ impl Exchange {
         let members = plan.members.len();
         let mut exchange = Exchange {
             id: plan.digest(),
+            contributors: contributors(&plan),
             me,
             since: now,
             lost: 0,
@@ -184,7 +187,7 @@ impl Exchange {
     }
 
     fn resulted(&mut self, id: &ChunkId, digest: Digest, now: Time) -> Result<bool, &'static str> {
-        if id.included & !self.contributors() != 0 {
+        if id.included & !self.contributors != 0 {
             return Err("sent a result that includes who did not train");
         }
         self.close(id.index as usize, ResultChunk(digest, id.included), now);
@@ -322,7 +325,7 @@ impl Exchange {
     /// A member's weight in a vote: its tokens, or one each when nobody trained.
     pub(crate) fn weight(&self, member: MemberIndex) -> u64 {
         let tokens = self.plan.members[member as usize].tokens;
-        if self.contributors() == 0 { 1 } else { tokens }
+        if self.contributors == 0 { 1 } else { tokens }
     }
 
     /// Who has not confirmed yet.
@@ -342,7 +345,7 @@ impl Exchange {
     }
 
     pub(crate) fn reduce_if_due(&mut self, index: usize, out: &mut Vec<Output>) {
-        let waited = self.contributors() & !bit(self.me);
+        let waited = self.contributors & !bit(self.me);
         let chunk = &mut self.chunks[index];
         let due = chunk.owner == self.me && chunk.result.is_none() && !chunk.reducing;
         if !due || waited & !(chunk.got | chunk.dropped) != 0 {
@@ -365,13 +368,7 @@ impl Exchange {
 
     /// Who is in the sum of a chunk of this member's: those that delivered, and itself if it trained.
     fn included(&self, index: usize) -> u64 {
-        self.chunks[index].got | (self.contributors() & bit(self.me))
-    }
-
-    /// Members that trained, a bit each.
-    pub(crate) fn contributors(&self) -> u64 {
-        let trained = self.plan.members.iter().enumerate().filter(|(_, member)| member.tokens > 0);
-        trained.fold(0, |mask, (index, _)| mask | bit(index as MemberIndex))
+        self.chunks[index].got | (self.contributors & bit(self.me))
     }
 
     /// Whether a member owes a contribution to any chunk of this member's.
@@ -382,7 +379,7 @@ impl Exchange {
     pub(crate) fn owes_chunk(&self, member: MemberIndex, index: usize) -> bool {
         let chunk = &self.chunks[index];
         let open = chunk.owner == self.me && chunk.result.is_none() && !chunk.reducing;
-        open && (self.contributors() & bit(member) & !(chunk.got | chunk.dropped)) != 0
+        open && (self.contributors & bit(member) & !(chunk.got | chunk.dropped)) != 0
     }
 
     /// Whether a member owes a result.
@@ -415,7 +412,7 @@ impl Exchange {
     /// Queues all contributions, owner by owner in turn, beginning behind this member: every owner's link is busy from the
     /// start, and all members' contributions to a chunk come at about the same time.
     fn queue_contributions(&mut self) {
-        if self.contributors() & bit(self.me) == 0 {
+        if self.contributors & bit(self.me) == 0 {
             return;
         }
         for index in 0..self.chunks.len() {
@@ -468,6 +465,12 @@ impl Chunk {
     fn new(owner: MemberIndex) -> Chunk {
         Chunk { owner, got: 0, dropped: 0, reducing: false, result: None, added: None }
     }
+}
+
+/// Members of a plan that trained, a bit each.
+fn contributors(plan: &Plan) -> u64 {
+    let trained = plan.members.iter().enumerate().filter(|(_, member)| member.tokens > 0);
+    trained.fold(0, |mask, (index, _)| mask | bit(index as MemberIndex))
 }
 
 /// A member's bit in a mask.

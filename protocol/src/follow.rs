@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// The exchange of this plan, if this peer took part in it before it gave it up.
-    fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
+    pub(crate) fn shelved_of(&self, plan: &Digest) -> Option<&Exchange> {
         self.shelved.iter().find(|exchange| exchange.id == *plan)
     }
 

@@ -239,7 +239,7 @@ impl Exchange {
         }
         self.outbox.forget_result(index);
         self.reopen(index as usize, owner);
-        if owner != self.me && self.contributors() & bit(self.me) != 0 {
+        if owner != self.me && self.contributors & bit(self.me) != 0 {
             self.outbox.contribution(owner, index);
         }
         self.reduce_if_due(index as usize, out);

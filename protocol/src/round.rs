@@ -5,7 +5,7 @@ use crate::convene::{self, Attendance, Gather, Step};
 use crate::event::{Note, Output};
 use crate::exchange::{Exchange, Progress};
 use crate::id::{Digest, PeerId, Round};
-use crate::ledger::state_root;
+use crate::ledger::{Record, state_root};
 use crate::membership::Position;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
@@ -87,8 +87,7 @@ impl Session {
         gather.ready_since = Some(now);
         self.work.ready_since.get_or_insert(now);
         self.work.wants = wants;
-        let peers = self.everybody(now);
-        peers.iter().for_each(|peer| self.repeat_ready(peer, out));
+        self.repeat_ready_to_all(now, out);
     }
 
     /// Tells one peer that this one is ready, if it is.
@@ -98,6 +97,10 @@ impl Session {
         {
             out.push(Output::Send { to: *to, message: Message::Ready(self.ready(gather)) });
         }
+    }
+
+    fn repeat_ready_to_all(&self, now: Time, out: &mut Vec<Output>) {
+        self.members.living(now).for_each(|(peer, _)| self.repeat_ready(peer, out));
     }
 
     fn ready(&self, gather: &Gather) -> Ready {
@@ -150,8 +153,7 @@ impl Session {
         match &mut self.stage {
             Stage::Gathering(gather) if same && attempt > gather.attempt => {
                 gather.next_attempt(gather.attempt + 1, now);
-                let everybody = self.everybody(now);
-                everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+                self.repeat_ready_to_all(now, out);
             }
             // Whoever still gathers does not know the plan yet; it is told, but not over and over.
             Stage::Exchanging(_, plan) if same && !told_lately => {
@@ -176,10 +178,8 @@ impl Session {
         }
         match gather.step(&self.run, &self.me, &self.spec.group, &seen, paces, now) {
             Step::Wait { until, on } => {
-                let repeat = gather.repeat_due(REPEAT, now);
-                if repeat {
-                    let everybody = self.everybody(now);
-                    everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+                if gather.repeat_due(REPEAT, now) {
+                    self.repeat_ready_to_all(now, out);
                 }
                 let Stage::Gathering(gather) = &self.stage else { return (None, on) };
                 (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
@@ -194,8 +194,7 @@ impl Session {
             }
             Step::TakeOver => {
                 gather.next_attempt(gather.attempt + 1, now);
-                let everybody = self.everybody(now);
-                everybody.iter().for_each(|peer| self.repeat_ready(peer, out));
+                self.repeat_ready_to_all(now, out);
                 self.gather(now, out)
             }
         }
@@ -239,7 +238,7 @@ impl Session {
         let lost = self.lost_leaseholders(now, &seen.ready);
         let mut plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
         // A plan that was given up is known by its name, and is not begun again under it.
-        while self.shelved.iter().any(|exchange| exchange.id == plan.digest()) {
+        while self.shelved_of(&plan.digest()).is_some() {
             plan.attempt += 1;
         }
         let signature = self.keyring.sign(&plan.signed_bytes());
@@ -293,7 +292,7 @@ impl Session {
         if !self.is_as_told(plan) {
             return self.leave_to_others(now);
         }
-        let given_up = self.shelved.iter().any(|exchange| exchange.id == plan.digest());
+        let given_up = self.shelved_of(&plan.digest()).is_some();
         match &self.stage {
             Stage::Gathering(gather)
                 if gather.ready_since.is_some() && plan.attempt >= gather.attempt && !given_up =>
@@ -401,8 +400,7 @@ impl Session {
             self.give_up(reason, now, out);
             return (self.stage_until, self.waits_on.clone());
         }
-        let on = if exchange.is_complete() { exchange.unconfirmed() } else { exchange.awaited() };
-        (Some(exchange.next_tick(&self.pace.stall, now)), on)
+        (Some(exchange.next_tick(&self.pace.stall, now)), Vec::new())
     }
 
     /// The plan cannot be carried out: the gather begins again with a higher attempt; local work is kept.
@@ -467,7 +465,7 @@ impl Session {
         if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
             let reason = "the outer step led elsewhere than recorded".to_string();
             out.push(Output::Note(Note::Abandoned { round, reason }));
-            let donors: Vec<PeerId> = self.members.living(now).map(|(peer, _)| *peer).collect();
+            let donors = self.everybody(now);
             let wanted = applying.expected.map_or(self.digest, |expected| expected.digest());
             return self
                 .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
@@ -496,11 +494,9 @@ impl Session {
         let shelved = std::mem::take(&mut self.shelved);
         let others = shelved.iter().filter(|exchange| exchange.id != kept);
         out.extend(others.map(|exchange| Output::Abandon { plan: exchange.id }));
-        let signature =
-            self.keyring.sign(&crate::ledger::Record::signed_bytes(&self.run, round, &digest));
-        let message = Message::Signed(Signed { round, digest, signature });
-        let peers = self.members.living(now).map(|(peer, _)| *peer);
-        out.extend(peers.map(|to| Output::Send { to, message: message.clone() }));
+        let message = self.endorsement();
+        let everybody = self.everybody(now).into_iter();
+        out.extend(everybody.map(|to| Output::Send { to, message: message.clone() }));
         let message = Message::Beacon(self.beacon(now));
         out.push(Output::Broadcast { message });
         for (peer, signed) in std::mem::take(&mut self.endorsements) {
@@ -509,6 +505,13 @@ impl Session {
             }
         }
         self.begin_round(now, out);
+    }
+
+    /// This peer's word that it committed what it stands on.
+    fn endorsement(&self) -> Message {
+        let (round, digest) = (self.standing.record.round, self.digest);
+        let signature = self.keyring.sign(&Record::signed_bytes(&self.run, round, &digest));
+        Message::Signed(Signed { round, digest, signature })
     }
 
     pub(crate) fn take_confirm(
@@ -523,11 +526,7 @@ impl Session {
         }
         // A member that still collects confirmations for what is committed here: an endorsement tells it.
         if self.standing.record.plan == confirm.plan {
-            let round = self.standing.record.round;
-            let bytes = crate::ledger::Record::signed_bytes(&self.run, round, &self.digest);
-            let signed =
-                Signed { round, digest: self.digest, signature: self.keyring.sign(&bytes) };
-            out.push(Output::Send { to: from, message: Message::Signed(signed) });
+            out.push(Output::Send { to: from, message: self.endorsement() });
         }
     }
 }

@@ -292,7 +292,7 @@ impl Session {
     pub fn waiting(&self) -> Waiting {
         Waiting {
             phase: self.phase(),
-            on: self.waits_on.clone(),
+            on: self.waits_on(),
             since: self.stage_since,
             until: self.stage_until,
         }
@@ -309,6 +309,15 @@ impl Session {
             alive: self.members.alive(peer, now),
         };
         self.members.all().map(view).collect()
+    }
+
+    /// On whom: an exchange is looked through only when somebody asks, not at every chunk.
+    fn waits_on(&self) -> Vec<PeerId> {
+        match &self.stage {
+            Stage::Exchanging(exchange, _) if exchange.is_complete() => exchange.unconfirmed(),
+            Stage::Exchanging(exchange, _) => exchange.awaited(),
+            _ => self.waits_on.clone(),
+        }
     }
 
     fn phase(&self) -> Phase {

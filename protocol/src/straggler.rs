@@ -79,17 +79,21 @@ impl Exchange {
         now: Time,
         out: &mut Vec<Output>,
     ) {
-        let (owes, result_owed) = (self.owes(member), self.result_owed(member));
-        if self.lost & bit(member) != 0 || !(owes || result_owed) {
-            return;
-        }
         let contact = self.members[member as usize];
         let silent = now.since(contact.heard);
+        // Most members have just been heard: only of the silent ones is it asked, chunk by chunk, what they owe.
+        if self.lost & bit(member) != 0 || silent < stall {
+            return;
+        }
+        let (owes, result_owed) = (self.owes(member), self.result_owed(member));
+        if !(owes || result_owed) {
+            return;
+        }
         if result_owed && silent.0 >= stall.0.saturating_mul(STALLS_OWNER) {
             self.lose(member, now, out);
         } else if owes && silent.0 >= stall.0.saturating_mul(STALLS_STRAGGLER) {
             self.drop_owed(member, now, out);
-        } else if silent >= stall && now.since(contact.asked) >= stall {
+        } else if now.since(contact.asked) >= stall {
             self.members[member as usize].asked = now;
             self.ask(member, peer, out);
         }

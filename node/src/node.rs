@@ -5,7 +5,7 @@ use crate::dashboard;
 use crate::net::identity::{self, NodeKeyring};
 use crate::net::ticket::Ticket;
 use crate::net::{self, NetConfig, NetEvent, NetHandle};
-use crate::settings::Settings;
+use crate::settings::{KEY, Settings};
 use crate::status::SharedStatus;
 use anyhow::Context;
 use libp2p::Multiaddr;
@@ -115,7 +115,7 @@ fn connect(settings: &JoinSettings, run: RunId) -> anyhow::Result<Connected> {
     std::fs::create_dir_all(&settings.home).with_context(|| {
         format!("cannot make the folder {}: choose another --home", settings.home.display())
     })?;
-    let keypair = identity::load_or_create(&settings.home.join("node.key"))?;
+    let keypair = identity::load_or_create(&settings.home.join(KEY))?;
     let keyring =
         NodeKeyring::new(keypair.clone()).context("the node's key is not an ed25519 key")?;
     let config = NetConfig {

@@ -7,6 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tch::Device;
 
+/// Name of the key's file in a node's home.
+pub const KEY: &str = "node.key";
+/// Name of the folder of token files in a node's home.
+pub const CACHE: &str = "cache";
+
 /// Everything that one node needs besides its network.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -51,8 +56,8 @@ impl Settings {
         self.run_dir().join("checkpoints")
     }
 
-    /// Where the node's key lies.
-    pub fn key_file(&self) -> PathBuf {
-        self.home.join("node.key")
+    /// Where token files lie.
+    pub fn cache(&self) -> PathBuf {
+        self.home.join(CACHE)
     }
 }

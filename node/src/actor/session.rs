@@ -86,6 +86,7 @@ pub struct SessionActor {
     bytes_before: u64,
     tokens: u64,
     tokens_per_s: f64,
+    val_loss: Option<f64>,
 }
 
 impl SessionActor {
@@ -110,19 +111,24 @@ impl SessionActor {
             bytes_before: 0,
             tokens: 0,
             tokens_per_s: 0.0,
+            val_loss: None,
         }
     }
 
     /// Something has happened: the machine is told, what it asks is performed, and the next wake is set.
     fn handle_input(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let mut outputs = std::mem::take(&mut self.outputs);
-        self.machine.handle(self.clock.now(), input, &mut outputs);
-        outputs.drain(..).for_each(|output| self.perform(output));
-        self.outputs = outputs;
+        self.tell_machine(input);
         self.arm(ctx);
         if self.machine.waiting().phase != self.phase {
             self.tell_status();
         }
+    }
+
+    fn tell_machine(&mut self, input: Input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.machine.handle(self.clock.now(), input, &mut outputs);
+        outputs.drain(..).for_each(|output| self.perform(output));
+        self.outputs = outputs;
     }
 
     fn perform(&mut self, output: Output) {
@@ -194,7 +200,6 @@ impl SessionActor {
     fn committed(&mut self, record: &Record) {
         let contributed: u64 = record.contributions.iter().map(|share| share.tokens).sum();
         let sent = self.contacts.net.traffic_all().1.bytes_sent;
-        let status = self.status.get();
         let planned = self.round.round == record.round;
         let round = RoundStatus {
             round: record.round,
@@ -202,7 +207,7 @@ impl SessionActor {
             members: if planned { self.round.members } else { record.contributions.len() },
             tokens: contributed,
             bytes_sent: sent.saturating_sub(self.bytes_before),
-            at_s: status.uptime_s,
+            at_s: self.clock.started.elapsed().as_secs_f64(),
             ..if planned { std::mem::take(&mut self.round) } else { RoundStatus::default() }
         };
         self.bytes_before = sent;
@@ -271,10 +276,7 @@ impl SessionActor {
             down_bytes_per_s: rate(traffic.down_bytes_per_s),
             tokens_per_s: self.tokens_per_s as u64,
         };
-        let mut outputs = std::mem::take(&mut self.outputs);
-        self.machine.handle(now, measured, &mut outputs);
-        outputs.drain(..).for_each(|output| self.perform(output));
-        self.outputs = outputs;
+        self.tell_machine(measured);
     }
 }
 
@@ -307,7 +309,7 @@ impl Handler<StateCommitted> for SessionActor {
     fn handle(&mut self, StateCommitted(committed): StateCommitted, _: &mut Context<Self>) {
         let round = committed.record.round;
         self.contacts.evaluate.do_send(Evaluate { round, state: committed.state.clone() });
-        self.contacts.archive.do_send(Archive(committed, self.status.get().val_loss));
+        self.contacts.archive.do_send(Archive(committed, self.val_loss));
     }
 }
 
@@ -331,6 +333,7 @@ impl Handler<Evaluated> for SessionActor {
             loss = format!("{:.4}", evaluated.loss),
             "held-out loss"
         );
+        self.val_loss = Some(evaluated.loss);
         self.status.update(|status| {
             status.val_loss = Some(evaluated.loss);
             if let Some(round) =

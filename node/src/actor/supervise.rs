@@ -203,12 +203,11 @@ fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec
     if settings.devices.is_empty() {
         return Ok(Vec::new());
     }
-    let cache = settings.run_dir().join("tokens");
     let data = Dataset::open(
         &settings.spec,
         settings.data.as_deref(),
         settings.tokenizer.as_deref(),
-        &cache,
+        &settings.cache(),
     )?;
     let data = Arc::new(data);
     let start = |(index, device): (usize, &tch::Device)| {

@@ -7,7 +7,7 @@ use libp2p::Multiaddr;
 use shoal_node::data::DataError;
 use shoal_node::net::local;
 use shoal_node::node::{JoinSettings, Started};
-use shoal_node::settings::Settings;
+use shoal_node::settings::{CACHE, Settings};
 use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl NodeFlags {
 
     /// Where token files lie.
     pub fn cache(&self) -> PathBuf {
-        self.home().join("cache")
+        self.home().join(CACHE)
     }
 
     /// What it takes to find a run's peers.

@@ -61,7 +61,7 @@ impl New {
 
 /// The id of the node that has its key in `home`; the key is made if there is none.
 fn own_id(home: &Path) -> anyhow::Result<PeerId> {
-    let keypair = load_or_create(&home.join("node.key"))?;
+    let keypair = load_or_create(&home.join(shoal_node::settings::KEY))?;
     let keyring = NodeKeyring::new(keypair).context("the node's key is not an ed25519 key")?;
     Ok(keyring.id())
 }

@@ -44,12 +44,13 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use shoal_protocol::id::{PeerId, RunId};
+use shoal_protocol::wire;
 use std::path::PathBuf;
 
 /// Most bytes of a beacon.
-pub const GOSSIP_BYTES_MAX: usize = 1024;
+pub const GOSSIP_BYTES_MAX: usize = wire::BEACON_BYTES_MAX;
 /// Most bytes of a bulk chunk's header.
-pub const BULK_HEADER_BYTES_MAX: usize = 256;
+pub const BULK_HEADER_BYTES_MAX: usize = wire::HEADER_BYTES_MAX;
 /// A filter for logs under which libraries below the network speak only of what a person can mend.
 pub const LOG_FILTER: &str = "info,libp2p=error,libp2p_mdns=off,libp2p_gossipsub=error,libp2p_kad=error,\
      libp2p_swarm=error,libp2p_core=error,libp2p_tcp=error,libp2p_quic=error,libp2p_dns=error,yamux=error,quinn=error,\

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use shoal_protocol::id::Digest;
 use std::ops::Range;
 
-/// Bytes in a chunk.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes in a chunk: what the protocol asks for one by one.
+pub const CHUNK_BYTES: usize = shoal_protocol::wire::STATE_CHUNK_BYTES;
 
 /// The bytes of a state.
 #[derive(Clone, Copy)]

@@ -4,10 +4,10 @@ use crate::book::Book;
 use crate::check::s7_bounds;
 use crate::keys;
 use crate::liar::Liar;
-use crate::model::{self, Numbers};
+use crate::noise::{self, Numbers};
 use crate::net::Net;
 use crate::peer::Peer;
-use crate::report::{self, Log};
+use crate::log::{self, Log};
 use crate::rng::Rng;
 use crate::store::Disk;
 use shoal_protocol::event::{Input, Output};
@@ -62,7 +62,7 @@ pub struct World {
 impl World {
     /// A small run of `n` peers, of whom none has started.
     pub fn new(test: &'static str, seed: u64, n: usize) -> World {
-        World::with(test, seed, n, 0, model::spec)
+        World::with(test, seed, n, 0, noise::spec)
     }
 
     /// A run of `n` peers and some liars, with a spec of the caller's.
@@ -75,7 +75,7 @@ impl World {
     ) -> World {
         let mut rng = Rng::new(seed);
         let spec = spec(&mut rng);
-        let genesis = model::genesis(&spec);
+        let genesis = noise::genesis(&spec);
         let elems = spec.elems() as usize;
         let disk = Disk {
             record: genesis.record.clone(),
@@ -371,7 +371,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", report::report(self));
+            eprintln!("{}", log::report(self));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! S2: members that commit the same plan hold bit-identical outer state (PROTOCOL, Promises).
 
-use crate::model::Numbers;
+use crate::noise::Numbers;
 use shoal_protocol::id::Digest;
 use shoal_protocol::ledger::{Record, state_root};
 use std::collections::BTreeMap;

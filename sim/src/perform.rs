@@ -3,8 +3,8 @@
 use crate::book::Moved;
 use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
 use crate::keys;
-use crate::model;
-use crate::report;
+use crate::noise;
+use crate::log;
 use crate::store::{At, Store};
 use crate::world::{Event, World};
 use shoal_protocol::event::{Input, Output, Part, Settle};
@@ -45,7 +45,7 @@ impl World {
 
     fn send(&mut self, p: usize, to: &PeerId, message: &Message) {
         let to = keys::number(to).expect("a session sends to peers that it knows");
-        assert_ne!(to, p, "p{p} sends to itself: {}", report::brief(message));
+        assert_ne!(to, p, "p{p} sends to itself: {}", log::brief(message));
         self.observe(p, message);
         let bytes = wire::to_cbor(message);
         assert!(
@@ -97,7 +97,7 @@ impl World {
     }
 
     fn train(&mut self, p: usize, round: Round, lease: Vec<Range<u64>>) {
-        let tokens = model::samples(&lease) * u64::from(model::CONTEXT);
+        let tokens = noise::samples(&lease) * u64::from(noise::CONTEXT);
         let takes = self.peers[p].training_takes(tokens);
         let (id, life) = (self.peers[p].id, self.peers[p].life);
         let running = self.peers[p].running.as_mut().expect("only a living peer asks");
@@ -115,7 +115,7 @@ impl World {
         let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
         let Some((round, lease)) = running.training.take() else { return };
         let work = &mut running.store.work;
-        let delta = model::pseudo_gradient(work.delta().len(), &lease);
+        let delta = noise::pseudo_gradient(work.delta().len(), &lease);
         work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
         self.book.trained(p, &delta);
         self.conserves(p);

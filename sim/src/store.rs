@@ -1,6 +1,6 @@
 //! One peer's numbers and the bytes that it holds: what a node keeps in its trainer, its bulk buffers and its archive.
 
-use crate::model::Numbers;
+use crate::noise::Numbers;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};

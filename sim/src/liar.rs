@@ -3,6 +3,7 @@
 
 use crate::keys::{peer_id, sign};
 use crate::rng::Rng;
+use crate::store::Payload;
 use crate::world::{Event, World};
 use shoal_protocol::id::{Digest, PeerId, RunId, Signature};
 use shoal_protocol::ledger::Record;
@@ -334,6 +335,6 @@ impl World {
         let (index, included) = (liar.number32(), liar.number64());
         let size = liar.rng.pick(&[0, 5, 516, 1032, 2048]);
         let bytes = liar.rng.bytes(size);
-        self.ship(self.liars[n].number, to, ChunkId { of, kind, index, included }, bytes);
+        self.ship(self.liars[n].number, to, ChunkId { of, kind, index, included }, Payload::of(&bytes));
     }
 }

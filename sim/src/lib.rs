@@ -3,6 +3,7 @@
 
 mod book;
 mod check;
+mod holdings;
 mod keys;
 mod liar;
 mod log;
@@ -10,6 +11,8 @@ mod net;
 mod noise;
 mod peer;
 mod perform;
+mod phantom;
+mod queue;
 mod rng;
 mod store;
 mod world;

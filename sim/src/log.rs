@@ -68,6 +68,25 @@ fn is_small_talk(input: &Input) -> bool {
     beacon || matches!(input, Input::Wake | Input::Sent { .. })
 }
 
+/// A number for each kind of input, and what tells it from others of its kind.
+pub fn mark(input: &Input) -> (u8, Vec<u8>) {
+    match input {
+        Input::Wake => (0, Vec::new()),
+        Input::Connected { peer } => (1, peer.0[..4].to_vec()),
+        Input::Disconnected { peer } => (2, peer.0[..4].to_vec()),
+        Input::Received { from, .. } => (3, from.0[..4].to_vec()),
+        Input::Malformed { from, .. } => (4, from.0[..4].to_vec()),
+        Input::Arrived { digest, .. } => (5, digest.0[..8].to_vec()),
+        Input::Sent { to } => (6, to.0[..4].to_vec()),
+        Input::LocalWorkReady { tokens, .. } => (7, tokens.to_le_bytes().to_vec()),
+        Input::Reduced { digest, .. } => (8, digest.0[..8].to_vec()),
+        Input::Unsound { member, .. } => (9, vec![*member]),
+        Input::Applied { chunks, .. } => (10, chunks.first().map_or(Vec::new(), |c| c.0.to_vec())),
+        Input::Loaded { round, .. } => (11, round.to_le_bytes().to_vec()),
+        Input::Measured { tokens_per_s, .. } => (12, tokens_per_s.to_le_bytes().to_vec()),
+    }
+}
+
 /// What an output means for the story, if anything.
 fn turn(output: &Output) -> Option<String> {
     match output {
@@ -133,8 +152,8 @@ fn stand(world: &World, p: usize) -> String {
     format!(
         "  p{p} (life {}) round {} {} {:?} on {} since {:.3} until {until} wake {wake} training {:?}\n       sees {}\n",
         peer.life,
-        store.record.round,
-        store.head.short(),
+        store.record().round,
+        store.head().short(),
         waiting.phase,
         brief(&waiting.on),
         waiting.since.0 as f64 / 1e6,

@@ -2,7 +2,8 @@
 
 use crate::check::s6_leases::Trained;
 use crate::keys::Keys;
-use crate::store::{Disk, Store};
+use crate::holdings::Holdings;
+use crate::store::Disk;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::run::RunSpec;
@@ -17,6 +18,7 @@ pub type Tape = Vec<(Time, Input, Vec<Output>)>;
 /// A peer, alive or dead.
 pub struct Peer {
     pub id: PeerId,
+    pub spec: Rc<RunSpec>,
     pub settings: Settings,
     /// Tokens per second.
     pub speed: u64,
@@ -28,6 +30,8 @@ pub struct Peer {
     pub life: u32,
     pub disk: Disk,
     pub running: Option<Running>,
+    /// Its next wake that is under way.
+    pub wake_at: Option<Time>,
     /// Nothing reaches it before this.
     pub stalled_until: Time,
     /// Kept when it is to be replayed.
@@ -38,7 +42,7 @@ pub struct Peer {
 /// A peer that is alive.
 pub struct Running {
     pub session: Session,
-    pub store: Store,
+    pub store: Holdings,
     pub training: Option<(Round, Vec<Range<u64>>)>,
     /// What was trained in this life.
     pub trained: Trained,
@@ -49,10 +53,11 @@ pub struct Running {
 }
 
 impl Peer {
-    pub fn new(id: PeerId, speed: u64, disk: Disk) -> Peer {
+    pub fn new(id: PeerId, spec: Rc<RunSpec>, speed: u64, disk: Disk) -> Peer {
         let seed = u64::from_le_bytes(id.0[8..16].try_into().expect("eight bytes"));
         Peer {
             id,
+            spec,
             settings: Settings { seed, ..Settings::default() },
             speed,
             corrupts: 0.0,
@@ -60,6 +65,7 @@ impl Peer {
             life: 0,
             disk,
             running: None,
+            wake_at: None,
             stalled_until: Time::ZERO,
             tape: None,
             start: None,
@@ -67,12 +73,13 @@ impl Peer {
     }
 
     /// Starts from what the disk holds.
-    pub fn start(&mut self, spec: &Rc<RunSpec>, now: Time) {
+    pub fn start(&mut self, now: Time) {
         self.life += 1;
-        let store = Store::open(spec.clone(), self.id, &self.disk);
+        self.wake_at = None;
+        let store = Holdings::open(&self.spec, self.id, &self.disk);
         let standing = store.standing();
         self.start = Some((now, standing.clone()));
-        let session = self.session(spec, now, standing);
+        let session = self.session(now, standing);
         self.running = Some(Running {
             session,
             store,
@@ -84,8 +91,9 @@ impl Peer {
     }
 
     /// A session as this peer starts it.
-    pub fn session(&self, spec: &RunSpec, now: Time, standing: Standing) -> Session {
-        Session::new(now, spec.clone(), self.settings.clone(), Box::new(Keys(self.id)), standing)
+    pub fn session(&self, now: Time, standing: Standing) -> Session {
+        let spec = RunSpec::clone(&self.spec);
+        Session::new(now, spec, self.settings.clone(), Box::new(Keys(self.id)), standing)
     }
 
     pub fn is_alive(&self) -> bool {
@@ -104,6 +112,6 @@ impl Peer {
 
     /// Round and digest of the last committed record, if it is alive.
     pub fn stands(&self) -> Option<(Round, Digest)> {
-        self.running.as_ref().map(|r| (r.store.record.round, r.store.head))
+        self.running.as_ref().map(|r| (r.store.record().round, r.store.head()))
     }
 }

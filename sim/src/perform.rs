@@ -5,7 +5,8 @@ use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_veri
 use crate::keys;
 use crate::noise;
 use crate::log;
-use crate::store::{At, Store};
+use crate::holdings::Holdings;
+use crate::store::{At, Payload, Store};
 use crate::world::{Event, World};
 use shoal_protocol::event::{Input, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
@@ -39,7 +40,7 @@ impl World {
         }
     }
 
-    fn store(&mut self, p: usize) -> &mut Store {
+    fn store(&mut self, p: usize) -> &mut Holdings {
         &mut self.peers[p].running.as_mut().expect("only a living peer asks").store
     }
 
@@ -76,7 +77,7 @@ impl World {
                     hold(
                         "plan",
                         "sound",
-                        invariant::plan_is_sound(&signed.plan, self.spec.chunks()),
+                        invariant::plan_is_sound(&signed.plan, self.peers[p].spec.chunks()),
                     );
                 }
                 self.book.saw_plan(&signed.plan);
@@ -92,20 +93,22 @@ impl World {
         assert!(deserved, "S7 is broken: p{p} refuses the honest p{about}: {reason}");
         let until = self.now + Span::from_secs(60);
         self.net.refuse(p, about, until);
-        self.schedule(until, Event::Reconcile);
-        self.reconcile();
+        self.schedule(until, Event::Reconcile { p });
+        self.reconcile(p);
     }
 
     fn train(&mut self, p: usize, round: Round, lease: Vec<Range<u64>>) {
-        let tokens = noise::samples(&lease) * u64::from(noise::CONTEXT);
+        let tokens = noise::samples(&lease) * u64::from(self.peers[p].spec.model.context);
         let takes = self.peers[p].training_takes(tokens);
         let (id, life) = (self.peers[p].id, self.peers[p].life);
         let running = self.peers[p].running.as_mut().expect("only a living peer asks");
         assert_eq!(running.training, None, "p{p} is asked to train twice at a time");
-        s6_leases::lease_is_its_own(&running.store.record, &id, &lease);
-        let head = running.store.head;
-        s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
-        running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
+        s6_leases::lease_is_its_own(running.store.record(), &id, &lease);
+        if running.store.real().is_some() {
+            let head = running.store.head();
+            s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
+            running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
+        }
         running.training = Some((round, lease));
         self.schedule(self.now + takes, Event::Trained { p, life, tokens });
     }
@@ -114,17 +117,19 @@ impl World {
     pub fn trained(&mut self, p: usize, tokens: u64) {
         let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
         let Some((round, lease)) = running.training.take() else { return };
-        let work = &mut running.store.work;
-        let delta = noise::pseudo_gradient(work.delta().len(), &lease);
-        work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
-        self.book.trained(p, &delta);
-        self.conserves(p);
+        if let Some(store) = running.store.real_mut() {
+            let work = &mut store.work;
+            let delta = noise::pseudo_gradient(work.delta().len(), &lease);
+            work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
+            self.book.trained(p, &delta);
+            self.conserves(p);
+        }
         self.handle(p, Input::LocalWorkReady { round, tokens });
     }
 
     fn contribute(&mut self, p: usize, to: &PeerId, chunk: ChunkId, fold: f32) {
-        let bytes = self.store(p).contribution(chunk, fold).to_vec();
-        self.post_bulk(p, to, chunk, bytes);
+        let payload = self.store(p).contribution(chunk, fold);
+        self.post_bulk(p, to, chunk, payload);
     }
 
     fn reduce(&mut self, p: usize, at: At, parts: &[Part]) {
@@ -132,10 +137,10 @@ impl World {
         let life = self.peers[p].life;
         let store = &mut self.peers[p].running.as_mut().expect("only a living peer asks").store;
         let told = match store.reduce(at, parts) {
-            Ok(own) => Input::Reduced { plan, index, digest: Digest::of(&own.reduced.bytes) },
+            Ok(digest) => Input::Reduced { plan, index, digest },
             Err((member, reason)) => Input::Unsound { plan, index, member, reason },
         };
-        if matches!(told, Input::Reduced { .. }) {
+        if let (Input::Reduced { .. }, Some(store)) = (&told, store.real()) {
             self.book.summed(p, life, store, at, parts);
         }
         let takes = self.rng.millis(0, 3);
@@ -144,20 +149,21 @@ impl World {
 
     fn send_result(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
         let store = self.store(p);
-        if let Some(own) = store.reduced.get(&(chunk.of, chunk.index)) {
+        let own = store.real().and_then(|store| store.reduced.get(&(chunk.of, chunk.index)));
+        if let Some(own) = own {
             hold("S1", "mask", invariant::mask_is_parts(own.included, &own.parts));
         }
-        let bytes = store.result(&chunk).map(<[u8]>::to_vec);
-        let bytes =
-            bytes.unwrap_or_else(|| panic!("p{p} sends a result that it does not hold: {chunk:?}"));
-        self.post_bulk(p, to, chunk, bytes);
+        let payload = store.result(&chunk);
+        let payload = payload
+            .unwrap_or_else(|| panic!("p{p} sends a result that it does not hold: {chunk:?}"));
+        self.post_bulk(p, to, chunk, payload);
     }
 
     fn send_state(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
-        let bytes = self.store(p).state_chunk(&chunk).map(<[u8]>::to_vec);
-        let bytes =
-            bytes.unwrap_or_else(|| panic!("p{p} sends state that it does not hold: {chunk:?}"));
-        self.post_bulk(p, to, chunk, bytes);
+        let payload = self.store(p).state_chunk(&chunk);
+        let payload =
+            payload.unwrap_or_else(|| panic!("p{p} sends state that it does not hold: {chunk:?}"));
+        self.post_bulk(p, to, chunk, payload);
     }
 
     fn apply(&mut self, p: usize, round: Round, plan: Digest, step: bool) {
@@ -168,34 +174,49 @@ impl World {
     }
 
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
-        s4_nothing_dropped::settled_whole(p, settle, self.spec.chunks());
-        let (before, head) = (self.store(p).record.round, self.store(p).head);
+        let chunks = self.peers[p].spec.chunks();
+        s4_nothing_dropped::settled_whole(p, settle, chunks);
+        if self.store(p).real().is_some() {
+            return self.commit_numbers(p, record, settle);
+        }
+        let done = self.store(p).commit(record, settle, false);
+        done.unwrap_or_else(|why| panic!("p{p} commits round {}: {why}", record.round));
+        let peer = &mut self.peers[p];
+        peer.disk = peer.running.as_ref().expect("only a living peer asks").store.disk();
+    }
+
+    /// The numbers move, and the outside view sees to it that none is lost or counted twice.
+    fn commit_numbers(&mut self, p: usize, record: &Record, settle: &[Settle]) {
+        let (before, head) = (self.numbers(p).record.round, self.numbers(p).head);
         if self.book.leads(head, record.digest()) && self.is_repeatable(p, record) {
             s4_nothing_dropped::let_go_only_after_long(p, settle, before, record.round);
         }
         let plan = self.book.plans.get(&record.plan).cloned();
         let first = !self.book.records.contains_key(&record.digest());
         let woken = self.peers[p].running.as_ref().is_some_and(|running| running.just_woken);
-        let store = self.store(p);
+        let store = self.numbers(p);
         let (from, down) = (store.record.round, store.work.residual_down().to_vec());
         let loaded = store.applied.as_ref().is_some_and(|applied| applied.loaded);
-        let done = store.commit(record, settle, woken);
-        let voided = done.unwrap_or_else(|why| {
+        let voided = self.store(p).commit(record, settle, woken).unwrap_or_else(|why| {
             panic!("S4 is broken: p{p} commits round {}: {why}", record.round)
         });
         self.record_commit(p, settle, &down);
-        let counts = plan.as_ref().filter(|_| first && !loaded);
-        if let Some(plan) = counts {
+        if let Some(plan) = plan.as_ref().filter(|_| first && !loaded) {
             self.book.one_result.majority(plan, &self.peers[p].id, record);
         }
         self.arrive_at(p, from, settle, voided);
     }
 
+    fn numbers(&self, p: usize) -> &Store {
+        let running = self.peers[p].running.as_ref().expect("only a living peer asks");
+        running.store.real().expect("only real numbers are looked at")
+    }
+
     /// Whether somebody else that went on from this record still has all results of its plan.
     fn is_repeatable(&self, p: usize, record: &Record) -> bool {
-        let chunks = if record.contributions.is_empty() { 0 } else { self.spec.chunks() };
+        let chunks = if record.contributions.is_empty() { 0 } else { self.peers[p].spec.chunks() };
         let others = self.peers.iter().enumerate().filter(|(q, _)| *q != p);
-        let mut stores = others.filter_map(|(_, peer)| Some(&peer.running.as_ref()?.store));
+        let mut stores = others.filter_map(|(_, peer)| peer.running.as_ref()?.store.real());
         stores.any(|store| {
             self.book.leads(record.digest(), store.head)
                 && (0..chunks).all(|c| store.standing_result((record.plan, c)).is_some())
@@ -203,13 +224,16 @@ impl World {
     }
 
     fn record_commit(&mut self, p: usize, settle: &[Settle], down: &[f32]) {
-        let store = &self.peers[p].running.as_ref().expect("only a living peer asks").store;
+        let running = self.peers[p].running.as_ref().expect("only a living peer asks");
+        let store = running.store.real().expect("only real numbers are looked at");
         self.book.committed(store);
         self.book.settled(p, store, settle, store.record.plan, down);
     }
 
     fn load(&mut self, p: usize, record: &Record) {
-        s8_verified::is_committed(&self.book, p, record);
+        if self.store(p).real().is_some() {
+            s8_verified::is_committed(&self.book, p, record);
+        }
         let chunks = self.store(p).load(record);
         let chunks = chunks.unwrap_or_else(|why| panic!("S8 is broken: p{p} loads: {why}"));
         let takes = self.rng.millis(1, 20);
@@ -221,14 +245,15 @@ impl World {
     fn arrive_at(&mut self, p: usize, from: Round, settle: &[Settle], void: bool) {
         let peer = &mut self.peers[p];
         let running = peer.running.as_mut().expect("only a living peer asks");
-        let (work, to) = (&running.store.work, running.store.record.round);
-        let moved = self.book.moved(p, peer.life, running.store.head, settle);
+        let store = running.store.real().expect("only real numbers are looked at");
+        let (work, to) = (&store.work, store.record.round);
+        let moved = self.book.moved(p, peer.life, store.head, settle);
         s4_nothing_dropped::no_step_back(p, from, to, moved);
-        running.just_woken = false;
         if void || moved != Moved::Along {
             self.book.accounts[p].write_off(work);
         }
         peer.disk = running.store.disk();
+        running.just_woken = false;
         self.conserves(p);
     }
 
@@ -237,19 +262,24 @@ impl World {
         let peer = &self.peers[p];
         if !peer.spoilt {
             let running = peer.running.as_ref().expect("only the living are looked at");
-            s5_conservation::holds(p, &self.book.accounts[p], &running.store.work);
+            let store = running.store.real().expect("only real numbers are looked at");
+            s5_conservation::holds(p, &self.book.accounts[p], &store.work);
         }
     }
 
-    fn post_bulk(&mut self, p: usize, to: &PeerId, chunk: ChunkId, mut bytes: Vec<u8>) {
+    fn post_bulk(&mut self, p: usize, to: &PeerId, chunk: ChunkId, payload: Payload) {
         let target = keys::number(to).expect("a session sends to peers that it knows");
         assert_ne!(target, p, "p{p} sends bulk to itself: {chunk:?}");
-        if self.rng.chance(self.peers[p].corrupts) {
-            self.spoil(&mut bytes);
-            self.peers[p].spoilt = true;
-        }
-        let sent = self.ship(p, target, chunk, bytes);
-        self.tell_later(p, sent.since(self.now), Input::Sent { to: *to });
+        let payload = match payload {
+            Payload::Bytes(bytes) if self.rng.chance(self.peers[p].corrupts) => {
+                let mut bytes = bytes.to_vec();
+                self.spoil(&mut bytes);
+                self.peers[p].spoilt = true;
+                Payload::Bytes(Rc::new(bytes))
+            }
+            payload => payload,
+        };
+        self.ship(p, target, chunk, payload);
     }
 
     /// Flips a bit or cuts the end off.

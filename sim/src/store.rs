@@ -1,6 +1,7 @@
 //! One peer's numbers and the bytes that it holds: what a node keeps in its trainer, its bulk buffers and its archive.
 
 use crate::noise::Numbers;
+use crate::phantom;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};
@@ -61,11 +62,47 @@ pub struct Came {
 
 /// What a peer finds when it starts again: what its last commit or load has written.
 #[derive(Clone)]
-pub struct Disk {
+pub enum Disk {
+    Real(Box<Saved>),
+    Phantom(Box<phantom::Saved>),
+}
+
+/// Numbers on a disk.
+#[derive(Clone)]
+pub struct Saved {
     pub record: Record,
     pub numbers: Numbers,
     pub up: Vec<f32>,
     pub down: Vec<f32>,
+}
+
+/// What a bulk frame carries: bytes, or only how many there would be.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    Bytes(Rc<Vec<u8>>),
+    Sized { bytes: u32, digest: Digest },
+}
+
+impl Payload {
+    pub fn of(bytes: &[u8]) -> Payload {
+        Payload::Bytes(Rc::new(bytes.to_vec()))
+    }
+
+    /// Bytes on the wire.
+    pub fn len(&self) -> u32 {
+        match self {
+            Payload::Bytes(bytes) => bytes.len() as u32,
+            Payload::Sized { bytes, .. } => *bytes,
+        }
+    }
+
+    /// BLAKE3 of the bytes, or what stands for it.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Payload::Bytes(bytes) => Digest::of(bytes),
+            Payload::Sized { digest, .. } => *digest,
+        }
+    }
 }
 
 /// A result that is held: the bytes, and whom they include.
@@ -75,7 +112,7 @@ pub struct Held {
 }
 
 impl Store {
-    pub fn open(spec: Rc<RunSpec>, me: PeerId, disk: &Disk) -> Store {
+    pub fn open(spec: Rc<RunSpec>, me: PeerId, disk: &Saved) -> Store {
         let chunk = spec.exchange.chunk_elems as usize;
         let mut work = Workspace::new(spec.elems() as usize, chunk);
         let (up, down) = work.residuals_mut();
@@ -100,12 +137,12 @@ impl Store {
     }
 
     pub fn disk(&self) -> Disk {
-        Disk {
+        Disk::Real(Box::new(Saved {
             record: self.record.clone(),
             numbers: self.numbers.clone(),
             up: self.work.residual_up().to_vec(),
             down: self.work.residual_down().to_vec(),
-        }
+        }))
     }
 
     pub fn standing(&self) -> Standing {

@@ -5,17 +5,17 @@ use crate::check::s7_bounds;
 use crate::keys;
 use crate::liar::Liar;
 use crate::noise::{self, Numbers};
-use crate::net::Net;
+use crate::net::{Due, Frame, Left, Net};
 use crate::peer::Peer;
 use crate::log::{self, Log};
 use crate::rng::Rng;
-use crate::store::Disk;
+use crate::queue::Queue;
+use crate::store::{Disk, Payload, Saved};
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::time::{Span, Time};
 use shoal_protocol::wire::{self, ChunkId, Message};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Wakes of one peer at one instant that are no accident any more.
@@ -26,15 +26,19 @@ pub enum Event {
     /// A control frame comes.
     Frame { from: usize, to: usize, epoch: u32, bytes: Rc<Vec<u8>> },
     /// A bulk frame comes.
-    Bulk { from: usize, to: usize, epoch: u32, chunk: ChunkId, bytes: Rc<Vec<u8>> },
+    Bulk { from: usize, to: usize, epoch: u32, chunk: ChunkId, payload: Payload },
+    /// A transfer may be done.
+    Look(Due),
+    /// A peer's session asked to be woken.
+    Wake { p: usize, life: u32 },
     /// A job is done, or a frame has left.
     Tell { p: usize, life: u32, input: Box<Input> },
     /// Training is done.
     Trained { p: usize, life: u32, tokens: u64 },
     /// A peer may have to be told that a link is up or down.
     Notice { who: usize, about: usize },
-    /// Links may have to come up again.
-    Reconcile,
+    /// Links of a peer may have to come up again.
+    Reconcile { p: usize },
     /// A liar's turn.
     Lie { liar: usize },
 }
@@ -54,8 +58,10 @@ pub struct World {
     pub rng: Rng,
     /// The plan that each peer last contributed to, and the round: where faults are aimed.
     pub under_way: Option<(Round, Digest)>,
-    queue: BTreeMap<(Time, u64), Event>,
-    sequence: u64,
+    queue: Queue<Event>,
+    /// Inputs that sessions were given.
+    pub inputs: u64,
+    trace: blake3::Hasher,
     bustle: s7_bounds::Bustle,
 }
 
@@ -77,29 +83,32 @@ impl World {
         let spec = spec(&mut rng);
         let genesis = noise::genesis(&spec);
         let elems = spec.elems() as usize;
-        let disk = Disk {
+        let disk = Disk::Real(Box::new(Saved {
             record: genesis.record.clone(),
             numbers: Numbers::initial(&spec),
             up: vec![0.0; elems],
             down: vec![0.0; elems],
-        };
+        }));
         let speed = 48 + rng.below(32);
-        let peers = (0..n).map(|p| Peer::new(keys::peer_id(p), speed, disk.clone())).collect();
+        let spec = Rc::new(spec);
+        let peer = |p| Peer::new(keys::peer_id(p), spec.clone(), speed, disk.clone());
+        let peers = (0..n).map(peer).collect();
         let liars: Vec<Liar> = (n..n + liars).map(|p| Liar::new(p, rng.fork())).collect();
         World {
             test,
             seed,
             now: Time::ZERO + rng.millis(0, 1_000_000),
             peers,
-            net: Net::new(n + liars.len(), rng.fork()),
+            net: Net::uneven(n + liars.len(), rng.fork()),
             liars,
             book: Book::new(&genesis.record, n, elems),
             log: Log::default(),
             under_way: None,
-            queue: BTreeMap::new(),
-            sequence: 0,
+            queue: Queue::new(),
+            inputs: 0,
+            trace: blake3::Hasher::new(),
             bustle: s7_bounds::Bustle::default(),
-            spec: Rc::new(spec),
+            spec,
             rng,
         }
     }
@@ -114,15 +123,17 @@ impl World {
         self.log.text(self.now, p, "starts");
         self.net.restarted(p);
         self.peers[p].stalled_until = self.now;
-        self.peers[p].start(&self.spec, self.now);
+        self.peers[p].start(self.now);
         let (up_bytes_per_s, down_bytes_per_s) = self.net.rates(p);
         let tokens_per_s = self.peers[p].speed;
         let measured = Input::Measured { up_bytes_per_s, down_bytes_per_s, tokens_per_s };
         let soon = self.rng.millis(100, 1000);
         self.tell_later(p, soon, measured);
-        let store = &self.peers[p].running.as_ref().expect("it has just started").store;
-        self.book.accounts[p].write_off(&store.work);
-        self.reconcile();
+        if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
+            self.book.accounts[p].write_off(&store.work);
+        }
+        self.reconcile(p);
+        self.wake_later(p);
     }
 
     pub fn start_all(&mut self) {
@@ -136,15 +147,16 @@ impl World {
     pub fn kill(&mut self, p: usize) {
         self.log.text(self.now, p, "is killed");
         self.peers[p].running = None;
-        self.net.died(p);
-        self.reconcile();
+        let stranded = self.net.died(p);
+        self.strand(stranded);
+        self.reconcile(p);
     }
 
     /// Cuts the network into groups.
     pub fn cut(&mut self, groups: &[u8]) {
         self.log.text(self.now, 0, &format!("network is cut: {groups:?}"));
         self.net.set_groups(groups);
-        self.reconcile();
+        (0..groups.len()).for_each(|p| self.reconcile(p));
     }
 
     /// One network again.
@@ -158,20 +170,30 @@ impl World {
         self.peers[p].stalled_until = self.now + span;
     }
 
-    /// Brings links up and down as they should be now.
-    pub fn reconcile(&mut self) {
+    /// Brings a peer's links up and down as they should be now.
+    pub fn reconcile(&mut self, p: usize) {
         let mut alive: Vec<bool> = self.peers.iter().map(Peer::is_alive).collect();
         alive.resize(self.peers.len() + self.liars.len(), true);
-        for (who, about, after) in self.net.reconcile(&alive, self.now) {
-            self.schedule(self.now + after, Event::Notice { who, about });
+        let (news, stranded) = self.net.reconcile(p, &alive, self.now);
+        self.strand(stranded);
+        for news in news {
+            let event = Event::Notice { who: news.who, about: news.about };
+            self.schedule(self.now + news.after, event);
         }
+    }
+
+    /// These frames cannot leave any more: their senders need not wait for them.
+    fn strand(&mut self, frames: Vec<(usize, usize, Frame)>) {
+        for (from, to, frame) in frames {
+            self.left(from, to, frame.life);
+        }
+        self.settle_net();
     }
 
     // ---- what is under way --------------------------------------------------------------------------------------
 
     pub fn schedule(&mut self, at: Time, event: Event) {
-        self.sequence += 1;
-        self.queue.insert((at.max(self.now), self.sequence), event);
+        self.queue.push(at.max(self.now), event);
     }
 
     pub fn tell_later(&mut self, p: usize, after: Span, input: Input) {
@@ -187,42 +209,76 @@ impl World {
         }
     }
 
-    /// Ships a bulk frame; when it has left.
-    pub fn ship(&mut self, from: usize, to: usize, chunk: ChunkId, bytes: Vec<u8>) -> Time {
-        let epoch = self.net.epoch(from, to);
-        let passage = self.net.bulk(from, to, bytes.len(), self.now);
-        let bytes = Rc::new(bytes);
-        for at in passage.arrives {
-            let bytes = bytes.clone();
-            self.schedule(at, Event::Bulk { from, to, epoch, chunk, bytes });
+    /// Ships a bulk frame.
+    pub fn ship(&mut self, from: usize, to: usize, chunk: ChunkId, payload: Payload) {
+        let life = self.peers.get(from).map_or(0, |peer| peer.life);
+        let frame = Frame { chunk, payload, life };
+        if self.net.bulk(from, to, frame, self.now).is_err() {
+            self.left(from, to, life);
         }
-        passage.sent
+    }
+
+    /// Tells the sender that a frame has left, or cannot.
+    fn left(&mut self, from: usize, to: usize, life: u32) {
+        if from < self.peers.len() {
+            let input = Box::new(Input::Sent { to: keys::peer_id(to) });
+            self.schedule(self.now, Event::Tell { p: from, life, input });
+        }
+    }
+
+    /// Shares the network anew after whatever has happened.
+    fn settle_net(&mut self) {
+        for due in self.net.settle(self.now) {
+            self.schedule(due.at, Event::Look(due));
+        }
+    }
+
+    fn look(&mut self, due: Due) {
+        match self.net.look(self.now, due) {
+            Ok(Some(Left { from, to, frame, epoch, arrives })) => {
+                self.left(from, to, frame.life);
+                for at in arrives {
+                    let (chunk, payload) = (frame.chunk, frame.payload.clone());
+                    self.schedule(at, Event::Bulk { from, to, epoch, chunk, payload });
+                }
+            }
+            Ok(None) => {}
+            Err(later) => self.schedule(later.at, Event::Look(later)),
+        }
+        self.settle_net();
     }
 
     // ---- time goes on -------------------------------------------------------------------------------------------
 
-    /// The next event or wake happens; false if there is none up to `until`.
-    fn step(&mut self, until: Time) -> bool {
-        let event = self.queue.first_key_value().map(|(at, _)| at.0);
-        let wakes = self.peers.iter().enumerate().filter_map(|(p, peer)| Some((peer.wake()?, p)));
-        let wake = wakes.min();
-        match (event, wake) {
-            (Some(at), wake) if at <= until && wake.is_none_or(|(wake, _)| at <= wake) => {
-                let ((at, _), event) = self.queue.pop_first().expect("it was just seen");
-                self.now = self.now.max(at);
-                self.happen(event);
-            }
-            (_, Some((at, p))) if at <= until => self.wake(p, at),
-            _ => return false,
-        }
+    /// The next event happens; false if there is none up to `until`.
+    pub fn step(&mut self, until: Time) -> bool {
+        let Some((at, event)) = self.queue.pop(until) else { return false };
+        self.now = self.now.max(at);
+        self.happen(event);
         true
     }
 
-    fn wake(&mut self, p: usize, at: Time) {
-        self.now = self.now.max(at);
-        let running = self.peers[p].running.as_mut().expect("only the living wake");
+    /// Sees to it that the session is woken when it asks for it. A wake that has become too early is looked at then.
+    fn wake_later(&mut self, p: usize) {
+        let peer = &mut self.peers[p];
+        let Some(at) = peer.wake() else { return };
+        if peer.wake_at.is_none_or(|before| at < before) {
+            peer.wake_at = Some(at);
+            let life = peer.life;
+            self.schedule(at, Event::Wake { p, life });
+        }
+    }
+
+    fn wake(&mut self, p: usize, life: u32) {
+        let peer = &mut self.peers[p];
+        if peer.life != life || peer.wake_at != Some(self.now) {
+            return;
+        }
+        peer.wake_at = None;
+        let (now, due) = (self.now, peer.wake().is_some_and(|at| at <= self.now));
+        let Some(running) = peer.running.as_mut().filter(|_| due) else { return self.wake_later(p) };
         let (last, times) = running.wakes;
-        running.wakes = (self.now, if last == self.now { times + 1 } else { 0 });
+        running.wakes = (now, if last == now { times + 1 } else { 0 });
         assert!(times < WAKES_MAX, "S7 is broken: p{p} asks to be woken again and again");
         self.handle(p, Input::Wake);
     }
@@ -231,18 +287,23 @@ impl World {
         if let Some(p) = self.target(&event)
             && self.peers[p].stalled_until > self.now
         {
+            if matches!(event, Event::Wake { .. }) {
+                self.peers[p].wake_at = Some(self.peers[p].stalled_until);
+            }
             return self.schedule(self.peers[p].stalled_until, event);
         }
         match event {
             Event::Frame { from, to, epoch, bytes } => self.frame(from, to, epoch, &bytes),
-            Event::Bulk { from, to, epoch, chunk, bytes } => {
-                self.bulk(from, to, epoch, chunk, bytes);
+            Event::Bulk { from, to, epoch, chunk, payload } => {
+                self.bulk(from, to, epoch, chunk, payload);
             }
+            Event::Look(due) => self.look(due),
+            Event::Wake { p, life } => self.wake(p, life),
             Event::Tell { p, life, input } if self.is_life(p, life) => self.handle(p, *input),
             Event::Trained { p, life, tokens } if self.is_life(p, life) => self.trained(p, tokens),
             Event::Tell { .. } | Event::Trained { .. } => {}
             Event::Notice { who, about } => self.notice(who, about),
-            Event::Reconcile => self.reconcile(),
+            Event::Reconcile { p } => self.reconcile(p),
             Event::Lie { liar } => self.lie(liar),
         }
     }
@@ -251,9 +312,9 @@ impl World {
     fn target(&self, event: &Event) -> Option<usize> {
         let p = match event {
             Event::Frame { to, .. } | Event::Bulk { to, .. } => *to,
-            Event::Tell { p, .. } | Event::Trained { p, .. } => *p,
+            Event::Tell { p, .. } | Event::Trained { p, .. } | Event::Wake { p, .. } => *p,
             Event::Notice { who, .. } => *who,
-            Event::Reconcile | Event::Lie { .. } => return None,
+            Event::Reconcile { .. } | Event::Lie { .. } | Event::Look(_) => return None,
         };
         (p < self.peers.len()).then_some(p)
     }
@@ -278,15 +339,15 @@ impl World {
         }
     }
 
-    fn bulk(&mut self, from: usize, to: usize, epoch: u32, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
+    fn bulk(&mut self, from: usize, to: usize, epoch: u32, chunk: ChunkId, payload: Payload) {
         if self.net.epoch(from, to) != epoch || to >= self.peers.len() {
             return;
         }
         let Some(running) = self.peers[to].running.as_mut() else { return };
-        let (size, digest) = (bytes.len() as u32, Digest::of(&bytes));
+        let (bytes, digest) = (payload.len(), payload.digest());
         let from = keys::peer_id(from);
-        running.store.take_in(from, chunk, bytes);
-        self.handle(to, Input::Arrived { from, chunk, bytes: size, digest });
+        running.store.take_in(from, chunk, payload);
+        self.handle(to, Input::Arrived { from, chunk, bytes, digest });
     }
 
     fn notice(&mut self, who: usize, about: usize) {
@@ -306,10 +367,12 @@ impl World {
         let now = self.now;
         self.log.input(now, p, &input);
         self.bustle.count(now, self.peers.len());
+        self.inputs += 1;
+        self.trace(p, &input);
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let mut outputs = Vec::new();
         running.session.handle(now, input.clone(), &mut outputs);
-        s7_bounds::outputs(&self.spec, self.peers.len() + self.liars.len(), &input, outputs.len());
+        s7_bounds::outputs(&self.peers[p].spec, self.peers.len() + self.liars.len(), &input, outputs.len());
         if let Some(tape) = &mut self.peers[p].tape {
             tape.push((now, input, outputs.clone()));
         }
@@ -318,8 +381,25 @@ impl World {
             self.aim(p, &output);
             self.perform(p, output);
         }
-        let store = &self.peers[p].running.as_ref().expect("it is alive").store;
-        s7_bounds::held(p, store, self.peers.len() + self.liars.len());
+        if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
+            s7_bounds::held(p, store, self.peers.len() + self.liars.len());
+        }
+        self.settle_net();
+        self.wake_later(p);
+    }
+
+    /// Every event leaves its mark in the trace.
+    fn trace(&mut self, p: usize, input: &Input) {
+        let (kind, what) = log::mark(input);
+        self.trace.update(&self.now.0.to_le_bytes());
+        self.trace.update(&(p as u32).to_le_bytes());
+        self.trace.update(&[kind]);
+        self.trace.update(&what);
+    }
+
+    /// BLAKE3 over all events so far.
+    pub fn trace_digest(&self) -> Digest {
+        Digest(*self.trace.finalize().as_bytes())
     }
 
     /// Keeps in mind which exchange is under way.

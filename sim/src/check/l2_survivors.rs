@@ -17,7 +17,7 @@ pub fn same_plan(world: &mut World, round: Round, plan: Digest, patience: Span) 
 }
 
 fn is_begun(world: &World, plan: Digest) -> bool {
-    let mut stores = world.peers.iter().filter_map(|peer| Some(&peer.running.as_ref()?.store));
+    let mut stores = world.peers.iter().filter_map(|peer| peer.running.as_ref()?.store.real());
     stores.any(|store| store.sent.keys().chain(store.reduced.keys()).any(|at| at.0 == plan))
 }
 

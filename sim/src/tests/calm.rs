@@ -79,7 +79,7 @@ fn replay() {
         world.run_for(Span::from_secs(40));
         let peer = &world.peers[0];
         let (begun, standing) = peer.start.clone().expect("it has started");
-        let mut again = peer.session(&world.spec, begun, standing);
+        let mut again = peer.session(begun, standing);
         let tape = peer.tape.as_ref().expect("it is taped");
         assert!(tape.len() > 100);
         for (now, input, outputs) in tape {

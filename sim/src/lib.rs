@@ -3,6 +3,8 @@
 
 mod book;
 mod check;
+pub mod cli;
+mod cluster;
 mod holdings;
 mod keys;
 mod liar;
@@ -13,8 +15,12 @@ mod peer;
 mod perform;
 mod phantom;
 mod queue;
+mod record;
+mod report;
 mod rng;
+mod scenario;
 mod store;
+mod sweep;
 mod world;
 
 #[cfg(test)]

@@ -129,8 +129,7 @@ pub fn report(world: &World) -> String {
     let _ =
         writeln!(out, "at {:.6}, {} records:", world.now.0 as f64 / 1e6, world.book.records.len());
     (0..world.peers.len()).for_each(|p| out.push_str(&stand(world, p)));
-    let (test, seed) = (world.test, world.seed);
-    let _ = writeln!(out, "SHOAL_SEED={seed} cargo test -p shoal-sim -- {test}");
+    let _ = writeln!(out, "{}", world.again);
     out
 }
 

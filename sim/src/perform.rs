@@ -117,6 +117,9 @@ impl World {
     pub fn trained(&mut self, p: usize, tokens: u64) {
         let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
         let Some((round, lease)) = running.training.take() else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.trained(self.now, p);
+        }
         if let Some(store) = running.store.real_mut() {
             let work = &mut store.work;
             let delta = noise::pseudo_gradient(work.delta().len(), &lease);

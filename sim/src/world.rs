@@ -10,6 +10,7 @@ use crate::peer::Peer;
 use crate::log::{self, Log};
 use crate::rng::Rng;
 use crate::queue::Queue;
+use crate::record::Recorder;
 use crate::store::{Disk, Payload, Saved};
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, Round};
@@ -41,11 +42,25 @@ pub enum Event {
     Reconcile { p: usize },
     /// A liar's turn.
     Lie { liar: usize },
+    /// What a scenario has laid out.
+    Chance(Chance),
+}
+
+/// What a scenario lays out in time.
+pub enum Chance {
+    Start(usize),
+    Kill(usize),
+    Stall(usize, Span),
+    /// Its speed times a factor.
+    Speed(usize, f64),
+    /// The group of each host: those of different ones cannot reach each other.
+    Cut(Vec<u8>),
 }
 
 /// All peers, the network, the time, and the outside view.
 pub struct World {
-    pub test: &'static str,
+    /// The command that repeats this run.
+    pub again: String,
     pub seed: u64,
     pub spec: Rc<RunSpec>,
     pub now: Time,
@@ -58,6 +73,8 @@ pub struct World {
     pub rng: Rng,
     /// The plan that each peer last contributed to, and the round: where faults are aimed.
     pub under_way: Option<(Round, Digest)>,
+    /// What is kept for a report, if anything.
+    pub recorder: Option<Recorder>,
     queue: Queue<Event>,
     /// Inputs that sessions were given.
     pub inputs: u64,
@@ -94,22 +111,61 @@ impl World {
         let peer = |p| Peer::new(keys::peer_id(p), spec.clone(), speed, disk.clone());
         let peers = (0..n).map(peer).collect();
         let liars: Vec<Liar> = (n..n + liars).map(|p| Liar::new(p, rng.fork())).collect();
+        let net = Net::uneven(n + liars.len(), rng.fork());
+        let book = Book::new(&genesis.record, n, elems);
+        let again = format!("SHOAL_SEED={seed} cargo test -p shoal-sim -- {test}");
+        let begin = Time::ZERO + rng.millis(0, 1_000_000);
+        let mut world = World::assemble(&again, seed, spec, peers, net, book, rng);
+        (world.liars, world.now) = (liars, begin);
+        world
+    }
+
+    /// A world of these parts, in which nothing has happened yet.
+    pub fn assemble(
+        again: &str,
+        seed: u64,
+        spec: Rc<RunSpec>,
+        peers: Vec<Peer>,
+        net: Net,
+        book: Book,
+        rng: Rng,
+    ) -> World {
         World {
-            test,
+            again: again.to_owned(),
             seed,
-            now: Time::ZERO + rng.millis(0, 1_000_000),
+            now: Time::ZERO,
             peers,
-            net: Net::uneven(n + liars.len(), rng.fork()),
-            liars,
-            book: Book::new(&genesis.record, n, elems),
+            net,
+            liars: Vec::new(),
+            book,
             log: Log::default(),
             under_way: None,
+            recorder: None,
             queue: Queue::new(),
             inputs: 0,
             trace: blake3::Hasher::new(),
             bustle: s7_bounds::Bustle::default(),
             spec,
             rng,
+        }
+    }
+
+    /// Lays out what will happen.
+    pub fn happens(&mut self, at: Time, chance: Chance) {
+        self.schedule(at, Event::Chance(chance));
+    }
+
+    fn chance(&mut self, chance: Chance) {
+        match chance {
+            Chance::Start(p) if !self.peers[p].is_alive() => self.start(p),
+            Chance::Kill(p) if self.peers[p].is_alive() => self.kill(p),
+            Chance::Start(_) | Chance::Kill(_) => {}
+            Chance::Stall(p, span) => self.stall(p, span),
+            Chance::Speed(p, factor) => {
+                let speed = self.peers[p].speed as f64 * factor;
+                self.peers[p].speed = speed.round().max(1.0) as u64;
+            }
+            Chance::Cut(groups) => self.cut(&groups),
         }
     }
 
@@ -124,6 +180,9 @@ impl World {
         self.net.restarted(p);
         self.peers[p].stalled_until = self.now;
         self.peers[p].start(self.now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.started(self.now, p);
+        }
         let (up_bytes_per_s, down_bytes_per_s) = self.net.rates(p);
         let tokens_per_s = self.peers[p].speed;
         let measured = Input::Measured { up_bytes_per_s, down_bytes_per_s, tokens_per_s };
@@ -147,6 +206,9 @@ impl World {
     pub fn kill(&mut self, p: usize) {
         self.log.text(self.now, p, "is killed");
         self.peers[p].running = None;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.died(self.now, p);
+        }
         let stranded = self.net.died(p);
         self.strand(stranded);
         self.reconcile(p);
@@ -305,6 +367,7 @@ impl World {
             Event::Notice { who, about } => self.notice(who, about),
             Event::Reconcile { p } => self.reconcile(p),
             Event::Lie { liar } => self.lie(liar),
+            Event::Chance(chance) => self.chance(chance),
         }
     }
 
@@ -314,7 +377,9 @@ impl World {
             Event::Frame { to, .. } | Event::Bulk { to, .. } => *to,
             Event::Tell { p, .. } | Event::Trained { p, .. } | Event::Wake { p, .. } => *p,
             Event::Notice { who, .. } => *who,
-            Event::Reconcile { .. } | Event::Lie { .. } | Event::Look(_) => return None,
+            Event::Reconcile { .. } | Event::Lie { .. } | Event::Look(_) | Event::Chance(_) => {
+                return None;
+            }
         };
         (p < self.peers.len()).then_some(p)
     }
@@ -378,6 +443,9 @@ impl World {
         }
         for output in outputs {
             self.log.output(now, p, &output);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.asked(now, p, self.net.run_of(p), &output);
+            }
             self.aim(p, &output);
             self.perform(p, output);
         }

@@ -57,8 +57,6 @@ pub struct Host {
     /// Up to so much more, for each frame.
     pub jitter: Span,
     pub loss: Loss,
-    /// One way between regions, on top, when both ends have one.
-    pub region: Option<usize>,
 }
 
 /// A bulk frame on its way.
@@ -128,8 +126,8 @@ pub struct News {
 }
 
 impl Net {
-    /// Hosts by their number; `between` is the one-way latency between regions.
-    pub fn new(hosts: Vec<Host>, between: &[Vec<Span>], rng: Rng) -> Net {
+    /// Hosts by their number.
+    pub fn new(hosts: Vec<Host>, rng: Rng) -> Net {
         let runs_n = hosts.iter().map(|host| host.run + 1).max().unwrap_or(0);
         let mut runs = vec![Vec::new(); runs_n];
         let mut place = Vec::new();
@@ -139,13 +137,9 @@ impl Net {
             runs[host.run].push(p);
             sharing.add_host(host.up_bytes_per_s, host.down_bytes_per_s);
         }
-        let latency = |a: &Host, b: &Host| {
-            let far = a.region.zip(b.region).and_then(|(a, b)| between.get(a)?.get(b).copied());
-            a.latency + b.latency + far.unwrap_or(Span::ZERO)
-        };
         let links_of = |a: &Host| -> Vec<Link> {
             let all = runs[a.run].iter();
-            all.map(|b| Link { latency: latency(a, &hosts[*b]), ..Link::default() }).collect()
+            all.map(|b| Link { latency: a.latency + hosts[*b].latency, ..Link::default() }).collect()
         };
         let links = hosts.iter().map(links_of).collect();
         Net {
@@ -169,10 +163,10 @@ impl Net {
             let mut rate = || 100_000 + rng.below(900_000);
             let (up_bytes_per_s, down_bytes_per_s) = (rate(), 2 * rate());
             let (jitter, loss) = (Span::ZERO, Loss::default());
-            Host { run: 0, up_bytes_per_s, down_bytes_per_s, latency, jitter, loss, region: None }
+            Host { run: 0, up_bytes_per_s, down_bytes_per_s, latency, jitter, loss }
         };
         let hosts = distance.into_iter().map(&mut host).collect();
-        Net::new(hosts, &[], rng)
+        Net::new(hosts, rng)
     }
 
     fn link(&self, a: usize, b: usize) -> &Link {
@@ -196,6 +190,11 @@ impl Net {
     /// Peers of different groups cannot reach each other.
     pub fn set_groups(&mut self, groups: &[u8]) {
         self.groups = groups.to_vec();
+    }
+
+    /// The run that a host's peer takes part in.
+    pub fn run_of(&self, p: usize) -> usize {
+        self.hosts[p].run
     }
 
     pub fn is_up(&self, a: usize, b: usize) -> bool {

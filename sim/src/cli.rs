@@ -1,0 +1,98 @@
+//! The command line: `run` one seed, `sweep` many.
+
+use crate::cluster;
+use crate::report;
+use crate::scenario::Scenario;
+use crate::sweep;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the Shoal protocol over virtual clusters.
+#[derive(Parser)]
+#[command(name = "shoal-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One run of a scenario: a table, and with --out its rounds, events and timeline
+    #[command(after_help = "Example: shoal-sim run examples/clusters/one-straggler.toml --out straggler")]
+    Run {
+        /// A scenario file
+        scenario: PathBuf,
+        /// All chance follows from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Folder for rounds.csv, events.csv and timeline.svg
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Many seeds of a scenario, every promise checked after every event; fails at the first that breaks one
+    #[command(after_help = "Example: shoal-sim sweep examples/clusters/partition.toml --seeds 0..100")]
+    Sweep {
+        /// A scenario file
+        scenario: PathBuf,
+        /// Which, first..end (the end is not among them)
+        #[arg(long, value_parser = seeds)]
+        seeds: Range<u64>,
+        /// Threads; all cores if absent
+        #[arg(long)]
+        jobs: Option<usize>,
+    },
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.filter(|range| !range.is_empty()).ok_or_else(|| "write them as 0..1000, the second above the first".into())
+}
+
+/// Runs the program of these arguments, the first of which is its name.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(why) => {
+            let _ = why.print();
+            return ExitCode::from(why.exit_code() as u8);
+        }
+    };
+    let done = match cli.command {
+        Command::Run { scenario, seed, out } => run(&scenario, seed, out.as_deref()),
+        Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
+    };
+    match done {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn again(file: &Path, seed: u64) -> String {
+    format!("shoal-sim run {} --seed {seed}", file.display())
+}
+
+fn run(file: &Path, seed: u64, out: Option<&Path>) -> Result<String, String> {
+    let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
+    let world = cluster::run(&scenario, seed, &again(file, seed));
+    let summary = cluster::summary(&scenario, &world);
+    if let (Some(dir), Some(recorder)) = (out, &world.recorder) {
+        report::write(dir, recorder, world.now)?;
+    }
+    Ok(summary.table())
+}
+
+fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, String> {
+    let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
+    let jobs = jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
+    let swept = sweep::sweep(&scenario, seeds, jobs.unwrap_or(1), |seed| again(file, seed))?;
+    Ok(format!("{} seeds, every promise held; {} inputs; trace {}", swept.seeds, swept.inputs, swept.trace.short()))
+}

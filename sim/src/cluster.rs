@@ -1,0 +1,194 @@
+//! A scenario made into a world: hosts drawn from their groups, faults and churn laid out in time, and the run to its end.
+
+use crate::check::l1_together;
+use crate::keys;
+use crate::net::{Host, Loss, Net};
+use crate::noise::Numbers;
+use crate::peer::Peer;
+use crate::phantom;
+use crate::record::Recorder;
+use crate::report::Summary;
+use crate::rng::Rng;
+use crate::scenario::{Fault, FaultKind, Group, Learner, Scenario};
+use crate::store::{Disk, Saved};
+use crate::world::{Chance, World};
+use crate::{book, noise};
+use shoal_protocol::run::RunSpec;
+use shoal_protocol::time::{Span, Time};
+use std::rc::Rc;
+
+/// How long all may take to meet after the last fault.
+const PATIENCE: Span = Span::from_secs(24 * 3600);
+
+/// A host as it was drawn.
+struct Drawn {
+    group: usize,
+    tokens_per_s: u64,
+    host: Host,
+}
+
+/// The cluster of a seed, before anything has happened; `again` is the command that repeats it.
+pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
+    let mut rng = Rng::new(seed);
+    let hosts = draw_hosts(scenario, &mut rng.fork());
+    let specs: Vec<Rc<RunSpec>> = (0..scenario.runs)
+        .map(|run| Rc::new(scenario.spec(run).expect("it was checked when it was read")))
+        .collect();
+    let disks: Vec<Disk> = specs.iter().map(|spec| disk(scenario.learner, spec)).collect();
+    let peer = |(p, drawn): (usize, &Drawn)| {
+        let run = drawn.host.run;
+        let mut peer = Peer::new(keys::peer_id(p), specs[run].clone(), drawn.tokens_per_s, disks[run].clone());
+        peer.settings.owns = !scenario.group[drawn.group].nat;
+        peer.settings.beacon_every = seconds(scenario.beacon_every_s);
+        peer
+    };
+    let peers: Vec<Peer> = hosts.iter().enumerate().map(peer).collect();
+    let names = name_hosts(scenario, &hosts);
+    let net = Net::new(hosts.iter().map(|drawn| drawn.host.clone()).collect(), rng.fork());
+    let standing = match &disks[0] {
+        Disk::Real(saved) => Some((saved.record.clone(), specs[0].elems() as usize)),
+        Disk::Phantom(_) => None,
+    };
+    let book = standing.map_or_else(book::Book::default, |(record, elems)| {
+        book::Book::new(&record, peers.len(), elems)
+    });
+    let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
+    world.recorder = Some(Recorder::new(names, scenario.runs));
+    lay_out(scenario, &hosts, &mut world, &mut rng);
+    world
+}
+
+fn seconds(s: f64) -> Span {
+    Span((s.max(0.0) * 1e6) as u64)
+}
+
+fn disk(learner: Learner, spec: &RunSpec) -> Disk {
+    match learner {
+        Learner::Phantom => Disk::Phantom(Box::new(phantom::genesis(spec))),
+        Learner::Noise => {
+            let elems = spec.elems() as usize;
+            let (up, down) = (vec![0.0; elems], vec![0.0; elems]);
+            let record = noise::genesis(spec).record;
+            Disk::Real(Box::new(Saved { record, numbers: Numbers::initial(spec), up, down }))
+        }
+    }
+}
+
+fn draw_hosts(scenario: &Scenario, rng: &mut Rng) -> Vec<Drawn> {
+    let mut hosts = Vec::new();
+    for (g, group) in scenario.group.iter().enumerate() {
+        for _ in 0..*group.count.get_ref() {
+            let run = hosts.len() % scenario.runs;
+            hosts.push(draw_host(group, g, run, rng));
+        }
+    }
+    hosts
+}
+
+fn draw_host(group: &Group, g: usize, run: usize, rng: &mut Rng) -> Drawn {
+    let bytes_per_s = |mbit: f64| (mbit * 125_000.0).max(1.0) as u64;
+    let lost = group.loss_percent / 100.0;
+    // In a burst everything is lost, outside nothing.
+    let leaves = 1.0 / group.loss_burst.max(1.0);
+    let loss = Loss {
+        good_loss: 0.0,
+        bad_loss: 1.0,
+        p_good_to_bad: if lost > 0.0 { leaves * lost / (1.0 - lost) } else { 0.0 },
+        p_bad_to_good: leaves,
+    };
+    Drawn {
+        group: g,
+        tokens_per_s: group.tokens_per_s.get_ref().draw(rng).max(1.0) as u64,
+        host: Host {
+            run,
+            up_bytes_per_s: bytes_per_s(group.up_mbit.get_ref().draw(rng)),
+            down_bytes_per_s: bytes_per_s(group.down_mbit.get_ref().draw(rng)),
+            latency: seconds(group.latency_ms.get_ref().draw(rng) / 1e3),
+            jitter: seconds(group.jitter_ms / 1e3),
+            loss,
+        },
+    }
+}
+
+fn name_hosts(scenario: &Scenario, hosts: &[Drawn]) -> Vec<String> {
+    let mut seen = vec![0; scenario.group.len()];
+    let mut name = |drawn: &Drawn| {
+        seen[drawn.group] += 1;
+        format!("{}-{}", scenario.group[drawn.group].name, seen[drawn.group])
+    };
+    hosts.iter().map(&mut name).collect()
+}
+
+/// Schedules who starts, leaves and fails, and when.
+fn lay_out(scenario: &Scenario, hosts: &[Drawn], world: &mut World, rng: &mut Rng) {
+    let end = Time::ZERO + seconds(scenario.hours * 3600.0);
+    for (p, drawn) in hosts.iter().enumerate() {
+        let group = &scenario.group[drawn.group];
+        let mut at = Time::ZERO + seconds(group.starts_s.draw(rng));
+        world.happens(at, Chance::Start(p));
+        while let Some(stays) = &group.stays_h {
+            at = at + seconds(stays.draw(rng) * 3600.0) + Span(1);
+            world.happens(at, Chance::Kill(p));
+            at = at + seconds(group.away_h.draw(rng) * 3600.0) + Span(1);
+            world.happens(at, Chance::Start(p));
+            if at > end {
+                break;
+            }
+        }
+    }
+    scenario.fault.iter().for_each(|fault| lay_out_fault(scenario, fault, hosts, world));
+}
+
+fn lay_out_fault(scenario: &Scenario, fault: &Fault, hosts: &[Drawn], world: &mut World) {
+    let named = fault.group.as_ref().map(|name| name.get_ref().as_str());
+    let fits = |drawn: &Drawn| named.is_none_or(|name| scenario.group[drawn.group].name == name);
+    let all = hosts.iter().enumerate().filter(|(_, drawn)| fits(drawn)).map(|(p, _)| p);
+    let whom: Vec<usize> = all.take(fault.count.unwrap_or(usize::MAX)).collect();
+    let at = Time::ZERO + seconds(fault.at_s);
+    let back = fault.for_s.map(|s| at + seconds(s));
+    if fault.kind == FaultKind::Partition {
+        let groups = (0..hosts.len()).map(|p| u8::from(whom.contains(&p))).collect();
+        world.happens(at, Chance::Cut(groups));
+        back.into_iter().for_each(|back| world.happens(back, Chance::Cut(vec![0; hosts.len()])));
+        return;
+    }
+    for p in whom {
+        let span = seconds(fault.for_s.unwrap_or(60.0));
+        let chance = match fault.kind {
+            FaultKind::Stall => Chance::Stall(p, span),
+            FaultKind::Slow => Chance::Speed(p, 1.0 / fault.factor),
+            FaultKind::Crash | FaultKind::Partition => Chance::Kill(p),
+        };
+        world.happens(at, chance);
+        if let Some(back) = back {
+            match fault.kind {
+                FaultKind::Crash => world.happens(back, Chance::Start(p)),
+                FaultKind::Slow => world.happens(back, Chance::Speed(p, fault.factor)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs a scenario to its end; every promise is checked on the way, and a broken one panics with its name.
+pub fn run(scenario: &Scenario, seed: u64, again: &str) -> World {
+    let mut world = build(scenario, seed, again);
+    let end = Time::ZERO + seconds(scenario.hours * 3600.0);
+    if scenario.together {
+        let last = scenario.fault.iter().map(|fault| fault.at_s + fault.for_s.unwrap_or(0.0));
+        world.run_for(seconds(last.fold(0.0, f64::max)));
+        l1_together::within_three_rounds(&mut world, PATIENCE);
+    }
+    let done = |world: &World| {
+        let recorder = world.recorder.as_ref().expect("it was made with one");
+        recorder.least_round() >= scenario.rounds
+    };
+    while !done(&world) && world.step(end) {}
+    world
+}
+
+/// What a finished run comes to.
+pub fn summary(scenario: &Scenario, world: &World) -> Summary {
+    let recorder = world.recorder.as_ref().expect("it was made with one");
+    recorder.summary(&scenario.name, world)
+}

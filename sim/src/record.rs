@@ -1,0 +1,209 @@
+//! What is kept of a run: who did what when, and every committed round.
+
+use crate::report::{Spread, Summary};
+use crate::world::World;
+use shoal_protocol::event::{Note, Output};
+use shoal_protocol::id::Round;
+use shoal_protocol::time::Time;
+use std::collections::BTreeMap;
+
+/// Spans kept for each host: a longer run is drawn from what was kept of its beginning.
+const SPANS_MAX: usize = 4096;
+/// Events kept.
+const EVENTS_MAX: usize = 200_000;
+
+/// What a host does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    Dead,
+    Training,
+    Waiting,
+    Sending,
+    CatchingUp,
+}
+
+/// A committed round of one run.
+#[derive(Clone, Debug)]
+pub struct RoundRow {
+    pub run: usize,
+    pub round: Round,
+    pub at: Time,
+    pub members: usize,
+    pub tokens: u64,
+    /// From plan to the last result, as the first to commit measured it; microseconds.
+    pub exchange_us: u64,
+    pub digest: String,
+}
+
+/// Something worth a line.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    pub at: Time,
+    pub host: usize,
+    pub kind: &'static str,
+    pub detail: String,
+}
+
+/// Recorded while a run goes on.
+pub struct Recorder {
+    pub names: Vec<String>,
+    pub spans: Vec<Vec<(Time, Activity)>>,
+    pub rounds: Vec<RoundRow>,
+    pub events: Vec<EventRow>,
+    /// By run: the newest round of any peer.
+    newest: Vec<Round>,
+    exchange_us: BTreeMap<usize, u64>,
+    /// By host: microseconds in training, microseconds alive, since when alive, since when training.
+    training_us: Vec<u64>,
+    alive_us: Vec<u64>,
+    alive_since: Vec<Option<Time>>,
+    training_since: Vec<Option<Time>>,
+    abandoned: u64,
+    joins: u64,
+    deaths: u64,
+}
+
+impl Recorder {
+    /// For hosts of these names, in so many runs.
+    pub fn new(names: Vec<String>, runs: usize) -> Recorder {
+        let n = names.len();
+        Recorder {
+            names,
+            spans: vec![Vec::new(); n],
+            rounds: Vec::new(),
+            events: Vec::new(),
+            newest: vec![0; runs],
+            exchange_us: BTreeMap::new(),
+            training_us: vec![0; n],
+            alive_us: vec![0; n],
+            alive_since: vec![None; n],
+            training_since: vec![None; n],
+            abandoned: 0,
+            joins: 0,
+            deaths: 0,
+        }
+    }
+
+    /// The round that every run has reached.
+    pub fn least_round(&self) -> Round {
+        self.newest.iter().copied().min().unwrap_or(0)
+    }
+
+    fn event(&mut self, at: Time, host: usize, kind: &'static str, detail: String) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push(EventRow { at, host, kind, detail });
+        }
+    }
+
+    fn activity(&mut self, now: Time, p: usize, activity: Activity) {
+        if self.spans[p].last().is_none_or(|(_, last)| *last != activity) && self.spans[p].len() < SPANS_MAX {
+            self.spans[p].push((now, activity));
+        }
+        if let Some(since) = self.training_since[p].take() {
+            self.training_us[p] += now.since(since).0;
+        }
+        if activity == Activity::Training {
+            self.training_since[p] = Some(now);
+        }
+    }
+
+    /// A host has started.
+    pub fn started(&mut self, now: Time, p: usize) {
+        self.joins += 1;
+        self.alive_since[p] = Some(now);
+        self.event(now, p, "starts", String::new());
+        self.activity(now, p, Activity::Waiting);
+    }
+
+    /// A host is dead.
+    pub fn died(&mut self, now: Time, p: usize) {
+        self.deaths += 1;
+        self.alive_us[p] += self.alive_since[p].take().map_or(0, |since| now.since(since).0);
+        self.event(now, p, "dies", String::new());
+        self.activity(now, p, Activity::Dead);
+    }
+
+    /// Its training is done.
+    pub fn trained(&mut self, now: Time, p: usize) {
+        self.activity(now, p, Activity::Waiting);
+    }
+
+    /// A session has asked for something.
+    pub fn asked(&mut self, now: Time, p: usize, run: usize, output: &Output) {
+        match output {
+            Output::Train { .. } => self.activity(now, p, Activity::Training),
+            Output::Contribute { .. } => self.activity(now, p, Activity::Sending),
+            Output::Commit { record, .. } => {
+                self.activity(now, p, Activity::Waiting);
+                if record.round > self.newest[run] {
+                    self.newest[run] = record.round;
+                    let tokens = record.contributions.iter().map(|c| c.tokens).sum();
+                    let row = RoundRow {
+                        run,
+                        round: record.round,
+                        at: now,
+                        members: record.contributions.len(),
+                        tokens,
+                        exchange_us: self.exchange_us.remove(&p).unwrap_or(0),
+                        digest: record.digest().short(),
+                    };
+                    self.rounds.push(row);
+                }
+            }
+            Output::Note(note) => self.note(now, p, note),
+            Output::Refuse { reason, .. } => self.event(now, p, "refuses", reason.clone()),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, now: Time, p: usize, note: &Note) {
+        match note {
+            Note::Exchanged { micros, .. } => {
+                self.exchange_us.insert(p, *micros);
+            }
+            Note::Repaired { chunks, .. } => self.event(now, p, "repairs", format!("{chunks} chunks")),
+            Note::Straggler { chunks, .. } => {
+                self.event(now, p, "drops straggler", format!("{chunks} chunks"));
+            }
+            Note::Abandoned { reason, .. } => {
+                self.abandoned += 1;
+                self.event(now, p, "abandons", reason.clone());
+            }
+            Note::CatchingUp { from, to } => {
+                self.activity(now, p, Activity::CatchingUp);
+                self.event(now, p, "catches up", format!("from round {from} to {to}"));
+            }
+            Note::Planned { .. } | Note::Strike { .. } | Note::Finished { .. } => {}
+        }
+    }
+
+    /// What it all comes to.
+    pub fn summary(&self, scenario: &str, world: &World) -> Summary {
+        let now = world.now;
+        let of = |past: &[u64], since: &[Option<Time>]| -> u64 {
+            let open: u64 = since.iter().flatten().map(|since| now.since(*since).0).sum();
+            past.iter().sum::<u64>() + open
+        };
+        let training = of(&self.training_us, &self.training_since);
+        let alive = of(&self.alive_us, &self.alive_since);
+        let tokens: u64 = self.rounds.iter().map(|row| row.tokens).sum();
+        let traffic = &world.net.traffic;
+        Summary {
+            scenario: scenario.to_owned(),
+            seed: world.seed,
+            hosts: self.names.len(),
+            virtual_s: now.since(Time::ZERO).as_secs_f64(),
+            rounds: self.rounds.len() as u64,
+            tokens,
+            tokens_per_s: tokens as f64 / now.since(Time::ZERO).as_secs_f64().max(1e-9),
+            utilisation: training as f64 / alive.max(1) as f64,
+            sent: Spread::of(traffic.iter().map(|t| t.sent)),
+            received: Spread::of(traffic.iter().map(|t| t.received)),
+            abandoned: self.abandoned,
+            joins: self.joins,
+            deaths: self.deaths,
+            inputs: world.inputs,
+            trace: world.trace_digest().short(),
+        }
+    }
+}

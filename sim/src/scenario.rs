@@ -1,0 +1,423 @@
+//! Scenario files: groups of hosts, churn, faults and the run's spec, in TOML. The same seed draws the same cluster.
+
+use crate::rng::Rng;
+use serde::Deserialize;
+use shoal_protocol::math::Codec;
+use shoal_protocol::run::{
+    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec, PROTOCOL_VERSION,
+    RunSpec, TokenizerSpec,
+};
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+
+/// A whole scenario, as its file says it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// A short name.
+    pub name: String,
+    /// Training runs that share the network; hosts are dealt to them in turn.
+    #[serde(default = "one")]
+    pub runs: usize,
+    /// Whether models have numbers, or only sizes.
+    pub learner: Learner,
+    /// Seconds between two beacons of a peer.
+    #[serde(default = "beacon_every_s")]
+    pub beacon_every_s: f64,
+    /// Ends when every run has committed so many rounds.
+    pub rounds: u64,
+    /// Ends at the latest after so many virtual hours.
+    #[serde(default = "hours")]
+    pub hours: f64,
+    /// Whether all peers must stand on one digest within three rounds after the last fault.
+    #[serde(default)]
+    pub together: bool,
+    /// What the peers agree on.
+    pub run: Run,
+    /// Groups of hosts that are alike.
+    pub group: Vec<Group>,
+    /// What goes wrong, and when.
+    #[serde(default)]
+    pub fault: Vec<Fault>,
+}
+
+/// What peers train on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learner {
+    /// Sizes and speeds only.
+    Phantom,
+    /// Pseudo-gradients that are a pure function of the samples: every promise about numbers is checked.
+    Noise,
+}
+
+/// The run's spec, by what matters to time and bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// About how many parameters: a number, with K, M or B.
+    pub params: Spanned<String>,
+    /// Tokens in a sequence.
+    #[serde(default = "context")]
+    pub context: u32,
+    /// Local steps in a round.
+    pub steps: Spanned<u32>,
+    /// Sequences in a step.
+    pub batch: Spanned<u32>,
+    /// If not 0, a peer asks for as many steps as it expects to finish in so many seconds.
+    #[serde(default)]
+    pub round_s: f64,
+    /// Codec from member to owner.
+    #[serde(default = "int8")]
+    pub up: Codec,
+    /// Codec from owner to member.
+    #[serde(default = "int8")]
+    pub down: Codec,
+    /// Elements in a chunk.
+    pub chunk_elems: Option<Spanned<u32>>,
+    /// Most members of a round.
+    #[serde(default = "members_max")]
+    pub members_max: u32,
+    /// Share of the live members that must be ready before grace begins.
+    #[serde(default = "quorum_percent")]
+    pub quorum_percent: u32,
+    /// Longest wait for the others after that, in hundredths of the round's training time.
+    #[serde(default = "grace_percent")]
+    pub grace_percent: u32,
+}
+
+/// Hosts that are alike.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Faults name it.
+    pub name: String,
+    /// Hosts in it.
+    pub count: Spanned<usize>,
+    /// Training speed.
+    pub tokens_per_s: Spanned<Draw>,
+    /// Uplink.
+    pub up_mbit: Spanned<Draw>,
+    /// Downlink.
+    pub down_mbit: Spanned<Draw>,
+    /// One way to the core of the network.
+    pub latency_ms: Spanned<Draw>,
+    /// Up to so much more for each frame.
+    #[serde(default)]
+    pub jitter_ms: f64,
+    /// Share of frames that are lost and sent again.
+    #[serde(default)]
+    pub loss_percent: f64,
+    /// Frames in a burst of losses, on average.
+    #[serde(default = "burst")]
+    pub loss_burst: f64,
+    /// Behind a NAT: it owns no range, since nobody can dial it.
+    #[serde(default)]
+    pub nat: bool,
+    /// When its hosts start.
+    #[serde(default)]
+    pub starts_s: Draw,
+    /// How long a host stays, in hours; for ever if absent.
+    pub stays_h: Option<Draw>,
+    /// How long it is away then, in hours.
+    #[serde(default)]
+    pub away_h: Draw,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// When.
+    pub at_s: f64,
+    /// For how long; a crashed host starts again after that, or never.
+    pub for_s: Option<f64>,
+    /// Whose hosts; all if absent.
+    pub group: Option<Spanned<String>>,
+    /// How many of them, from the first; all if absent.
+    pub count: Option<usize>,
+    /// How much slower, for `slow`.
+    #[serde(default = "slower")]
+    pub factor: f64,
+}
+
+/// Kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FaultKind {
+    /// The process ends at once.
+    Crash,
+    /// Nothing happens on the host for a while.
+    Stall,
+    /// It trains slower for a while.
+    Slow,
+    /// It can reach only the others that the fault names.
+    Partition,
+}
+
+/// A number, or how to draw one for each host.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }")]
+pub enum Draw {
+    /// The same for all.
+    Number(f64),
+    /// Between two numbers.
+    Uniform {
+        /// Both ends.
+        uniform: [f64; 2],
+    },
+    /// The logarithm is normal.
+    Lognormal {
+        /// Median, and standard deviation of the natural logarithm.
+        lognormal: [f64; 2],
+    },
+    /// Without memory.
+    Exponential {
+        /// The mean.
+        exponential: f64,
+    },
+}
+
+/// A scenario that cannot be read or makes no sense: where, why, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioError(pub String);
+
+impl std::fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+fn one() -> usize {
+    1
+}
+
+fn beacon_every_s() -> f64 {
+    2.0
+}
+
+fn hours() -> f64 {
+    1000.0
+}
+
+fn context() -> u32 {
+    1024
+}
+
+fn int8() -> Codec {
+    Codec::Int8
+}
+
+fn members_max() -> u32 {
+    64
+}
+
+fn quorum_percent() -> u32 {
+    60
+}
+
+fn grace_percent() -> u32 {
+    50
+}
+
+fn burst() -> f64 {
+    1.0
+}
+
+fn slower() -> f64 {
+    5.0
+}
+
+impl Default for Draw {
+    fn default() -> Draw {
+        Draw::Number(0.0)
+    }
+}
+
+impl Draw {
+    /// One number.
+    pub fn draw(&self, rng: &mut Rng) -> f64 {
+        match self {
+            Draw::Number(x) => *x,
+            Draw::Uniform { uniform: [low, high] } => low + (high - low) * rng.unit(),
+            Draw::Lognormal { lognormal: [median, sigma] } => median * (sigma * normal(rng)).exp(),
+            Draw::Exponential { exponential } => -exponential * (1.0 - rng.unit()).ln(),
+        }
+    }
+
+    fn least(&self) -> f64 {
+        match self {
+            Draw::Number(x) => *x,
+            Draw::Uniform { uniform: [low, high] } => low.min(*high),
+            Draw::Lognormal { lognormal: [median, _] } => *median,
+            Draw::Exponential { exponential } => *exponential,
+        }
+    }
+}
+
+/// Box and Muller, 1958.
+fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.unit()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.unit()).cos()
+}
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file, the line, the key, and what would be right.
+    pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            ScenarioError(format!("{}: {why}: give the path of a scenario file", path.display()))
+        })?;
+        Scenario::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads a text; `file` is its name in errors.
+    ///
+    /// # Errors
+    /// The file, the line, the key, and what would be right.
+    pub fn parse(text: &str, file: &str) -> Result<Scenario, ScenarioError> {
+        let at = |span: Range<usize>, what: String| {
+            let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
+            ScenarioError(format!("{file}:{line}: {what}"))
+        };
+        let scenario: Scenario = toml::from_str(text)
+            .map_err(|why| at(why.span().unwrap_or(0..0), why.message().to_owned()))?;
+        scenario.check().map_err(|(span, what)| at(span, what))?;
+        scenario.spec(0).map_err(|(span, what)| at(span, what))?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), (Range<usize>, String)> {
+        for group in &self.group {
+            let positive = [
+                ("tokens_per_s", &group.tokens_per_s),
+                ("up_mbit", &group.up_mbit),
+                ("down_mbit", &group.down_mbit),
+            ];
+            for (key, draw) in positive {
+                if draw.get_ref().least() <= 0.0 {
+                    return Err((draw.span(), format!("`{key}` must be above 0")));
+                }
+            }
+            if group.latency_ms.get_ref().least() < 0.0 {
+                return Err((group.latency_ms.span(), "`latency_ms` must not be negative".into()));
+            }
+            if *group.count.get_ref() == 0 {
+                return Err((group.count.span(), "`count` must be at least 1".into()));
+            }
+        }
+        let names: Vec<&str> = self.group.iter().map(|group| group.name.as_str()).collect();
+        for name in self.fault.iter().filter_map(|fault| fault.group.as_ref()) {
+            if !names.contains(&name.get_ref().as_str()) {
+                let known = names.join(", ");
+                let what = format!("`group` {:?} is none of the groups: {known}", name.get_ref());
+                return Err((name.span(), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hosts in all groups.
+    pub fn hosts(&self) -> usize {
+        self.group.iter().map(|group| *group.count.get_ref()).sum()
+    }
+
+    /// The spec of one of the runs.
+    pub(crate) fn spec(&self, run: usize) -> Result<RunSpec, (Range<usize>, String)> {
+        let r = &self.run;
+        let params = parse_params(r.params.get_ref()).ok_or_else(|| {
+            let what = "`params` must be a number with K, M or B, such as \"25M\"".to_owned();
+            (r.params.span(), what)
+        })?;
+        let model = model(params, r.context);
+        let chunk = r.chunk_elems.as_ref().map_or(chunk_elems(model.params()), |c| *c.get_ref());
+        let spec = RunSpec {
+            protocol: PROTOCOL_VERSION,
+            name: format!("{}-{run}", self.name),
+            creator: crate::keys::peer_id(0),
+            seed: run as u64 + 1,
+            rounds: 1_000_000,
+            model,
+            tokenizer: TokenizerSpec::Bytes,
+            data: DataSpec::Stories { seed: 1, bytes: 1 << 40, samples: 1 << 30, heldout_permille: 1 },
+            inner: inner(*r.steps.get_ref(), *r.batch.get_ref(), (r.round_s * 1e3) as u64),
+            outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
+            exchange: ExchangeSpec { up: r.up, down: r.down, chunk_elems: chunk },
+            group: GroupSpec {
+                members_max: r.members_max,
+                quorum_percent: r.quorum_percent,
+                grace_percent: r.grace_percent,
+            },
+        };
+        let span = |key: &str| match key {
+            "inner.steps" => r.steps.span(),
+            "inner.batch" => r.batch.span(),
+            "exchange.chunk_elems" => r.chunk_elems.as_ref().map_or(r.params.span(), Spanned::span),
+            _ => r.params.span(),
+        };
+        spec.validate().map_err(|why| (span(why.key), why.to_string()))?;
+        Ok(spec)
+    }
+}
+
+fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
+    InnerSpec {
+        steps,
+        batch,
+        round_ms,
+        lr: 1e-3,
+        lr_floor: 0.1,
+        warmup_rounds: 0,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        clip: 1.0,
+    }
+}
+
+fn parse_params(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
+    let factor = match unit {
+        'K' => 1e3,
+        'M' => 1e6,
+        'B' => 1e9,
+        _ => return text.parse().ok(),
+    };
+    let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+    (number > 0.0 && number < 1e6).then_some((number * factor) as u64)
+}
+
+/// A decoder with about so many parameters, each layer as wide as it is in models of that size.
+fn model(params: u64, context: u32) -> ModelSpec {
+    let of = |dim: u32, layers: u32| ModelSpec {
+        vocab: 256,
+        dim,
+        layers,
+        heads: 2,
+        kv_heads: 2,
+        hidden: 3 * dim,
+        context,
+        tied: true,
+        rope_theta: 10_000.0,
+        norm_eps: 1e-5,
+    };
+    let candidates = (2..2048).map(|n| 4 * n).flat_map(|dim| [1, 2, 4, 8, 16, 32].map(|l| of(dim, l)));
+    let shapely = candidates.filter(|m| m.dim / m.layers <= 256);
+    shapely.min_by_key(|m| m.params().abs_diff(params)).expect("there are candidates")
+}
+
+/// Some hundred chunks, none above 256 Ki elements.
+fn chunk_elems(params: u64) -> u32 {
+    ((params / 128).next_power_of_two()).clamp(512, 1 << 18) as u32
+}
+
+#[cfg(test)]
+mod tests;

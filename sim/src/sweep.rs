@@ -1,0 +1,69 @@
+//! Many seeds of one scenario, on several threads. Each seed is a world of its own, so that threads change nothing.
+
+use crate::cluster;
+use crate::scenario::Scenario;
+use shoal_protocol::id::Digest;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a sweep without a failure comes to.
+pub struct Swept {
+    pub seeds: u64,
+    pub inputs: u64,
+    /// BLAKE3 over the traces of all seeds, in order.
+    pub trace: Digest,
+}
+
+/// Runs all seeds. What a broken promise has to say goes to the standard error where it breaks; after the first, no new seed
+/// begins.
+///
+/// # Errors
+/// The first seed that broke a promise, which one, and the command that repeats it.
+pub fn sweep(
+    scenario: &Scenario,
+    seeds: Range<u64>,
+    jobs: usize,
+    again: impl Fn(u64) -> String + Sync,
+) -> Result<Swept, String> {
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let runs = Mutex::new(Vec::new());
+    let work = || {
+        while !failed.load(Ordering::SeqCst) {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= seeds.end {
+                break;
+            }
+            let run = one(scenario, seed, &again(seed));
+            failed.fetch_or(run.is_err(), Ordering::SeqCst);
+            runs.lock().expect("no thread dies with it").push((seed, run));
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let mut runs = runs.into_inner().expect("no thread died with it");
+    runs.sort_by_key(|(seed, _)| *seed);
+    let mut swept = Swept { seeds: runs.len() as u64, inputs: 0, trace: Digest::default() };
+    let mut trace = blake3::Hasher::new();
+    for (seed, run) in runs {
+        let (inputs, digest) = run.map_err(|why| format!("seed {seed}: {why}\n{}", again(seed)))?;
+        swept.inputs += inputs;
+        trace.update(&digest.0);
+    }
+    swept.trace = Digest(*trace.finalize().as_bytes());
+    Ok(swept)
+}
+
+/// One seed: its inputs and its trace, or what broke.
+fn one(scenario: &Scenario, seed: u64, again: &str) -> Result<(u64, Digest), String> {
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        let world = cluster::run(scenario, seed, again);
+        (world.inputs, world.trace_digest())
+    }));
+    run.map_err(|panic| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or("a panic", |text| text).to_owned(),
+    })
+}

@@ -21,7 +21,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// One run of a scenario: a table, and with --out its rounds, events and timeline
-    #[command(after_help = "Example: shoal-sim run examples/clusters/one-straggler.toml --out straggler")]
+    #[command(
+        after_help = "Example: shoal-sim run examples/clusters/one-straggler.toml --out straggler"
+    )]
     Run {
         /// A scenario file
         scenario: PathBuf,
@@ -33,7 +35,9 @@ enum Command {
         out: Option<PathBuf>,
     },
     /// Many seeds of a scenario, every promise checked after every event; fails at the first that breaks one
-    #[command(after_help = "Example: shoal-sim sweep examples/clusters/partition.toml --seeds 0..100")]
+    #[command(
+        after_help = "Example: shoal-sim sweep examples/clusters/partition.toml --seeds 0..100"
+    )]
     Sweep {
         /// A scenario file
         scenario: PathBuf,
@@ -47,8 +51,11 @@ enum Command {
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    range.filter(|range| !range.is_empty()).ok_or_else(|| "write them as 0..1000, the second above the first".into())
+    let range =
+        text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range
+        .filter(|range| !range.is_empty())
+        .ok_or_else(|| "write them as 0..1000, the second above the first".into())
 }
 
 /// Runs the program of these arguments, the first of which is its name.
@@ -94,5 +101,10 @@ fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, 
     let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
     let jobs = jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
     let swept = sweep::sweep(&scenario, seeds, jobs.unwrap_or(1), |seed| again(file, seed))?;
-    Ok(format!("{} seeds, every promise held; {} inputs; trace {}", swept.seeds, swept.inputs, swept.trace.short()))
+    Ok(format!(
+        "{} seeds, every promise held; {} inputs; trace {}",
+        swept.seeds,
+        swept.inputs,
+        swept.trace.short()
+    ))
 }

@@ -2,6 +2,7 @@
 
 use crate::check::l1_together;
 use crate::keys;
+use crate::liar::Liar;
 use crate::net::{Host, Loss, Net};
 use crate::noise::Numbers;
 use crate::peer::Peer;
@@ -37,14 +38,18 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
     let disks: Vec<Disk> = specs.iter().map(|spec| disk(scenario.learner, spec)).collect();
     let peer = |(p, drawn): (usize, &Drawn)| {
         let run = drawn.host.run;
-        let mut peer = Peer::new(keys::peer_id(p), specs[run].clone(), drawn.tokens_per_s, disks[run].clone());
+        let mut peer =
+            Peer::new(keys::peer_id(p), specs[run].clone(), drawn.tokens_per_s, disks[run].clone());
         peer.settings.owns = !scenario.group[drawn.group].nat;
         peer.settings.beacon_every = seconds(scenario.beacon_every_s);
         peer
     };
     let peers: Vec<Peer> = hosts.iter().enumerate().map(peer).collect();
+    let peers_n = peers.len();
     let names = name_hosts(scenario, &hosts);
-    let net = Net::new(hosts.iter().map(|drawn| drawn.host.clone()).collect(), rng.fork());
+    let lying = |_| draw_host(&scenario.group[0], 0, 0, &mut rng.clone()).host;
+    let links = hosts.iter().map(|drawn| drawn.host.clone()).chain((0..scenario.liars).map(lying));
+    let net = Net::new(links.collect(), rng.fork());
     let standing = match &disks[0] {
         Disk::Real(saved) => Some((saved.record.clone(), specs[0].elems() as usize)),
         Disk::Phantom(_) => None,
@@ -53,6 +58,8 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
         book::Book::new(&record, peers.len(), elems)
     });
     let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
+    let liar = |i| Liar::new(peers_n + i, world.rng.fork());
+    world.liars = (0..scenario.liars).map(liar).collect();
     world.recorder = Some(Recorder::new(names, scenario.runs));
     lay_out(scenario, &hosts, &mut world, &mut rng);
     world
@@ -136,6 +143,8 @@ fn lay_out(scenario: &Scenario, hosts: &[Drawn], world: &mut World, rng: &mut Rn
             }
         }
     }
+    (0..scenario.liars)
+        .for_each(|liar| world.happens(Time::ZERO + Span::from_secs(1), Chance::Lie(liar)));
     scenario.fault.iter().for_each(|fault| lay_out_fault(scenario, fault, hosts, world));
 }
 
@@ -147,9 +156,10 @@ fn lay_out_fault(scenario: &Scenario, fault: &Fault, hosts: &[Drawn], world: &mu
     let at = Time::ZERO + seconds(fault.at_s);
     let back = fault.for_s.map(|s| at + seconds(s));
     if fault.kind == FaultKind::Partition {
-        let groups = (0..hosts.len()).map(|p| u8::from(whom.contains(&p))).collect();
+        let n = hosts.len() + scenario.liars;
+        let groups = (0..n).map(|p| u8::from(whom.contains(&p))).collect();
         world.happens(at, Chance::Cut(groups));
-        back.into_iter().for_each(|back| world.happens(back, Chance::Cut(vec![0; hosts.len()])));
+        back.into_iter().for_each(|back| world.happens(back, Chance::Cut(vec![0; n])));
         return;
     }
     for p in whom {

@@ -129,7 +129,12 @@ impl Holdings {
     }
 
     /// Whether residuals of an earlier life were found void.
-    pub fn commit(&mut self, record: &Record, settle: &[Settle], woken: bool) -> Result<bool, String> {
+    pub fn commit(
+        &mut self,
+        record: &Record,
+        settle: &[Settle],
+        woken: bool,
+    ) -> Result<bool, String> {
         match self {
             Holdings::Real(store) => store.commit(record, settle, woken),
             Holdings::Phantom(phantom) => phantom.commit(record),

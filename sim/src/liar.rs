@@ -335,6 +335,11 @@ impl World {
         let (index, included) = (liar.number32(), liar.number64());
         let size = liar.rng.pick(&[0, 5, 516, 1032, 2048]);
         let bytes = liar.rng.bytes(size);
-        self.ship(self.liars[n].number, to, ChunkId { of, kind, index, included }, Payload::of(&bytes));
+        self.ship(
+            self.liars[n].number,
+            to,
+            ChunkId { of, kind, index, included },
+            Payload::of(&bytes),
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! One peer of a test: its session, its numbers, and what survives its death.
 
 use crate::check::s6_leases::Trained;
-use crate::keys::Keys;
 use crate::holdings::Holdings;
+use crate::keys::Keys;
 use crate::store::Disk;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};

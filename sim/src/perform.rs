@@ -2,10 +2,10 @@
 
 use crate::book::Moved;
 use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
-use crate::keys;
-use crate::noise;
-use crate::log;
 use crate::holdings::Holdings;
+use crate::keys;
+use crate::log;
+use crate::noise;
 use crate::store::{At, Payload, Store};
 use crate::world::{Event, World};
 use shoal_protocol::event::{Input, Output, Part, Settle};

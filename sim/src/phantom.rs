@@ -126,7 +126,11 @@ impl Phantom {
     }
 
     pub fn apply(&mut self, round: Round, plan: Digest, step: bool) -> Result<Vec<Digest>, String> {
-        let stepped = digest_of(&plan, 0, mix(u64::from_le_bytes(self.state[..8].try_into().expect("eight"))));
+        let stepped = digest_of(
+            &plan,
+            0,
+            mix(u64::from_le_bytes(self.state[..8].try_into().expect("eight"))),
+        );
         let state = if step { stepped.0[..28].try_into().expect("28 bytes") } else { self.state };
         self.next = Some((round, state));
         Ok(chunks(&self.spec, &state))

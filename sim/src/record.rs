@@ -96,7 +96,9 @@ impl Recorder {
     }
 
     fn activity(&mut self, now: Time, p: usize, activity: Activity) {
-        if self.spans[p].last().is_none_or(|(_, last)| *last != activity) && self.spans[p].len() < SPANS_MAX {
+        if self.spans[p].last().is_none_or(|(_, last)| *last != activity)
+            && self.spans[p].len() < SPANS_MAX
+        {
             self.spans[p].push((now, activity));
         }
         if let Some(since) = self.training_since[p].take() {
@@ -161,7 +163,9 @@ impl Recorder {
             Note::Exchanged { micros, .. } => {
                 self.exchange_us.insert(p, *micros);
             }
-            Note::Repaired { chunks, .. } => self.event(now, p, "repairs", format!("{chunks} chunks")),
+            Note::Repaired { chunks, .. } => {
+                self.event(now, p, "repairs", format!("{chunks} chunks"))
+            }
             Note::Straggler { chunks, .. } => {
                 self.event(now, p, "drops straggler", format!("{chunks} chunks"));
             }

@@ -89,8 +89,9 @@ impl Summary {
 pub fn write(dir: &Path, recorder: &Recorder, end: Time) -> Result<(), String> {
     let save = |name: &str, text: String| {
         let path = dir.join(name);
-        std::fs::write(&path, text)
-            .map_err(|why| format!("{}: {why}: choose a folder that can be written", path.display()))
+        std::fs::write(&path, text).map_err(|why| {
+            format!("{}: {why}: choose a folder that can be written", path.display())
+        })
     };
     std::fs::create_dir_all(dir)
         .map_err(|why| format!("{}: {why}: choose a folder that can be made", dir.display()))?;
@@ -108,7 +109,8 @@ fn rounds_csv(recorder: &Recorder) -> String {
     for row in &recorder.rounds {
         let (at, exchange) = (s(row.at), row.exchange_us as f64 / 1e6);
         let (run, round, members, tokens) = (row.run, row.round, row.members, row.tokens);
-        let _ = writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{}", row.digest);
+        let _ =
+            writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{}", row.digest);
     }
     out
 }
@@ -170,7 +172,12 @@ fn timeline(recorder: &Recorder, end: Time) -> String {
         let host = row * n / rows;
         let y = TOP + row as f64 * ROW;
         let name = escape(&recorder.names[host]);
-        let _ = writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0, y + 11.0);
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
+            LEFT - 8.0,
+            y + 11.0
+        );
         spans(&mut out, &recorder.spans[host], end, y, scale);
     }
     axis(&mut out, end, TOP + rows as f64 * ROW, scale);
@@ -232,8 +239,18 @@ mod tests {
         recorder.died(Time(2_500_000), 0);
         let svg = timeline(&recorder, Time(10_000_000));
         assert!(svg.contains("a&lt;b"));
-        assert!(svg.contains("x=\"150.00\" y=\"40.0\" width=\"250.00\" height=\"13.0\" fill=\"#f0e442\""), "{svg}");
-        assert!(svg.contains("x=\"400.00\" y=\"40.0\" width=\"750.00\" height=\"13.0\" fill=\"#f2f2f2\""), "{svg}");
+        assert!(
+            svg.contains(
+                "x=\"150.00\" y=\"40.0\" width=\"250.00\" height=\"13.0\" fill=\"#f0e442\""
+            ),
+            "{svg}"
+        );
+        assert!(
+            svg.contains(
+                "x=\"400.00\" y=\"40.0\" width=\"750.00\" height=\"13.0\" fill=\"#f2f2f2\""
+            ),
+            "{svg}"
+        );
     }
 
     #[test]

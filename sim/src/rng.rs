@@ -52,6 +52,7 @@ impl Rng {
     }
 
     /// The numbers below `n` in random order.
+    #[cfg(test)]
     pub fn shuffled(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {

@@ -4,8 +4,8 @@ use crate::rng::Rng;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec, PROTOCOL_VERSION,
-    RunSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec,
+    PROTOCOL_VERSION, RunSpec, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -20,6 +20,9 @@ pub struct Scenario {
     /// Training runs that share the network; hosts are dealt to them in turn.
     #[serde(default = "one")]
     pub runs: usize,
+    /// Peers of the first run that say what no honest peer says; they have the first group's links.
+    #[serde(default)]
+    pub liars: usize,
     /// Whether models have numbers, or only sizes.
     pub learner: Learner,
     /// Seconds between two beacons of a peer.
@@ -160,7 +163,10 @@ pub enum FaultKind {
 
 /// A number, or how to draw one for each host.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }")]
+#[serde(
+    untagged,
+    expecting = "must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }"
+)]
 pub enum Draw {
     /// The same for all.
     Number(f64),
@@ -324,11 +330,6 @@ impl Scenario {
         Ok(())
     }
 
-    /// Hosts in all groups.
-    pub fn hosts(&self) -> usize {
-        self.group.iter().map(|group| *group.count.get_ref()).sum()
-    }
-
     /// The spec of one of the runs.
     pub(crate) fn spec(&self, run: usize) -> Result<RunSpec, (Range<usize>, String)> {
         let r = &self.run;
@@ -346,7 +347,12 @@ impl Scenario {
             rounds: 1_000_000,
             model,
             tokenizer: TokenizerSpec::Bytes,
-            data: DataSpec::Stories { seed: 1, bytes: 1 << 40, samples: 1 << 30, heldout_permille: 1 },
+            data: DataSpec::Stories {
+                seed: 1,
+                bytes: 1 << 40,
+                samples: 1 << 30,
+                heldout_permille: 1,
+            },
             inner: inner(*r.steps.get_ref(), *r.batch.get_ref(), (r.round_s * 1e3) as u64),
             outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
             exchange: ExchangeSpec { up: r.up, down: r.down, chunk_elems: chunk },
@@ -409,7 +415,8 @@ fn model(params: u64, context: u32) -> ModelSpec {
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
     };
-    let candidates = (2..2048).map(|n| 4 * n).flat_map(|dim| [1, 2, 4, 8, 16, 32].map(|l| of(dim, l)));
+    let candidates =
+        (2..2048).map(|n| 4 * n).flat_map(|dim| [1, 2, 4, 8, 16, 32].map(|l| of(dim, l)));
     let shapely = candidates.filter(|m| m.dim / m.layers <= 256);
     shapely.min_by_key(|m| m.params().abs_diff(params)).expect("there are candidates")
 }

@@ -4,14 +4,13 @@ use crate::book::Book;
 use crate::check::s7_bounds;
 use crate::keys;
 use crate::liar::Liar;
-use crate::noise::{self, Numbers};
+use crate::log::{self, Log};
 use crate::net::{Due, Frame, Left, Net};
 use crate::peer::Peer;
-use crate::log::{self, Log};
-use crate::rng::Rng;
 use crate::queue::Queue;
 use crate::record::Recorder;
-use crate::store::{Disk, Payload, Saved};
+use crate::rng::Rng;
+use crate::store::Payload;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::run::RunSpec;
@@ -55,6 +54,8 @@ pub enum Chance {
     Speed(usize, f64),
     /// The group of each host: those of different ones cannot reach each other.
     Cut(Vec<u8>),
+    /// A liar begins.
+    Lie(usize),
 }
 
 /// All peers, the network, the time, and the outside view.
@@ -83,43 +84,6 @@ pub struct World {
 }
 
 impl World {
-    /// A small run of `n` peers, of whom none has started.
-    pub fn new(test: &'static str, seed: u64, n: usize) -> World {
-        World::with(test, seed, n, 0, noise::spec)
-    }
-
-    /// A run of `n` peers and some liars, with a spec of the caller's.
-    pub fn with(
-        test: &'static str,
-        seed: u64,
-        n: usize,
-        liars: usize,
-        spec: fn(&mut Rng) -> RunSpec,
-    ) -> World {
-        let mut rng = Rng::new(seed);
-        let spec = spec(&mut rng);
-        let genesis = noise::genesis(&spec);
-        let elems = spec.elems() as usize;
-        let disk = Disk::Real(Box::new(Saved {
-            record: genesis.record.clone(),
-            numbers: Numbers::initial(&spec),
-            up: vec![0.0; elems],
-            down: vec![0.0; elems],
-        }));
-        let speed = 48 + rng.below(32);
-        let spec = Rc::new(spec);
-        let peer = |p| Peer::new(keys::peer_id(p), spec.clone(), speed, disk.clone());
-        let peers = (0..n).map(peer).collect();
-        let liars: Vec<Liar> = (n..n + liars).map(|p| Liar::new(p, rng.fork())).collect();
-        let net = Net::uneven(n + liars.len(), rng.fork());
-        let book = Book::new(&genesis.record, n, elems);
-        let again = format!("SHOAL_SEED={seed} cargo test -p shoal-sim -- {test}");
-        let begin = Time::ZERO + rng.millis(0, 1_000_000);
-        let mut world = World::assemble(&again, seed, spec, peers, net, book, rng);
-        (world.liars, world.now) = (liars, begin);
-        world
-    }
-
     /// A world of these parts, in which nothing has happened yet.
     pub fn assemble(
         again: &str,
@@ -166,6 +130,7 @@ impl World {
                 self.peers[p].speed = speed.round().max(1.0) as u64;
             }
             Chance::Cut(groups) => self.cut(&groups),
+            Chance::Lie(liar) => self.lie(liar),
         }
     }
 
@@ -195,14 +160,6 @@ impl World {
         self.wake_later(p);
     }
 
-    pub fn start_all(&mut self) {
-        (0..self.peers.len()).for_each(|p| self.start(p));
-        for liar in 0..self.liars.len() {
-            let soon = self.now + self.rng.millis(100, 1000);
-            self.schedule(soon, Event::Lie { liar });
-        }
-    }
-
     pub fn kill(&mut self, p: usize) {
         self.log.text(self.now, p, "is killed");
         self.peers[p].running = None;
@@ -219,11 +176,6 @@ impl World {
         self.log.text(self.now, 0, &format!("network is cut: {groups:?}"));
         self.net.set_groups(groups);
         (0..groups.len()).for_each(|p| self.reconcile(p));
-    }
-
-    /// One network again.
-    pub fn heal(&mut self) {
-        self.cut(&vec![0; self.peers.len() + self.liars.len()]);
     }
 
     /// Nothing reaches the peer for a while.
@@ -338,7 +290,9 @@ impl World {
         }
         peer.wake_at = None;
         let (now, due) = (self.now, peer.wake().is_some_and(|at| at <= self.now));
-        let Some(running) = peer.running.as_mut().filter(|_| due) else { return self.wake_later(p) };
+        let Some(running) = peer.running.as_mut().filter(|_| due) else {
+            return self.wake_later(p);
+        };
         let (last, times) = running.wakes;
         running.wakes = (now, if last == now { times + 1 } else { 0 });
         assert!(times < WAKES_MAX, "S7 is broken: p{p} asks to be woken again and again");
@@ -437,7 +391,12 @@ impl World {
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let mut outputs = Vec::new();
         running.session.handle(now, input.clone(), &mut outputs);
-        s7_bounds::outputs(&self.peers[p].spec, self.peers.len() + self.liars.len(), &input, outputs.len());
+        s7_bounds::outputs(
+            &self.peers[p].spec,
+            self.peers.len() + self.liars.len(),
+            &input,
+            outputs.len(),
+        );
         if let Some(tape) = &mut self.peers[p].tape {
             tape.push((now, input, outputs.clone()));
         }
@@ -497,10 +456,6 @@ impl World {
     }
 
     // ---- how it stands ------------------------------------------------------------------------------------------
-
-    pub fn alive(&self) -> Vec<usize> {
-        (0..self.peers.len()).filter(|&p| self.peers[p].is_alive()).collect()
-    }
 
     /// The earliest and the latest committed round among the living.
     pub fn rounds(&self) -> (Round, Round) {

@@ -26,6 +26,7 @@ impl Loss {
         rng.chance(if *bad { self.bad_loss } else { self.good_loss })
     }
 
+    #[cfg(test)]
     /// The share lost in the long run, by the chain's stationary distribution.
     pub fn mean(&self) -> f64 {
         let turns = self.p_good_to_bad + self.p_bad_to_good;

@@ -139,7 +139,8 @@ impl Net {
         }
         let links_of = |a: &Host| -> Vec<Link> {
             let all = runs[a.run].iter();
-            all.map(|b| Link { latency: a.latency + hosts[*b].latency, ..Link::default() }).collect()
+            all.map(|b| Link { latency: a.latency + hosts[*b].latency, ..Link::default() })
+                .collect()
         };
         let links = hosts.iter().map(links_of).collect();
         Net {
@@ -156,19 +157,6 @@ impl Net {
         }
     }
 
-    /// Uneven hosts of one run, drawn at random: for tests of the protocol.
-    pub fn uneven(n: usize, mut rng: Rng) -> Net {
-        let distance: Vec<Span> = (0..n).map(|_| rng.millis(3, 30)).collect();
-        let mut host = |latency| {
-            let mut rate = || 100_000 + rng.below(900_000);
-            let (up_bytes_per_s, down_bytes_per_s) = (rate(), 2 * rate());
-            let (jitter, loss) = (Span::ZERO, Loss::default());
-            Host { run: 0, up_bytes_per_s, down_bytes_per_s, latency, jitter, loss }
-        };
-        let hosts = distance.into_iter().map(&mut host).collect();
-        Net::new(hosts, rng)
-    }
-
     fn link(&self, a: usize, b: usize) -> &Link {
         &self.links[a][self.place[b]]
     }
@@ -178,6 +166,7 @@ impl Net {
     }
 
     /// Sets both rates of one peer.
+    #[cfg(test)]
     pub fn set_rate(&mut self, p: usize, up_bytes_per_s: u64, down_bytes_per_s: u64) {
         self.sharing.set_rates(p, up_bytes_per_s, down_bytes_per_s);
     }
@@ -379,17 +368,3 @@ impl Net {
 const RETRY: Span = Span::from_millis(200);
 /// Where a transport has given a connection up or got through.
 const RETRY_MAX: Span = Span::from_secs(30);
-
-#[test]
-fn a_short_absence_is_noticed_by_nobody() {
-    let mut net = Net::uneven(2, Rng::new(1));
-    assert_eq!(net.reconcile(0, &[true, true], Time::ZERO).0.len(), 2);
-    assert_eq!((net.tell(0, 1), net.tell(1, 0)), (Some(true), Some(true)));
-    let epoch = net.epoch(0, 1);
-    net.died(1);
-    assert_eq!(net.reconcile(1, &[true, false], Time::ZERO).0.len(), 1);
-    net.restarted(1);
-    net.reconcile(1, &[true, true], Time::ZERO);
-    assert_eq!((net.tell(0, 1), net.tell(1, 0)), (None, Some(true)));
-    assert_ne!(net.epoch(0, 1), epoch);
-}

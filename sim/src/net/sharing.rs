@@ -62,7 +62,12 @@ struct Resource {
 impl Sharing {
     /// One more host, by its rates in bytes per second.
     pub fn add_host(&mut self, up: u64, down: u64) {
-        self.hosts.push(Access { up: up.max(1), down: down.max(1), out: Vec::new(), into: Vec::new() });
+        self.hosts.push(Access {
+            up: up.max(1),
+            down: down.max(1),
+            out: Vec::new(),
+            into: Vec::new(),
+        });
     }
 
     /// Up and down, in bytes per second.
@@ -71,6 +76,7 @@ impl Sharing {
     }
 
     /// Sets both rates of one host, in bytes per second.
+    #[cfg(test)]
     pub fn set_rates(&mut self, host: usize, up: u64, down: u64) {
         (self.hosts[host].up, self.hosts[host].down) = (up.max(1), down.max(1));
         self.dirty.insert(host);
@@ -152,7 +158,8 @@ impl Sharing {
     /// Gives every transfer of a component its rate: the tightest link first.
     fn fill(&mut self, now: Time, component: &(BTreeSet<usize>, Vec<FlowId>), due: &mut Vec<Due>) {
         let hosts: Vec<usize> = component.0.iter().copied().collect();
-        let mut links: Vec<Resource> = hosts.iter().flat_map(|host| self.resources(*host)).collect();
+        let mut links: Vec<Resource> =
+            hosts.iter().flat_map(|host| self.resources(*host)).collect();
         let place = |host: usize| hosts.binary_search(&host).expect("a component is closed");
         let ends: Vec<(usize, usize)> = component.1.iter().map(|id| self.ends_of(*id)).collect();
         let ends: Vec<(usize, usize)> =
@@ -186,7 +193,8 @@ impl Sharing {
 
     fn set_rate(&mut self, now: Time, id: FlowId, rate: u64) -> Option<Due> {
         let flow = self.flows[id].as_mut().expect("listed transfers exist");
-        flow.left = flow.left.saturating_sub(u128::from(flow.rate) * u128::from(now.since(flow.since).0));
+        flow.left =
+            flow.left.saturating_sub(u128::from(flow.rate) * u128::from(now.since(flow.since).0));
         (flow.since, flow.rate) = (now, rate.max(1));
         let at = flow.ends()?;
         if flow.looked_at.is_some_and(|before| before <= at) {
@@ -248,7 +256,9 @@ mod tests {
     #[test]
     fn transfers_of_one_uplink_share_it() {
         let mut sharing = cluster(&[(900, 900); 4]);
-        (1..4).for_each(|to| drop(sharing.start(Time::ZERO, 0, to, 300)));
+        for to in 1..4 {
+            sharing.start(Time::ZERO, 0, to, 300);
+        }
         let due = sharing.settle(Time::ZERO);
         assert_eq!(run(&mut sharing, due), [(0, 1_000_000), (1, 1_000_000), (2, 1_000_000)]);
     }

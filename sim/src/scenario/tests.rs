@@ -1,3 +1,5 @@
+//! Errors of scenario files word by word, draws by their means, and the shipped files.
+
 use super::*;
 
 const SMALL: &str = r#"
@@ -26,8 +28,14 @@ fn refused(from: &str, to: &str) -> String {
 
 #[test]
 fn errors_name_the_line_the_key_and_what_would_be_right() {
-    assert_eq!(refused("steps = 10", "steps = 0"), "small.toml:8: `inner.steps`: must be 1 to 1000000");
-    assert_eq!(refused("\"1M\"", "\"many\""), "small.toml:7: `params` must be a number with K, M or B, such as \"25M\"");
+    assert_eq!(
+        refused("steps = 10", "steps = 0"),
+        "small.toml:8: `inner.steps`: must be 1 to 1000000"
+    );
+    assert_eq!(
+        refused("\"1M\"", "\"many\""),
+        "small.toml:7: `params` must be a number with K, M or B, such as \"25M\""
+    );
     assert_eq!(refused("= 1000", "= -5"), "small.toml:14: `tokens_per_s` must be above 0");
     assert_eq!(refused("count = 3", "count = 0"), "small.toml:13: `count` must be at least 1");
     let draw = refused("latency_ms = 10", "latency_ms = \"ten\"");
@@ -36,11 +44,17 @@ fn errors_name_the_line_the_key_and_what_would_be_right() {
         "small.toml:17: must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }"
     );
     let unknown = refused("up_mbit", "upp_mbit");
-    assert!(unknown.starts_with("small.toml:15: unknown field `upp_mbit`, expected one of"), "{unknown}");
+    assert!(
+        unknown.starts_with("small.toml:15: unknown field `upp_mbit`, expected one of"),
+        "{unknown}"
+    );
     let missing = refused("rounds = 3", "");
     assert!(missing.contains("missing field `rounds`"), "{missing}");
     let fault = "[[fault]]\nkind = \"crash\"\nat_s = 1\ngroup = \"away\"\n[run]";
-    assert_eq!(refused("[run]", fault), "small.toml:9: `group` \"away\" is none of the groups: home");
+    assert_eq!(
+        refused("[run]", fault),
+        "small.toml:9: `group` \"away\" is none of the groups: home"
+    );
 }
 
 #[test]

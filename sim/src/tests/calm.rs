@@ -1,8 +1,8 @@
 //! Runs in which nothing goes wrong.
 
-use crate::check::{l1_together, l3_progress};
-use crate::noise;
 use super::seeds::for_seeds;
+use super::spec;
+use crate::check::{l1_together, l3_progress};
 use crate::world::World;
 use shoal_protocol::time::Span;
 
@@ -98,7 +98,7 @@ fn replay() {
 #[test]
 fn a_seed_is_a_run() {
     let digest = |seed| {
-        let mut world = World::with("a_seed_is_a_run", seed, 3, 1, noise::spec);
+        let mut world = World::with("a_seed_is_a_run", seed, 3, 1, spec::small);
         world.start_all();
         world.run_for(Span::from_secs(30));
         (world.now, world.peers.iter().map(|peer| peer.stands()).collect::<Vec<_>>())

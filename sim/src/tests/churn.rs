@@ -1,10 +1,10 @@
 //! Peers that die, come back, and come late.
 
+use super::seeds::for_seeds;
+use super::spec;
 use crate::check::{l1_together, l2_survivors, l3_progress};
 use crate::keys;
-use crate::noise;
 use crate::rng::Rng;
-use super::seeds::for_seeds;
 use crate::world::World;
 use shoal_protocol::convene;
 use shoal_protocol::id::{Digest, PeerId, Round};
@@ -89,7 +89,7 @@ fn everyone_killed_everyone_restarts() {
 fn late_joiner_catches_up_from_several_donors() {
     for_seeds(3, |seed| {
         let test = "late_joiner_catches_up_from_several_donors";
-        let mut world = World::with(test, seed, 4, 0, noise::large_spec);
+        let mut world = World::with(test, seed, 4, 0, spec::large);
         (0..4).for_each(|p| world.net.set_rate(p, 2_000_000, 4_000_000));
         (0..3).for_each(|p| world.start(p));
         l3_progress::rounds(&mut world, 6, Span::from_secs(300));

@@ -1,10 +1,10 @@
 //! Liars among honest peers: these refuse them and go on (S7, S8).
 
+use super::seeds::for_seeds;
+use super::spec;
 use crate::check::{l1_together, l3_progress};
 use crate::keys::peer_id;
-use crate::noise;
 use crate::rng::Rng;
-use super::seeds::for_seeds;
 use crate::world::World;
 use shoal_protocol::event::Input;
 use shoal_protocol::time::Span;
@@ -36,7 +36,7 @@ fn deep_and_giant_frames_are_refused() {
 #[test]
 fn liars() {
     for_seeds(15, |seed| {
-        let mut world = World::with("liars", seed, 4, 2, noise::spec);
+        let mut world = World::with("liars", seed, 4, 2, spec::small);
         world.start_all();
         l3_progress::rounds(&mut world, 8, Span::from_secs(300));
         l1_together::within_three_rounds(&mut world, Span::from_secs(120));
@@ -47,7 +47,7 @@ fn liars() {
 #[test]
 fn lying_members() {
     for_seeds(15, |seed| {
-        let mut world = World::with("lying_members", seed, 5, 1, noise::spec);
+        let mut world = World::with("lying_members", seed, 5, 1, spec::small);
         world.liars[0].insider = true;
         world.liars[0].pause_ms = 1000;
         world.start_all();
@@ -74,7 +74,7 @@ fn a_member_spoils_what_it_sends() {
 #[test]
 fn a_donor_spoils_what_it_sends() {
     for_seeds(3, |seed| {
-        let mut world = World::with("a_donor_spoils_what_it_sends", seed, 4, 0, noise::large_spec);
+        let mut world = World::with("a_donor_spoils_what_it_sends", seed, 4, 0, spec::large);
         (0..4).for_each(|p| world.net.set_rate(p, 2_000_000, 4_000_000));
         (0..3).for_each(|p| world.start(p));
         l3_progress::rounds(&mut world, 6, Span::from_secs(300));

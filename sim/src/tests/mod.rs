@@ -4,8 +4,10 @@
 //! A failure prints the promise that broke, the last events, where every peer stands, and the command that repeats it:
 //! `SHOAL_SEED=<n> cargo test -p shoal-sim -- <test>`. `SHOAL_SEEDS=<n>` runs more seeds of every test.
 
+mod arena;
 mod calm;
 mod churn;
 mod lies;
 mod seeds;
+mod spec;
 mod weather;

@@ -1,8 +1,8 @@
 //! Bad links, slow peers, and networks that fall apart.
 
+use super::seeds::for_seeds;
 use crate::check::{l1_together, l3_progress};
 use crate::net::Weather;
-use super::seeds::for_seeds;
 use crate::world::World;
 use shoal_protocol::time::Span;
 
@@ -44,7 +44,7 @@ fn stragglers() {
         l3_progress::rounds(&mut world, 3, Span::from_secs(120));
         let (begun, (_, first)) = (world.now, world.rounds());
         let trains =
-            world.peers[(slow + 1) % 4].training_takes(8 * u64::from(crate::noise::CONTEXT));
+            world.peers[(slow + 1) % 4].training_takes(8 * u64::from(super::spec::CONTEXT));
         l3_progress::rounds(&mut world, 12, Span::from_secs(400));
         let rounds = world.rounds().1 - first;
         let each = world.now.since(begun).as_secs_f64() / rounds as f64;

@@ -14,7 +14,8 @@ const K: u64 = 4;
 #[derive(Clone, Debug)]
 pub struct Deadline {
     seen: VecDeque<Span>,
-    guess: Span,
+    /// What follows from all that was seen; the guess until then. It is asked for far more often than it changes.
+    wanted: Span,
     least: Span,
     most: Span,
 }
@@ -22,7 +23,7 @@ pub struct Deadline {
 impl Deadline {
     /// A deadline that begins as `guess` and stays within `least..=most`.
     pub fn new(guess: Span, least: Span, most: Span) -> Deadline {
-        Deadline { seen: VecDeque::with_capacity(WINDOW), guess, least, most }
+        Deadline { seen: VecDeque::with_capacity(WINDOW), wanted: guess, least, most }
     }
 
     /// Remembers how long it took this time.
@@ -31,18 +32,16 @@ impl Deadline {
             self.seen.pop_front();
         }
         self.seen.push_back(span);
+        if !self.is_guess() {
+            let median = median(self.seen.iter().map(|span| span.0));
+            let mad = median_of_deviations(self.seen.iter().map(|span| span.0), median);
+            self.wanted = Span(median.saturating_add(mad.saturating_mul(K)));
+        }
     }
 
     /// How long to wait now.
     pub fn span(&self) -> Span {
-        let wanted = if self.is_guess() {
-            self.guess
-        } else {
-            let median = median(self.seen.iter().map(|span| span.0));
-            let mad = median_of_deviations(self.seen.iter().map(|span| span.0), median);
-            Span(median.saturating_add(mad.saturating_mul(K)))
-        };
-        wanted.clamp(self.least, self.most)
+        self.wanted.clamp(self.least, self.most)
     }
 
     /// Whether too little was seen so far.

@@ -60,7 +60,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
     let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
     let liar = |i| Liar::new(peers_n + i, world.rng.fork());
     world.liars = (0..scenario.liars).map(liar).collect();
-    world.recorder = Some(Recorder::new(names, scenario.runs));
+    world.recorder = Some(Recorder::new(names, scenario.runs, scenario.rounds));
     lay_out(scenario, &hosts, &mut world, &mut rng);
     world
 }
@@ -189,11 +189,7 @@ pub fn run(scenario: &Scenario, seed: u64, again: &str) -> World {
         world.run_for(seconds(last.fold(0.0, f64::max)));
         l1_together::within_three_rounds(&mut world, PATIENCE);
     }
-    let done = |world: &World| {
-        let recorder = world.recorder.as_ref().expect("it was made with one");
-        recorder.least_round() >= scenario.rounds
-    };
-    while !done(&world) && world.step(end) {}
+    while !world.recorder.as_ref().is_some_and(Recorder::is_done) && world.step(end) {}
     world
 }
 

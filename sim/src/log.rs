@@ -68,22 +68,23 @@ fn is_small_talk(input: &Input) -> bool {
     beacon || matches!(input, Input::Wake | Input::Sent { .. })
 }
 
-/// A number for each kind of input, and what tells it from others of its kind.
-pub fn mark(input: &Input) -> (u8, Vec<u8>) {
+/// A number for each kind of input, and one that tells it from others of its kind.
+pub fn mark(input: &Input) -> (u8, u64) {
+    let head = |bytes: &[u8; 32]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
     match input {
-        Input::Wake => (0, Vec::new()),
-        Input::Connected { peer } => (1, peer.0[..4].to_vec()),
-        Input::Disconnected { peer } => (2, peer.0[..4].to_vec()),
-        Input::Received { from, .. } => (3, from.0[..4].to_vec()),
-        Input::Malformed { from, .. } => (4, from.0[..4].to_vec()),
-        Input::Arrived { digest, .. } => (5, digest.0[..8].to_vec()),
-        Input::Sent { to } => (6, to.0[..4].to_vec()),
-        Input::LocalWorkReady { tokens, .. } => (7, tokens.to_le_bytes().to_vec()),
-        Input::Reduced { digest, .. } => (8, digest.0[..8].to_vec()),
-        Input::Unsound { member, .. } => (9, vec![*member]),
-        Input::Applied { chunks, .. } => (10, chunks.first().map_or(Vec::new(), |c| c.0.to_vec())),
-        Input::Loaded { round, .. } => (11, round.to_le_bytes().to_vec()),
-        Input::Measured { tokens_per_s, .. } => (12, tokens_per_s.to_le_bytes().to_vec()),
+        Input::Wake => (0, 0),
+        Input::Connected { peer } => (1, head(&peer.0)),
+        Input::Disconnected { peer } => (2, head(&peer.0)),
+        Input::Received { from, .. } => (3, head(&from.0)),
+        Input::Malformed { from, .. } => (4, head(&from.0)),
+        Input::Arrived { digest, .. } => (5, head(&digest.0)),
+        Input::Sent { to } => (6, head(&to.0)),
+        Input::LocalWorkReady { tokens, .. } => (7, *tokens),
+        Input::Reduced { digest, .. } => (8, head(&digest.0)),
+        Input::Unsound { member, .. } => (9, u64::from(*member)),
+        Input::Applied { chunks, .. } => (10, chunks.first().map_or(0, |chunk| head(&chunk.0))),
+        Input::Loaded { round, .. } => (11, *round),
+        Input::Measured { tokens_per_s, .. } => (12, *tokens_per_s),
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Recorder {
     pub events: Vec<EventRow>,
     /// By run: the newest round of any peer.
     newest: Vec<Round>,
+    /// The round that every run is to reach, and how many have not.
+    goal: Round,
+    behind: usize,
     exchange_us: BTreeMap<usize, u64>,
     /// By host: microseconds in training, microseconds alive, since when alive, since when training.
     training_us: Vec<u64>,
@@ -64,8 +67,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For hosts of these names, in so many runs.
-    pub fn new(names: Vec<String>, runs: usize) -> Recorder {
+    /// For hosts of these names, in so many runs, each of which is to reach a round.
+    pub fn new(names: Vec<String>, runs: usize, goal: Round) -> Recorder {
         let n = names.len();
         Recorder {
             names,
@@ -73,6 +76,8 @@ impl Recorder {
             rounds: Vec::new(),
             events: Vec::new(),
             newest: vec![0; runs],
+            goal,
+            behind: runs,
             exchange_us: BTreeMap::new(),
             training_us: vec![0; n],
             alive_us: vec![0; n],
@@ -84,9 +89,9 @@ impl Recorder {
         }
     }
 
-    /// The round that every run has reached.
-    pub fn least_round(&self) -> Round {
-        self.newest.iter().copied().min().unwrap_or(0)
+    /// Whether every run has reached its goal.
+    pub fn is_done(&self) -> bool {
+        self.behind == 0
     }
 
     fn event(&mut self, at: Time, host: usize, kind: &'static str, detail: String) {
@@ -138,6 +143,8 @@ impl Recorder {
             Output::Commit { record, .. } => {
                 self.activity(now, p, Activity::Waiting);
                 if record.round > self.newest[run] {
+                    self.behind -=
+                        usize::from(self.newest[run] < self.goal && record.round >= self.goal);
                     self.newest[run] = record.round;
                     let tokens = record.contributions.iter().map(|c| c.tokens).sum();
                     let row = RoundRow {

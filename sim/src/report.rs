@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_timeline_draws_each_span_where_it_belongs() {
-        let mut recorder = Recorder::new(vec!["a<b".into()], 1);
+        let mut recorder = Recorder::new(vec!["a<b".into()], 1, 9);
         recorder.started(Time(0), 0);
         recorder.died(Time(2_500_000), 0);
         let svg = timeline(&recorder, Time(10_000_000));
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn details_are_quoted() {
-        let mut recorder = Recorder::new(vec!["a".into()], 1);
+        let mut recorder = Recorder::new(vec!["a".into()], 1, 9);
         recorder.started(Time(1_500_000), 0);
         recorder.events[0].detail = "says \"no\", twice".into();
         assert_eq!(

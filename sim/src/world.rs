@@ -21,6 +21,9 @@ use std::rc::Rc;
 /// Wakes of one peer at one instant that are no accident any more.
 const WAKES_MAX: u32 = 1000;
 
+/// Largest cluster whose last events are kept for the report of a broken promise.
+const LOGGED_PEERS: usize = 64;
+
 /// What happens next, to whom.
 pub enum Event {
     /// A control frame comes.
@@ -383,45 +386,56 @@ impl World {
 
     /// Tells a peer's session something, and does what it asks for.
     pub fn handle(&mut self, p: usize, input: Input) {
-        let now = self.now;
-        self.log.input(now, p, &input);
-        self.bustle.count(now, self.peers.len());
+        self.bustle.count(self.now, self.peers.len());
         self.inputs += 1;
         self.trace(p, &input);
+        let logged = self.is_logged();
+        if logged {
+            self.log.input(self.now, p, &input);
+        }
         let Some(running) = self.peers[p].running.as_mut() else { return };
+        let told = logged.then(|| input.clone());
         let mut outputs = Vec::new();
-        running.session.handle(now, input.clone(), &mut outputs);
-        s7_bounds::outputs(
-            &self.peers[p].spec,
-            self.peers.len() + self.liars.len(),
-            &input,
-            outputs.len(),
-        );
-        if let Some(tape) = &mut self.peers[p].tape {
-            tape.push((now, input, outputs.clone()));
+        running.session.handle(self.now, input, &mut outputs);
+        let crowd = self.peers.len() + self.liars.len();
+        s7_bounds::outputs(&self.peers[p].spec, crowd, &told, outputs.len());
+        if let (Some(tape), Some(told)) = (&mut self.peers[p].tape, told) {
+            tape.push((self.now, told, outputs.clone()));
         }
-        for output in outputs {
-            self.log.output(now, p, &output);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.asked(now, p, self.net.run_of(p), &output);
-            }
-            self.aim(p, &output);
-            self.perform(p, output);
-        }
+        outputs.into_iter().for_each(|output| self.asked(p, output, logged));
         if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
-            s7_bounds::held(p, store, self.peers.len() + self.liars.len());
+            s7_bounds::held(p, store, crowd);
         }
         self.settle_net();
         self.wake_later(p);
     }
 
+    /// What a session asks for is noted and done.
+    fn asked(&mut self, p: usize, output: Output, logged: bool) {
+        if logged {
+            self.log.output(self.now, p, &output);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.asked(self.now, p, self.net.run_of(p), &output);
+        }
+        self.aim(p, &output);
+        self.perform(p, output);
+    }
+
+    /// Of a crowd nobody reads every word.
+    fn is_logged(&self) -> bool {
+        self.peers.len() <= LOGGED_PEERS
+    }
+
     /// Every event leaves its mark in the trace.
     fn trace(&mut self, p: usize, input: &Input) {
         let (kind, what) = log::mark(input);
-        self.trace.update(&self.now.0.to_le_bytes());
-        self.trace.update(&(p as u32).to_le_bytes());
-        self.trace.update(&[kind]);
-        self.trace.update(&what);
+        let mut mark = [0; 21];
+        mark[..8].copy_from_slice(&self.now.0.to_le_bytes());
+        mark[8..12].copy_from_slice(&(p as u32).to_le_bytes());
+        mark[12] = kind;
+        mark[13..].copy_from_slice(&what.to_le_bytes());
+        self.trace.update(&mark);
     }
 
     /// BLAKE3 over all events so far.

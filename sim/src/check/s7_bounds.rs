@@ -31,7 +31,7 @@ impl Bustle {
 }
 
 /// Outputs to one input: at the most every chunk to every member, and some messages to each.
-pub fn outputs(spec: &RunSpec, peers: usize, input: &Input, outputs: usize) {
+pub fn outputs(spec: &RunSpec, peers: usize, input: &Option<Input>, outputs: usize) {
     let most = 64 + peers * (16 + 4 * spec.chunks() as usize);
     assert!(outputs <= most, "S7 is broken: {outputs} outputs to {input:?}");
 }

@@ -43,6 +43,22 @@ pub struct Attendance {
     pub living: Vec<PeerId>,
     /// Those of them that are ready for this attempt; ascending.
     pub ready: Vec<PeerId>,
+    /// Living peers that stand elsewhere and have yet to get here; ascending.
+    pub elsewhere: Vec<PeerId>,
+}
+
+impl Attendance {
+    /// Whether most of the living are not here.
+    fn is_minority(&self) -> bool {
+        self.elsewhere.len() > self.living.len()
+    }
+
+    /// Who is waited for.
+    fn missing(&self) -> Vec<PeerId> {
+        let absent = self.living.iter().filter(|p| !self.ready.contains(p));
+        let elsewhere = self.elsewhere.iter().filter(|_| self.is_minority());
+        absent.chain(elsewhere).copied().collect()
+    }
 }
 
 /// What to do about a gather now.
@@ -110,14 +126,12 @@ impl Gather {
         (trained, overdue): (Span, Span),
         now: Time,
     ) -> Step {
-        let missing: Vec<PeerId> =
-            seen.living.iter().filter(|p| !seen.ready.contains(p)).copied().collect();
         let Some(ready_since) = self.ready_since else {
             return Step::Wait { until: None, on: vec![*me] };
         };
         match self.closes_at(group, seen, trained, ready_since, now) {
-            None => return Step::Wait { until: None, on: missing },
-            Some(at) if at > now => return Step::Wait { until: Some(at), on: missing },
+            None => return Step::Wait { until: None, on: seen.missing() },
+            Some(at) if at > now => return Step::Wait { until: Some(at), on: seen.missing() },
             Some(_) => {}
         }
         let closable_since = *self.closable_since.get_or_insert(now);
@@ -133,6 +147,9 @@ impl Gather {
     }
 
     /// When the gather may close: at once when all are ready, else at quorum plus grace; `None` before quorum.
+    ///
+    /// A minority goes at half its pace. The others fetch its state, and a few peers make rounds so quickly that those who
+    /// fetch would never reach them: their state is gone from the donors' memory before they hold it.
     fn closes_at(
         &mut self,
         group: &GroupSpec,
@@ -141,8 +158,9 @@ impl Gather {
         ready_since: Time,
         now: Time,
     ) -> Option<Time> {
+        let least = if seen.is_minority() { ready_since + trained } else { now };
         if seen.ready.len() >= seen.living.len().min(group.members_max as usize) {
-            return Some(now);
+            return Some(least);
         }
         if seen.ready.len() * 100 < seen.living.len() * group.quorum_percent as usize {
             self.quorum_since = None;
@@ -151,7 +169,7 @@ impl Gather {
         let quorum_since = *self.quorum_since.get_or_insert(now);
         let grace =
             Span(trained.scale(f64::from(group.grace_percent) / 100.0).0.max(GRACE_LEAST.0));
-        Some((quorum_since + grace).max(ready_since + SETTLE))
+        Some((quorum_since + grace).max(ready_since + SETTLE).max(least))
     }
 }
 
@@ -279,7 +297,7 @@ mod tests {
     }
 
     fn step(gather: &mut Gather, me: u8, living: u8, ready: u8, now: Time) -> Step {
-        let seen = Attendance { living: peers(living), ready: peers(ready) };
+        let seen = Attendance { living: peers(living), ready: peers(ready), elsewhere: vec![] };
         gather.step(&RunId::default(), &peer(me), &GROUP, &seen, (TRAINED, OVERDUE), now)
     }
 
@@ -309,6 +327,22 @@ mod tests {
         let wait = Step::Wait { until: Some(at(7)), on: peers(4)[2..].to_vec() };
         assert_eq!(step(&mut gather, convener, 4, 2, at(2)), wait);
         assert_eq!(step(&mut gather, convener, 4, 2, at(7)), Step::Convene);
+    }
+
+    #[test]
+    fn a_minority_goes_at_half_its_pace() {
+        let meets = |elsewhere: &[u8]| {
+            let elsewhere = elsewhere.iter().map(|n| peer(*n)).collect();
+            let seen = Attendance { living: peers(1), ready: peers(1), elsewhere };
+            let paces = (TRAINED, OVERDUE);
+            let step = |now| {
+                ready_gather().step(&RunId::default(), &peer(1), &GROUP, &seen, paces, now)
+            };
+            (step(at(0)), step(at(10)))
+        };
+        assert_eq!(meets(&[2]), (Step::Convene, Step::Convene));
+        let wait = Step::Wait { until: Some(at(10)), on: vec![peer(2), peer(3)] };
+        assert_eq!(meets(&[2, 3]), (wait, Step::Convene));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const RECONNECT_GRACE: Span = Span::from_millis(1_500);
 /// Beacons that may be missing before their sender counts as gone, at the least. Guess.
 const BEACONS_MISSED: u64 = 4;
-/// How long a refused peer stays refused.
-const REFUSED_FOR: Span = Span::from_secs(600);
+/// How long a refused peer stays refused: by the machine, and by a transport that keeps its connections closed for as long. A
+/// connection to somebody who does not listen would look like a working one.
+pub const REFUSED_FOR: Span = Span::from_secs(60);
 
 /// Everybody that this peer has heard of.
 #[derive(Debug)]
@@ -126,6 +127,15 @@ impl Membership {
     /// What is known of a peer, to be changed.
     pub fn entry(&mut self, peer: &PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(peer)
+    }
+
+    /// A connection to a peer stands; false when it is refused, or the table is full of living peers.
+    pub fn connected(&mut self, peer: &PeerId, now: Time) -> bool {
+        let heard = self.heard(*peer, now).is_some();
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.connected = true;
+        }
+        heard
     }
 
     /// The connection to a peer is gone.

@@ -206,10 +206,15 @@ impl Session {
         let parent = self.standing.record.parent;
         let near = |at: &Position| at.digest == self.digest || at.digest == parent;
         let mut seen = Attendance::default();
-        let others =
-            self.members.living(now).filter(|(_, entry)| entry.at.as_ref().is_some_and(near));
-        for (peer, entry) in others {
-            seen.living.push(*peer);
+        for (peer, entry) in self.members.living(now) {
+            match &entry.at {
+                Some(at) if near(at) => seen.living.push(*peer),
+                Some(_) => {
+                    seen.elsewhere.push(*peer);
+                    continue;
+                }
+                None => continue,
+            }
             let here = |r: &Ready| {
                 r.round == gather.round && r.base == gather.base && r.attempt >= gather.attempt
             };

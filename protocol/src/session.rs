@@ -386,8 +386,9 @@ impl Session {
     }
 
     fn connected(&mut self, peer: PeerId, now: Time, out: &mut Vec<Output>) {
-        let Some(entry) = self.members.heard(peer, now) else { return };
-        entry.connected = true;
+        if !self.members.connected(&peer, now) {
+            return;
+        }
         if let Stage::Exchanging(exchange, _) = &mut self.stage {
             exchange.reconnected(&peer, out);
         }

@@ -3,7 +3,8 @@
 use crate::cluster;
 use crate::report;
 use crate::scenario::Scenario;
-use crate::sweep;
+use crate::shrink;
+use crate::sweep::{self, Failed};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::ops::Range;
@@ -30,6 +31,9 @@ enum Command {
         /// All chance follows from it
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Only these of its faults, by number: what a sweep names when it has shrunk a failing plan
+        #[arg(long, value_delimiter = ',')]
+        faults: Option<Vec<usize>>,
         /// Folder for rounds.csv, events.csv and timeline.svg
         #[arg(long)]
         out: Option<PathBuf>,
@@ -68,7 +72,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Run { scenario, seed, out } => run(&scenario, seed, out.as_deref()),
+        Command::Run { scenario, seed, faults, out } => {
+            run(&scenario, seed, faults.as_deref(), out.as_deref())
+        }
         Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
     };
     match done {
@@ -87,9 +93,15 @@ fn again(file: &Path, seed: u64) -> String {
     format!("shoal-sim run {} --seed {seed}", file.display())
 }
 
-fn run(file: &Path, seed: u64, out: Option<&Path>) -> Result<String, String> {
+fn run(
+    file: &Path,
+    seed: u64,
+    faults: Option<&[usize]>,
+    out: Option<&Path>,
+) -> Result<String, String> {
     let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
-    let world = cluster::run(&scenario, seed, &again(file, seed));
+    let befalls = |n: usize| faults.is_none_or(|faults| faults.contains(&n));
+    let world = cluster::run(&scenario, seed, &again(file, seed), befalls);
     let summary = cluster::summary(&scenario, &world);
     if let (Some(dir), Some(recorder)) = (out, &world.recorder) {
         report::write(dir, recorder, world.now)?;
@@ -100,11 +112,27 @@ fn run(file: &Path, seed: u64, out: Option<&Path>) -> Result<String, String> {
 fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, String> {
     let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
     let jobs = jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
-    let swept = sweep::sweep(&scenario, seeds, jobs.unwrap_or(1), |seed| again(file, seed))?;
+    let swept = sweep::sweep(&scenario, seeds, jobs.unwrap_or(1), |seed| again(file, seed))
+        .map_err(|failed| explain(file, &scenario, &failed))?;
     Ok(format!(
         "{} seeds, every promise held; {} inputs; trace {}",
         swept.seeds,
         swept.inputs,
         swept.trace.short()
     ))
+}
+
+/// Which seed broke what, the fewest faults that it takes, and the command that repeats it.
+fn explain(file: &Path, scenario: &Scenario, failed: &Failed) -> String {
+    let (seed, again) = (failed.seed, again(file, failed.seed));
+    let mut text = format!("seed {seed}: {}\n{again}", failed.why);
+    std::panic::set_hook(Box::new(|_| {}));
+    let shrunk = shrink::shrink(scenario, seed, &failed.why);
+    let numbers: Vec<String> = shrunk.faults.iter().map(|(n, _)| n.to_string()).collect();
+    if shrunk.faults.len() < shrunk.of {
+        text += &format!("\nof its {} faults it takes {}:", shrunk.of, numbers.len());
+        shrunk.faults.iter().for_each(|(n, fault)| text += &format!("\n  {n}: {fault}"));
+        text += &format!("\n{}\n{again} --faults {}", shrunk.why, numbers.join(","));
+    }
+    text
 }

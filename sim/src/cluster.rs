@@ -10,16 +10,15 @@ use crate::phantom;
 use crate::record::Recorder;
 use crate::report::Summary;
 use crate::rng::Rng;
-use crate::scenario::{Fault, FaultKind, Group, Learner, Scenario};
+use crate::fault::{self, Fault, seconds};
+use crate::scenario::{Chaos, Group, Learner, Scenario};
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
 use crate::{book, noise};
-use shoal_protocol::run::RunSpec;
+use shoal_protocol::math::Codec;
+use shoal_protocol::run::{OuterKind, RunSpec};
 use shoal_protocol::time::{Span, Time};
 use std::rc::Rc;
-
-/// How long all may take to meet after the last fault.
-const PATIENCE: Span = Span::from_secs(24 * 3600);
 
 /// A host as it was drawn.
 struct Drawn {
@@ -28,13 +27,21 @@ struct Drawn {
     host: Host,
 }
 
-/// The cluster of a seed, before anything has happened; `again` is the command that repeats it.
-pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
+/// The cluster of a seed, before anything has happened, and the faults that are to befall it; `again` is the command that
+/// repeats it.
+pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>) {
     let mut rng = Rng::new(seed);
-    let hosts = draw_hosts(scenario, &mut rng.fork());
-    let specs: Vec<Rc<RunSpec>> = (0..scenario.runs)
-        .map(|run| Rc::new(scenario.spec(run).expect("it was checked when it was read")))
-        .collect();
+    let mut hosts = draw_hosts(scenario, &mut rng.fork());
+    let mut chance = rng.fork();
+    if let Some(chaos) = &scenario.chaos {
+        hosts.truncate(fewer(chaos, &mut chance));
+    }
+    let mut spec = |run| {
+        let mut spec = scenario.spec(run).expect("it was checked when it was read");
+        scenario.chaos.iter().for_each(|_| vary(&mut spec, &mut chance));
+        Rc::new(spec)
+    };
+    let specs: Vec<Rc<RunSpec>> = (0..scenario.runs).map(&mut spec).collect();
     let disks: Vec<Disk> = specs.iter().map(|spec| disk(scenario.learner, spec)).collect();
     let peer = |(p, drawn): (usize, &Drawn)| {
         let run = drawn.host.run;
@@ -62,11 +69,22 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> World {
     world.liars = (0..scenario.liars).map(liar).collect();
     world.recorder = Some(Recorder::new(names, scenario.runs, scenario.rounds));
     lay_out(scenario, &hosts, &mut world, &mut rng);
-    world
+    let groups: Vec<usize> = hosts.iter().map(|drawn| drawn.group).collect();
+    (world, fault::all(scenario, &groups, &mut chance))
 }
 
-fn seconds(s: f64) -> Span {
-    Span((s.max(0.0) * 1e6) as u64)
+fn fewer(chaos: &Chaos, rng: &mut Rng) -> usize {
+    let [least, most] = *chaos.hosts.get_ref();
+    least + rng.index(most - least + 1)
+}
+
+/// What the peers agree on is drawn too: codecs, outer optimiser, chunks.
+fn vary(spec: &mut RunSpec, rng: &mut Rng) {
+    (spec.exchange.up, spec.exchange.down) = (rng.pick(&Codec::ALL), rng.pick(&Codec::ALL));
+    spec.exchange.chunk_elems = rng.pick(&[512, 1024, 2048]);
+    if rng.chance(0.5) {
+        (spec.outer.kind, spec.outer.momentum) = (OuterKind::Sgd, 0.0);
+    }
 }
 
 fn disk(learner: Learner, spec: &RunSpec) -> Disk {
@@ -145,49 +163,21 @@ fn lay_out(scenario: &Scenario, hosts: &[Drawn], world: &mut World, rng: &mut Rn
     }
     (0..scenario.liars)
         .for_each(|liar| world.happens(Time::ZERO + Span::from_secs(1), Chance::Lie(liar)));
-    scenario.fault.iter().for_each(|fault| lay_out_fault(scenario, fault, hosts, world));
 }
 
-fn lay_out_fault(scenario: &Scenario, fault: &Fault, hosts: &[Drawn], world: &mut World) {
-    let named = fault.group.as_ref().map(|name| name.get_ref().as_str());
-    let fits = |drawn: &Drawn| named.is_none_or(|name| scenario.group[drawn.group].name == name);
-    let all = hosts.iter().enumerate().filter(|(_, drawn)| fits(drawn)).map(|(p, _)| p);
-    let whom: Vec<usize> = all.take(fault.count.unwrap_or(usize::MAX)).collect();
-    let at = Time::ZERO + seconds(fault.at_s);
-    let back = fault.for_s.map(|s| at + seconds(s));
-    if fault.kind == FaultKind::Partition {
-        let n = hosts.len() + scenario.liars;
-        let groups = (0..n).map(|p| u8::from(whom.contains(&p))).collect();
-        world.happens(at, Chance::Cut(groups));
-        back.into_iter().for_each(|back| world.happens(back, Chance::Cut(vec![0; n])));
-        return;
-    }
-    for p in whom {
-        let span = seconds(fault.for_s.unwrap_or(60.0));
-        let chance = match fault.kind {
-            FaultKind::Stall => Chance::Stall(p, span),
-            FaultKind::Slow => Chance::Speed(p, 1.0 / fault.factor),
-            FaultKind::Crash | FaultKind::Partition => Chance::Kill(p),
-        };
-        world.happens(at, chance);
-        if let Some(back) = back {
-            match fault.kind {
-                FaultKind::Crash => world.happens(back, Chance::Start(p)),
-                FaultKind::Slow => world.happens(back, Chance::Speed(p, fault.factor)),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Runs a scenario to its end; every promise is checked on the way, and a broken one panics with its name.
-pub fn run(scenario: &Scenario, seed: u64, again: &str) -> World {
-    let mut world = build(scenario, seed, again);
+/// Runs a scenario to its end; every promise is checked on the way, and a broken one panics with its name. `befalls`: which of
+/// the faults, by number.
+pub fn run(scenario: &Scenario, seed: u64, again: &str, befalls: impl Fn(usize) -> bool) -> World {
+    let (mut world, faults) = build(scenario, seed, again);
+    let faults = faults.into_iter().enumerate().filter(|(n, _)| befalls(*n));
+    let faults: Vec<Fault> = faults.map(|(_, fault)| fault).collect();
+    faults.iter().for_each(|fault| fault.lay_out(&mut world));
     let end = Time::ZERO + seconds(scenario.hours * 3600.0);
     if scenario.together {
-        let last = scenario.fault.iter().map(|fault| fault.at_s + fault.for_s.unwrap_or(0.0));
-        world.run_for(seconds(last.fold(0.0, f64::max)));
-        l1_together::within_three_rounds(&mut world, PATIENCE);
+        let last = faults.iter().map(Fault::ends).max().unwrap_or(Time::ZERO);
+        world.run_for(last.since(world.now));
+        l1_together::within_three_rounds(&mut world, seconds(scenario.patience_s));
+        l1_together::stays(&mut world, 3, seconds(scenario.patience_s));
     }
     while !world.recorder.as_ref().is_some_and(Recorder::is_done) && world.step(end) {}
     world

@@ -4,7 +4,9 @@
 mod book;
 mod check;
 pub mod cli;
+mod clock;
 mod cluster;
+mod fault;
 mod holdings;
 mod keys;
 mod liar;
@@ -19,6 +21,7 @@ mod record;
 mod report;
 mod rng;
 mod scenario;
+mod shrink;
 mod store;
 mod sweep;
 mod world;

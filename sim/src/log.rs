@@ -12,7 +12,7 @@ const KEPT: usize = 400;
 /// Events that are printed.
 const PRINTED: usize = 40;
 /// Turns of the story that are printed, of its beginning and of its end.
-const TURNS: usize = 60;
+const TURNS: usize = 6000;
 /// Characters of one event.
 const WIDTH: usize = 240;
 
@@ -143,7 +143,7 @@ fn stand(world: &World, p: usize) -> String {
     let (store, session) = (&running.store, &running.session);
     let waiting = session.waiting();
     let until = waiting.until.map_or("-".into(), |at| format!("{:.3}", at.0 as f64 / 1e6));
-    let views = session.peers(world.now).into_iter().map(|view| {
+    let views = session.peers(peer.clock.reads(world.now)).into_iter().map(|view| {
         let dead = if view.alive { "" } else { " (dead)" };
         format!("{} at {} {}{dead}", brief(&view.peer), view.round, view.digest.short())
     });

@@ -1,6 +1,7 @@
 //! One peer of a test: its session, its numbers, and what survives its death.
 
 use crate::check::s6_leases::Trained;
+use crate::clock::Clock;
 use crate::holdings::Holdings;
 use crate::keys::Keys;
 use crate::store::Disk;
@@ -22,6 +23,8 @@ pub struct Peer {
     pub settings: Settings,
     /// Tokens per second.
     pub speed: u64,
+    /// What it takes for the time.
+    pub clock: Clock,
     /// Share of its bulk frames that leave with a bit flipped.
     pub corrupts: f64,
     /// Whether it ever spoilt what it sent: its account does not balance then.
@@ -60,6 +63,7 @@ impl Peer {
             spec,
             settings: Settings { seed, ..Settings::default() },
             speed,
+            clock: Clock::default(),
             corrupts: 0.0,
             spoilt: false,
             life: 0,
@@ -78,8 +82,9 @@ impl Peer {
         self.wake_at = None;
         let store = Holdings::open(&self.spec, self.id, &self.disk);
         let standing = store.standing();
-        self.start = Some((now, standing.clone()));
-        let session = self.session(now, standing);
+        let reads = self.clock.reads(now);
+        self.start = Some((reads, standing.clone()));
+        let session = self.session(reads, standing);
         self.running = Some(Running {
             session,
             store,
@@ -102,7 +107,8 @@ impl Peer {
 
     /// The next deadline of its session.
     pub fn wake(&self) -> Option<Time> {
-        self.running.as_ref()?.session.next_wake().map(|at| at.max(self.stalled_until))
+        let at = self.running.as_ref()?.session.next_wake()?;
+        Some(self.clock.world_time(at).max(self.stalled_until))
     }
 
     /// How long training on so many tokens takes.

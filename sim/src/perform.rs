@@ -12,6 +12,7 @@ use shoal_protocol::event::{Input, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
+use shoal_protocol::membership::REFUSED_FOR;
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::{self, ChunkId, Message};
 use std::ops::Range;
@@ -91,7 +92,7 @@ impl World {
         let about = keys::number(peer).expect("a session refuses peers that it knows");
         let deserved = self.peers.get(about).is_none_or(|peer| peer.spoilt);
         assert!(deserved, "S7 is broken: p{p} refuses the honest p{about}: {reason}");
-        let until = self.now + Span::from_secs(60);
+        let until = self.now + REFUSED_FOR + Span::from_secs(1);
         self.net.refuse(p, about, until);
         self.schedule(until, Event::Reconcile { p });
         self.reconcile(p);

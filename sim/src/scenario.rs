@@ -33,16 +33,21 @@ pub struct Scenario {
     /// Ends at the latest after so many virtual hours.
     #[serde(default = "hours")]
     pub hours: f64,
-    /// Whether all peers must stand on one digest within three rounds after the last fault.
+    /// Whether all peers must stand on one digest within three rounds after the last fault, and stay together then.
     #[serde(default)]
     pub together: bool,
+    /// How long they may take for that, in virtual seconds.
+    #[serde(default = "patience_s")]
+    pub patience_s: f64,
     /// What the peers agree on.
     pub run: Run,
     /// Groups of hosts that are alike.
     pub group: Vec<Group>,
     /// What goes wrong, and when.
     #[serde(default)]
-    pub fault: Vec<Fault>,
+    pub fault: Vec<FaultEntry>,
+    /// Faults that the seed draws, after those.
+    pub chaos: Option<Chaos>,
 }
 
 /// What peers train on.
@@ -131,7 +136,7 @@ pub struct Group {
 /// What goes wrong.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct FaultEntry {
     /// What.
     pub kind: FaultKind,
     /// When.
@@ -142,9 +147,8 @@ pub struct Fault {
     pub group: Option<Spanned<String>>,
     /// How many of them, from the first; all if absent.
     pub count: Option<usize>,
-    /// How much slower, for `slow`.
-    #[serde(default = "slower")]
-    pub factor: f64,
+    /// How much slower, for `slow`; the share of frames, for `corrupt` and `loss`; seconds, for `skew`.
+    pub factor: Option<f64>,
 }
 
 /// Kinds of faults.
@@ -159,6 +163,28 @@ pub enum FaultKind {
     Slow,
     /// It can reach only the others that the fault names.
     Partition,
+    /// Some of the bulk frames that it sends have a bit flipped, or end too early.
+    Corrupt,
+    /// Its process starts anew with a clock that is wrong and ticks wrongly.
+    Skew,
+    /// Some frames of all hosts are lost for good, others come twice.
+    Loss,
+}
+
+/// Small clusters in which anything may happen: the seed draws how many hosts there are, what they agree on, and the faults.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chaos {
+    /// Of the groups' hosts, in order, at least and at most so many take part.
+    pub hosts: Spanned<[usize; 2]>,
+    /// Faults.
+    pub faults: usize,
+    /// Seconds from one to the next.
+    pub every_s: Draw,
+    /// Seconds until a fault is over.
+    pub lasts_s: Draw,
+    /// Which.
+    pub kinds: Spanned<Vec<FaultKind>>,
 }
 
 /// A number, or how to draw one for each host.
@@ -235,8 +261,9 @@ fn burst() -> f64 {
     1.0
 }
 
-fn slower() -> f64 {
-    5.0
+/// A day.
+fn patience_s() -> f64 {
+    86_400.0
 }
 
 impl Default for Draw {
@@ -270,6 +297,20 @@ impl Draw {
 fn normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.unit()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.unit()).cos()
+}
+
+impl Chaos {
+    fn check(&self, all: usize) -> Result<(), (Range<usize>, String)> {
+        let [least, most] = *self.hosts.get_ref();
+        if least == 0 || least > most || most > all {
+            let what = format!("`hosts` must be [least, most] with 1 <= least <= most <= {all}");
+            return Err((self.hosts.span(), what));
+        }
+        if self.kinds.get_ref().is_empty() {
+            return Err((self.kinds.span(), "`kinds` must name at least one kind".into()));
+        }
+        Ok(())
+    }
 }
 
 impl Scenario {
@@ -318,6 +359,9 @@ impl Scenario {
             if *group.count.get_ref() == 0 {
                 return Err((group.count.span(), "`count` must be at least 1".into()));
             }
+        }
+        if let Some(chaos) = &self.chaos {
+            chaos.check(self.group.iter().map(|group| *group.count.get_ref()).sum())?;
         }
         let names: Vec<&str> = self.group.iter().map(|group| group.name.as_str()).collect();
         for name in self.fault.iter().filter_map(|fault| fault.group.as_ref()) {

@@ -8,6 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// The first seed that broke a promise.
+pub struct Failed {
+    pub seed: u64,
+    /// Which promise, and how.
+    pub why: String,
+}
+
 /// What a sweep without a failure comes to.
 pub struct Swept {
     pub seeds: u64,
@@ -20,13 +27,13 @@ pub struct Swept {
 /// begins.
 ///
 /// # Errors
-/// The first seed that broke a promise, which one, and the command that repeats it.
+/// The first seed that broke a promise.
 pub fn sweep(
     scenario: &Scenario,
     seeds: Range<u64>,
     jobs: usize,
     again: impl Fn(u64) -> String + Sync,
-) -> Result<Swept, String> {
+) -> Result<Swept, Failed> {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let runs = Mutex::new(Vec::new());
     let work = || {
@@ -35,7 +42,7 @@ pub fn sweep(
             if seed >= seeds.end {
                 break;
             }
-            let run = one(scenario, seed, &again(seed));
+            let run = one(scenario, seed, &again(seed), |_| true);
             failed.fetch_or(run.is_err(), Ordering::SeqCst);
             runs.lock().expect("no thread dies with it").push((seed, run));
         }
@@ -48,7 +55,7 @@ pub fn sweep(
     let mut swept = Swept { seeds: runs.len() as u64, inputs: 0, trace: Digest::default() };
     let mut trace = blake3::Hasher::new();
     for (seed, run) in runs {
-        let (inputs, digest) = run.map_err(|why| format!("seed {seed}: {why}\n{}", again(seed)))?;
+        let (inputs, digest) = run.map_err(|why| Failed { seed, why })?;
         swept.inputs += inputs;
         trace.update(&digest.0);
     }
@@ -56,10 +63,15 @@ pub fn sweep(
     Ok(swept)
 }
 
-/// One seed: its inputs and its trace, or what broke.
-fn one(scenario: &Scenario, seed: u64, again: &str) -> Result<(u64, Digest), String> {
+/// One seed with some of its faults: its inputs and its trace, or what broke.
+pub fn one(
+    scenario: &Scenario,
+    seed: u64,
+    again: &str,
+    befalls: impl Fn(usize) -> bool,
+) -> Result<(u64, Digest), String> {
     let run = catch_unwind(AssertUnwindSafe(|| {
-        let world = cluster::run(scenario, seed, again);
+        let world = cluster::run(scenario, seed, again, befalls);
         (world.inputs, world.trace_digest())
     }));
     run.map_err(|panic| match panic.downcast::<String>() {

@@ -2,10 +2,11 @@
 
 use crate::book::Book;
 use crate::check::s7_bounds;
+use crate::clock::Clock;
 use crate::keys;
 use crate::liar::Liar;
 use crate::log::{self, Log};
-use crate::net::{Due, Frame, Left, Net};
+use crate::net::{Due, Frame, Left, Net, Weather};
 use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::record::Recorder;
@@ -57,13 +58,19 @@ pub enum Chance {
     Speed(usize, f64),
     /// The group of each host: those of different ones cannot reach each other.
     Cut(Vec<u8>),
+    /// What all links do to frames.
+    Weather(Weather),
+    /// So large a share of its bulk frames is spoilt.
+    Corrupt(usize, f64),
+    /// It starts anew with a clock that is so many microseconds ahead.
+    Skew(usize, i64),
     /// A liar begins.
     Lie(usize),
 }
 
 /// All peers, the network, the time, and the outside view.
 pub struct World {
-    /// The command that repeats this run.
+    /// The command that repeats this run; none if nobody is to hear of it.
     pub again: String,
     pub seed: u64,
     pub spec: Rc<RunSpec>,
@@ -133,8 +140,16 @@ impl World {
                 self.peers[p].speed = speed.round().max(1.0) as u64;
             }
             Chance::Cut(groups) => self.cut(&groups),
+            Chance::Weather(weather) => self.net.weather = weather,
+            Chance::Corrupt(p, share) => self.peers[p].corrupts = share,
+            Chance::Skew(p, ahead) => self.skew(p, ahead),
             Chance::Lie(liar) => self.lie(liar),
         }
+    }
+
+    /// Peers and liars.
+    pub fn hosts(&self) -> usize {
+        self.peers.len() + self.liars.len()
     }
 
     pub fn has_liars(&self) -> bool {
@@ -174,6 +189,16 @@ impl World {
         self.reconcile(p);
     }
 
+    /// A living peer's process starts anew, with another clock.
+    fn skew(&mut self, p: usize, ahead: i64) {
+        if self.peers[p].is_alive() {
+            self.kill(p);
+            let ppm = self.rng.below(1000) as i64 - 500;
+            self.peers[p].clock = Clock::wrong_by(ahead, ppm);
+            self.start(p);
+        }
+    }
+
     /// Cuts the network into groups.
     pub fn cut(&mut self, groups: &[u8]) {
         self.log.text(self.now, 0, &format!("network is cut: {groups:?}"));
@@ -190,7 +215,7 @@ impl World {
     /// Brings a peer's links up and down as they should be now.
     pub fn reconcile(&mut self, p: usize) {
         let mut alive: Vec<bool> = self.peers.iter().map(Peer::is_alive).collect();
-        alive.resize(self.peers.len() + self.liars.len(), true);
+        alive.resize(self.hosts(), true);
         let (news, stranded) = self.net.reconcile(p, &alive, self.now);
         self.strand(stranded);
         for news in news {
@@ -393,14 +418,15 @@ impl World {
         if logged {
             self.log.input(self.now, p, &input);
         }
+        let reads = self.peers[p].clock.reads(self.now);
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let told = logged.then(|| input.clone());
         let mut outputs = Vec::new();
-        running.session.handle(self.now, input, &mut outputs);
-        let crowd = self.peers.len() + self.liars.len();
+        running.session.handle(reads, input, &mut outputs);
+        let crowd = self.hosts();
         s7_bounds::outputs(&self.peers[p].spec, crowd, &told, outputs.len());
         if let (Some(tape), Some(told)) = (&mut self.peers[p].tape, told) {
-            tape.push((self.now, told, outputs.clone()));
+            tape.push((reads, told, outputs.clone()));
         }
         outputs.into_iter().for_each(|output| self.asked(p, output, logged));
         if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
@@ -487,7 +513,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.again.is_empty() {
             eprintln!("{}", log::report(self));
         }
     }

@@ -30,6 +30,8 @@ struct Known {
     next: Instant,
     /// Not before this, whatever else is said.
     avoid: Instant,
+    /// Nor let in before this.
+    shut_out: Instant,
     heard: Instant,
     /// Given by a person: never forgotten.
     bootstrap: bool,
@@ -66,6 +68,7 @@ impl Roster {
                 self.hear(peer, [address], now);
                 if let Some(known) = self.peers.get_mut(&peer) {
                     (known.bootstrap, known.next, known.avoid) = (true, now, now);
+                    known.shut_out = now;
                 }
             }
             (address, None) if self.anonymous.len() < PEERS_MAX => {
@@ -91,6 +94,7 @@ impl Roster {
             failures: 0,
             next: now + politeness,
             avoid: now,
+            shut_out: now,
             heard: now,
             bootstrap: false,
         });
@@ -144,6 +148,18 @@ impl Roster {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.avoid = until;
         }
+    }
+
+    /// Do not let this peer in for a while, whoever dials; one that is not known is not worth remembering.
+    pub(super) fn shut_out(&mut self, peer: PeerId, until: Instant) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.shut_out = until;
+        }
+    }
+
+    /// Whether this peer is not to be let in.
+    pub(super) fn is_shut_out(&self, peer: &PeerId, now: Instant) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.shut_out > now)
     }
 
     /// Whether we know a place to dial for `peer`.
@@ -272,6 +288,17 @@ mod tests {
         roster.lost(&peer, now);
         assert_eq!(due(&mut roster, now + Duration::from_secs(599)), []);
         assert_eq!(due(&mut roster, now + Duration::from_secs(600)), [Some(peer)]);
+    }
+
+    #[test]
+    fn who_is_shut_out_is_let_in_again_later() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut roster = roster(now);
+        roster.avoid(peer, now + Duration::from_secs(60), now);
+        assert!(!roster.is_shut_out(&peer, now));
+        roster.shut_out(peer, now + Duration::from_secs(60));
+        assert!(roster.is_shut_out(&peer, now + Duration::from_secs(59)));
+        assert!(!roster.is_shut_out(&peer, now + Duration::from_secs(60)));
     }
 
     #[test]

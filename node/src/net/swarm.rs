@@ -15,6 +15,7 @@ use libp2p::swarm::{ConnectionError, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, SwarmBuilder};
 use libp2p_stream::IncomingStreams;
 use shoal_protocol::id::PeerId;
+use shoal_protocol::membership;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ const DROPPED_MAX: u32 = 64;
 /// How long a peer of another run or version is left alone.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// How long a peer that misbehaved, or that the node disconnected, is left alone.
-const AVOIDED_FOR: Duration = Duration::from_secs(60);
+const AVOIDED_FOR: Duration = Duration::from_micros(membership::REFUSED_FOR.0 + 1_000_000);
 /// A session that stood for so long was a good one.
 const STOOD: Duration = Duration::from_secs(5);
 /// Time for the peers to be told that we leave.
@@ -180,6 +181,9 @@ impl Driver {
     fn on_connected(&mut self, peer: libp2p::PeerId, endpoint: &ConnectedPoint) {
         let address = endpoint.get_remote_address();
         tracing::debug!(peer = %short(&peer), %address, "connection");
+        if self.roster.is_shut_out(&peer, Instant::now()) {
+            return self.hang_up(peer);
+        }
         self.discovery.met_over(peer, address);
         if endpoint.is_dialer() {
             self.roster.hear(peer, [address.clone()], Instant::now());
@@ -293,6 +297,7 @@ impl Driver {
     pub(super) fn refuse(&mut self, peer: libp2p::PeerId, reason: String, period: Duration) {
         tracing::warn!(peer = %short(&peer), reason, "peer refused");
         self.let_go(peer, reason, period);
+        self.roster.shut_out(peer, Instant::now() + period);
     }
 
     /// Disconnects a peer, tells the node why, and does not dial it for a while.
@@ -331,6 +336,7 @@ impl Driver {
         let Some(peer) = to_libp2p(&peer) else { return };
         let now = Instant::now();
         self.roster.avoid(peer, now + AVOIDED_FOR, now);
+        self.roster.shut_out(peer, now + AVOIDED_FOR);
         self.hang_up(peer);
     }
 

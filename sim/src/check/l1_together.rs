@@ -12,7 +12,6 @@ pub fn within_three_rounds(world: &mut World, patience: Span) {
 }
 
 /// Stays together for some rounds: nobody is ever more than one round behind, and all meet again.
-#[cfg(test)]
 pub fn stays(world: &mut World, rounds: u64, patience: Span) {
     let (_, start) = world.rounds();
     world.run_until("L1: staying together", patience, |world| {

@@ -12,6 +12,10 @@ use crate::wire::{MEMBERS_MAX, Member, PEERS_MAX, Plan, Ready};
 /// Least time between one's own word of readiness and a close without everybody: those who hold a plan already answer in
 /// it. Guess: two round trips across the world.
 const SETTLE: Span = Span::from_millis(500);
+/// Longest wait for a majority that is a few rounds behind, and the same in times of one's own training. Guess: to repeat four
+/// rounds takes less.
+const BEHIND: Span = Span::from_secs(30);
+const BEHIND_TRAINED: u64 = 4;
 /// Shortest grace after quorum, however short the training. Guess.
 const GRACE_LEAST: Span = Span::from_millis(1_000);
 
@@ -43,21 +47,32 @@ pub struct Attendance {
     pub living: Vec<PeerId>,
     /// Those of them that are ready for this attempt; ascending.
     pub ready: Vec<PeerId>,
-    /// Living peers that stand elsewhere and have yet to get here; ascending.
+    /// Living peers on this branch that are some rounds behind; ascending.
+    pub behind: Vec<PeerId>,
+    /// Living peers that stand elsewhere; ascending.
     pub elsewhere: Vec<PeerId>,
 }
 
 impl Attendance {
-    /// Whether most of the living are not here.
-    fn is_minority(&self) -> bool {
-        self.elsewhere.len() > self.living.len()
+    /// The least time from being ready to the plan. A few peers make rounds so quickly that the others, who fetch what they
+    /// made, never reach them: their state is gone from the donors' memory before those hold it. So where most are about to
+    /// come, they are waited for; and where most are somewhere else, those who are here go at half their pace.
+    fn patience(&self, trained: Span) -> Span {
+        if self.behind.len() > self.living.len() {
+            BEHIND.max(Span(trained.0.saturating_mul(BEHIND_TRAINED)))
+        } else if self.behind.len() + self.elsewhere.len() > self.living.len() {
+            trained
+        } else {
+            Span::ZERO
+        }
     }
 
     /// Who is waited for.
     fn missing(&self) -> Vec<PeerId> {
         let absent = self.living.iter().filter(|p| !self.ready.contains(p));
-        let elsewhere = self.elsewhere.iter().filter(|_| self.is_minority());
-        absent.chain(elsewhere).copied().collect()
+        let away = self.behind.iter().chain(&self.elsewhere);
+        let away = away.filter(|_| self.behind.len() + self.elsewhere.len() > self.living.len());
+        absent.chain(away).copied().collect()
     }
 }
 
@@ -147,9 +162,6 @@ impl Gather {
     }
 
     /// When the gather may close: at once when all are ready, else at quorum plus grace; `None` before quorum.
-    ///
-    /// A minority goes at half its pace. The others fetch its state, and a few peers make rounds so quickly that those who
-    /// fetch would never reach them: their state is gone from the donors' memory before they hold it.
     fn closes_at(
         &mut self,
         group: &GroupSpec,
@@ -158,7 +170,7 @@ impl Gather {
         ready_since: Time,
         now: Time,
     ) -> Option<Time> {
-        let least = if seen.is_minority() { ready_since + trained } else { now };
+        let least = now.max(ready_since + seen.patience(trained));
         if seen.ready.len() >= seen.living.len().min(group.members_max as usize) {
             return Some(least);
         }
@@ -297,7 +309,7 @@ mod tests {
     }
 
     fn step(gather: &mut Gather, me: u8, living: u8, ready: u8, now: Time) -> Step {
-        let seen = Attendance { living: peers(living), ready: peers(ready), elsewhere: vec![] };
+        let seen = Attendance { living: peers(living), ready: peers(ready), ..Attendance::default() };
         gather.step(&RunId::default(), &peer(me), &GROUP, &seen, (TRAINED, OVERDUE), now)
     }
 
@@ -330,19 +342,23 @@ mod tests {
     }
 
     #[test]
-    fn a_minority_goes_at_half_its_pace() {
-        let meets = |elsewhere: &[u8]| {
-            let elsewhere = elsewhere.iter().map(|n| peer(*n)).collect();
-            let seen = Attendance { living: peers(1), ready: peers(1), elsewhere };
-            let paces = (TRAINED, OVERDUE);
+    fn a_few_wait_for_most_behind_and_go_at_half_their_pace_with_most_elsewhere() {
+        let meets = |behind: &[u8], elsewhere: &[u8]| {
+            let peers_of = |n: &[u8]| n.iter().map(|n| peer(*n)).collect();
+            let (behind, elsewhere) = (peers_of(behind), peers_of(elsewhere));
+            let seen = Attendance { living: peers(1), ready: peers(1), behind, elsewhere };
             let step = |now| {
+                let paces = (TRAINED, OVERDUE);
                 ready_gather().step(&RunId::default(), &peer(1), &GROUP, &seen, paces, now)
             };
-            (step(at(0)), step(at(10)))
+            (step(at(0)), step(at(10)), step(at(40)))
         };
-        assert_eq!(meets(&[2]), (Step::Convene, Step::Convene));
-        let wait = Step::Wait { until: Some(at(10)), on: vec![peer(2), peer(3)] };
-        assert_eq!(meets(&[2, 3]), (wait, Step::Convene));
+        let convene = || Step::Convene;
+        let wait = |s| Step::Wait { until: Some(at(s)), on: vec![peer(2), peer(3)] };
+        assert_eq!(meets(&[2], &[]), (convene(), convene(), convene()));
+        assert_eq!(meets(&[], &[2, 3]), (wait(10), convene(), convene()));
+        assert_eq!(meets(&[2], &[3]), (wait(10), convene(), convene()));
+        assert_eq!(meets(&[2, 3], &[]), (wait(40), wait(40), convene()));
     }
 
     #[test]

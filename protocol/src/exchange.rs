@@ -11,6 +11,9 @@ use crate::time::Time;
 use crate::wire::{Confirm, Plan, RANGES_MAX, ResultChunk, Want};
 use std::collections::BTreeMap;
 
+/// After so many vain requests for confirmation a member of more than half of the weight stands by its result alone.
+const NUDGES_ALONE: u32 = 2;
+
 /// A member, as an index into the plan's members.
 pub type MemberIndex = u8;
 
@@ -37,6 +40,8 @@ pub struct Exchange {
     pub(crate) confirms: BTreeMap<MemberIndex, Digest>,
     open: usize,
     pub(crate) complete_since: Option<Time>,
+    /// How often the others were asked to confirm.
+    pub(crate) nudges: u32,
     pub(crate) moved: Time,
 }
 
@@ -95,6 +100,7 @@ impl Exchange {
             members: vec![Contact { heard: now, asked: now }; members],
             confirms: BTreeMap::new(),
             complete_since: None,
+            nudges: 0,
             moved: now,
             chunks,
             plan,
@@ -311,15 +317,23 @@ impl Exchange {
         self.open == 0
     }
 
-    /// The digest that members of more than half of the plan's weight confirmed (S3), if there is one.
+    /// The digest that members of more than half of the plan's weight confirmed (S3), if there is one. More than half of those
+    /// that have confirmed anything must say the same, and one more than a single heavy member unless the others keep silent: to
+    /// one member alone an owner can have sent anything.
     pub fn confirmed(&self) -> Option<Digest> {
         let total: u64 =
             (0..self.plan.members.len()).map(|index| self.weight(index as MemberIndex)).sum();
-        let mut tally: BTreeMap<Digest, u64> = BTreeMap::new();
+        let mut tally: BTreeMap<Digest, (u64, usize)> = BTreeMap::new();
         for (member, digest) in &self.confirms {
-            *tally.entry(*digest).or_default() += self.weight(*member);
+            let (weight, heads) = tally.entry(*digest).or_default();
+            (*weight, *heads) = (*weight + self.weight(*member), *heads + 1);
         }
-        tally.into_iter().find(|(_, weight)| *weight * 2 > total).map(|(digest, _)| digest)
+        let living = self.plan.members.len() - self.lost.count_ones() as usize;
+        let heads_least = if self.nudges >= NUDGES_ALONE { 1 } else { living.min(2) };
+        let agreed = tally.into_iter().find(|(_, (weight, heads))| {
+            *weight * 2 > total && *heads * 2 > self.confirms.len() && *heads >= heads_least
+        });
+        agreed.map(|(digest, _)| digest)
     }
 
     /// A member's weight in a vote: its tokens, or one each when nobody trained.

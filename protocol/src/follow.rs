@@ -47,6 +47,7 @@ impl Session {
 
     fn patience(&self, now: Time) -> Patience {
         match self.work.ready_since {
+            _ if self.on_the_way => Patience::OnTheWay,
             _ if matches!(&self.stage, Stage::Exchanging(x, _) if x.idle(now) < LONG) => {
                 Patience::Busy
             }
@@ -234,6 +235,7 @@ impl Session {
         let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
         out.push(Output::Commit { record: manifest.record.clone(), settle });
         self.recent = vec![manifest.record.parent];
+        self.on_the_way = true;
         self.donor.rebased(out);
         let before =
             std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });

@@ -92,6 +92,9 @@ pub enum Patience {
     /// It is not in the midst of an exchange: the next round, which leads on from where it stands, is followed on a quarter,
     /// since those who committed it may be more than half of its plan and yet no half of all; so is the heavier side of a fork.
     Ready,
+    /// It has taken over a state of theirs, which they have left behind since: what comes after it is of the same branch, and
+    /// whoever holds it is followed.
+    OnTheWay,
     /// It has waited for long in vain: so is any heavier state. Who is far behind cannot tell a fork from a long way.
     Over,
 }
@@ -256,6 +259,7 @@ impl Membership {
         let (next, tip, fork) = match patience {
             Patience::Busy => (half, half, half),
             Patience::Ready => (quarter, half, quarter),
+            Patience::OnTheWay => (1, half, quarter),
             Patience::Over => (quarter, quarter, quarter),
         };
         self.next_round(mine, &weights, next, now)
@@ -332,9 +336,12 @@ impl Membership {
         self.positions(now).filter(|(_, at)| at.digest == *digest).map(|(peer, _)| *peer).collect()
     }
 
-    /// Whether a living peer has gone on from this state.
+    /// Whether living peers of a quarter of the weight have gone on from this state. Fewer would not be followed.
     pub fn passed(&self, mine: &Position, now: Time) -> bool {
-        self.positions(now).any(|(_, at)| at.descends_from(mine))
+        let weights = self.weights(now);
+        let beyond = self.positions(now).filter(|(_, at)| at.descends_from(mine));
+        let beyond: Vec<PeerId> = beyond.map(|(peer, _)| *peer).collect();
+        weigh(&beyond, &weights) >= weights.values().sum::<u64>().div_ceil(4).max(1)
     }
 
     fn positions(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Position)> {

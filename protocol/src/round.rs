@@ -209,6 +209,10 @@ impl Session {
         for (peer, entry) in self.members.living(now) {
             match &entry.at {
                 Some(at) if near(at) => seen.living.push(*peer),
+                Some(at) if self.recent.contains(&at.digest) => {
+                    seen.behind.push(*peer);
+                    continue;
+                }
                 Some(_) => {
                     seen.elsewhere.push(*peer);
                     continue;
@@ -478,6 +482,7 @@ impl Session {
         if applying.contributed {
             self.work.tokens = 0;
         }
+        self.on_the_way &= applying.expected.is_some();
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });

@@ -131,6 +131,8 @@ pub struct Session {
     pub(crate) stage_until: Option<Time>,
     pub(crate) waits_on: Vec<PeerId>,
     pub(crate) retry_catchup: Time,
+    /// Whether a state was taken over, and no plan carried out since: its holders are followed on, however few they are.
+    pub(crate) on_the_way: bool,
     /// Who has said that it lacks what was asked for, since the last commit.
     pub(crate) lacking: Lacking,
     pub(crate) early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
@@ -237,6 +239,7 @@ impl Session {
             stage_until: None,
             waits_on: Vec::new(),
             retry_catchup: now,
+            on_the_way: false,
             lacking: Lacking::new(),
             early: BTreeMap::new(),
             speed: Speed::default(),

@@ -135,6 +135,7 @@ impl Exchange {
         };
         if now >= since + Span(stall.0 / 2) {
             self.complete_since = Some(now);
+            self.nudges += 1;
             let message = Message::Confirm(Confirm { plan: self.id, result });
             out.extend(
                 self.unconfirmed()

@@ -144,8 +144,10 @@ impl Book {
         self.sums.entry(key).or_default().push(sum);
     }
 
-    /// A peer commits: the record is the one that others committed, or a new one that follows from its parent.
-    pub fn committed(&mut self, store: &Store) {
+    /// A peer commits: the record is the one that others committed, or a new one that follows from its parent. `spoilt`: an
+    /// owner may have sent something else than it made, and the only one that received it holds more than half of the weight.
+    /// False if it is so: then nobody can tell what was counted.
+    pub fn committed(&mut self, store: &Store, spoilt: bool) -> bool {
         let record = &store.record;
         self.same_bits.check(record, &store.numbers);
         self.one_result.check(record);
@@ -153,18 +155,19 @@ impl Book {
         if !self.records.contains_key(&digest) {
             let parent = self.records.get(&record.parent);
             s6_leases::follows(parent.map(|entry| &entry.record), record);
-            let sums = self.sums_of(store, record);
+            let sums = self.sums_of(store, record, spoilt);
             self.records.insert(digest, Entry { record: record.clone(), sums });
         }
+        self.records[&digest].sums.iter().all(|sums| !sums.is_empty())
     }
 
-    fn sums_of(&self, store: &Store, record: &Record) -> Vec<Vec<Sum>> {
+    fn sums_of(&self, store: &Store, record: &Record, spoilt: bool) -> Vec<Vec<Sum>> {
         let chunks = if record.contributions.is_empty() { 0 } else { store.spec.chunks() };
         let sums_of_chunk = |index| {
             let result = store.standing_result((record.plan, index));
             let key = result.map(|r| (record.plan, index, Digest::of(&r.bytes), r.included));
             let sums = key.and_then(|key| self.sums.get(&key));
-            s8_verified::made_by_an_owner(sums.is_some(), record, index);
+            s8_verified::made_by_an_owner(sums.is_some() || spoilt, record, index);
             sums.cloned().unwrap_or_default()
         };
         (0..chunks).map(sums_of_chunk).collect()

@@ -230,7 +230,17 @@ impl World {
     fn record_commit(&mut self, p: usize, settle: &[Settle], down: &[f32]) {
         let running = self.peers[p].running.as_ref().expect("only a living peer asks");
         let store = running.store.real().expect("only real numbers are looked at");
-        self.book.committed(store);
+        let plan = self.book.plans.get(&store.record.plan);
+        let spoils = |peer: &PeerId| {
+            keys::number(peer).is_none_or(|q| self.peers.get(q).is_none_or(|peer| peer.spoilt))
+        };
+        let spoilt = plan.is_some_and(|plan| plan.members.iter().any(|m| spoils(&m.peer)));
+        if !self.book.committed(store, spoilt) {
+            let given = store.record.contributions.iter().filter_map(|c| keys::number(&c.peer));
+            given.collect::<Vec<_>>().into_iter().for_each(|q| self.peers[q].spoilt = true);
+        }
+        let running = self.peers[p].running.as_ref().expect("only a living peer asks");
+        let store = running.store.real().expect("only real numbers are looked at");
         self.book.settled(p, store, settle, store.record.plan, down);
     }
 

@@ -80,7 +80,7 @@ impl Donor {
         &mut self,
         from: PeerId,
         digest: Digest,
-        standing: &Standing,
+        (standing, way): (&Standing, &[Digest]),
         now: Time,
     ) -> Message {
         let Some(found) = self.standing(&digest, standing).cloned() else {
@@ -89,7 +89,9 @@ impl Donor {
         if !self.admits(from, digest, now) {
             return Message::Busy { retry_ms: RETRY_MS };
         }
-        Message::Manifest(Manifest { record: found.record, chunks: found.chunks })
+        let before = way.iter().position(|earlier| *earlier == digest).map_or(0, |at| at + 1);
+        let way = way[before..].to_vec();
+        Message::Manifest(Manifest { record: found.record, chunks: found.chunks, way })
     }
 
     /// Whether a joiner is served: it is already, or there is room for one more.

@@ -8,6 +8,7 @@ use crate::wire::Message;
 use std::ops::Range;
 
 /// Names one piece of bulk data of the exchange or of the state. Bulk frames carry this as their header.
+pub use crate::math::workspace::Aside;
 pub use crate::wire::{ChunkId, ChunkKind};
 
 /// Everything that can happen to one peer in one run.
@@ -210,6 +211,8 @@ pub enum Output {
         /// The record that commits to the state.
         record: Record,
     },
+    /// What was given to rounds that may turn out not to count: [`Workspace::aside`](crate::math::Workspace::aside).
+    Aside(Aside),
     /// Results of this plan will not be asked for any more.
     Forget {
         /// The plan's name.

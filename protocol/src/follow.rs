@@ -229,12 +229,16 @@ impl Session {
             self.retry_catchup = now + RETRY;
             return self.begin_round(now, out);
         }
-        let settle = self.settle_loaded(&manifest.record);
+        let leaves = self.leaves_branch(&manifest);
+        let settle = if leaves { None } else { self.settle_loaded(&manifest.record) };
         self.work.tokens = if settle == Some(Settle::Unknown) { 0 } else { self.work.tokens };
         let chunks_of = self.spec.chunks() as usize;
         let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
         out.push(Output::Commit { record: manifest.record.clone(), settle });
-        self.recent = vec![manifest.record.parent];
+        if leaves {
+            self.take_up(&manifest.record, out);
+        }
+        self.way = vec![manifest.record.parent];
         self.on_the_way = true;
         self.donor.rebased(out);
         let before =

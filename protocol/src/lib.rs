@@ -32,6 +32,7 @@
 //! | [`time`], [`id`] | small types |
 
 mod arrivals;
+mod aside;
 pub mod catchup;
 pub mod convene;
 pub mod deadline;

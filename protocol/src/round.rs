@@ -9,7 +9,7 @@ use crate::ledger::{Record, state_root};
 use crate::membership::Position;
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
-use crate::wire::{Committed, Confirm, Message, Plan, Ready, Signed, SignedPlan, WANTS_MAX};
+use crate::wire::{Committed, Confirm, Message, Plan, Ready, Signed, SignedPlan, WANTS_MAX, WAY_MAX};
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
@@ -209,7 +209,7 @@ impl Session {
         for (peer, entry) in self.members.living(now) {
             match &entry.at {
                 Some(at) if near(at) => seen.living.push(*peer),
-                Some(at) if self.recent.contains(&at.digest) => {
+                Some(at) if self.recent().contains(&at.digest) => {
                     seen.behind.push(*peer);
                     continue;
                 }
@@ -479,14 +479,14 @@ impl Session {
             return self
                 .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
         }
-        if applying.contributed {
-            self.work.tokens = 0;
-        }
+        let given = if applying.contributed { std::mem::take(&mut self.work.tokens) } else { 0 };
+        self.set_aside(&record, given, out);
         self.on_the_way &= applying.expected.is_some();
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });
-        self.recent = self.position().way();
+        self.way.insert(0, self.digest);
+        self.way.truncate(WAY_MAX);
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed(before, Some(committed), now, out);
         self.committed(now, out);

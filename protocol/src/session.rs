@@ -3,6 +3,7 @@
 //! A round is `train -> gather -> reduce -> commit -> apply`; its turns are in [`crate::round`]. Getting in step with
 //! others is in [`crate::catchup`], helping them to in [`crate::donor`].
 
+use crate::aside::Apart;
 use crate::catchup::CatchUp;
 use crate::convene::Gather;
 use crate::deadline::Deadline;
@@ -14,7 +15,9 @@ use crate::ledger::Record;
 use crate::membership::{Lacking, Membership, Position};
 use crate::run::RunSpec;
 use crate::time::{Span, Time};
-use crate::wire::{Beacon, Manifest, Message, ResultChunk, Signed, SignedPlan, Want, to_cbor};
+use crate::wire::{
+    Beacon, Manifest, Message, RECENT_MAX, ResultChunk, Signed, SignedPlan, Want, to_cbor,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
@@ -123,8 +126,9 @@ pub struct Session {
     pub(crate) pace: Pace,
     /// Exchanges that were given up in this round: their plans may yet turn out to be the committed one.
     pub(crate) shelved: Vec<Exchange>,
-    /// Digests of the rounds before the committed one, the latest first.
-    pub(crate) recent: Vec<Digest>,
+    /// Digests of the rounds before the committed one, the latest first; at most [`WAY_MAX`](crate::wire::WAY_MAX).
+    pub(crate) way: Vec<Digest>,
+    pub(crate) apart: Apart,
     /// Endorsements that came before this peer's own commit.
     pub(crate) endorsements: BTreeMap<PeerId, Signed>,
     pub(crate) stage_since: Time,
@@ -233,7 +237,8 @@ impl Session {
             stage: Stage::Looking,
             pace,
             shelved: Vec::new(),
-            recent: vec![standing.record.parent],
+            way: vec![standing.record.parent],
+            apart: Apart::default(),
             endorsements: BTreeMap::new(),
             stage_since: now,
             stage_until: None,
@@ -291,6 +296,11 @@ impl Session {
         &self.standing.record
     }
 
+    /// Tokens that this peer has trained on and no committed round of its branch has counted.
+    pub fn tokens_in_hand(&self) -> u64 {
+        self.work.tokens
+    }
+
     /// What this peer waits for.
     pub fn waiting(&self) -> Waiting {
         Waiting {
@@ -342,10 +352,15 @@ impl Session {
         Position {
             round: record.round,
             digest: self.digest,
-            recent: self.recent.clone(),
+            recent: self.recent().to_vec(),
             tokens: record.tokens,
             whole: true,
         }
+    }
+
+    /// What beacons tell of the rounds before the committed one.
+    pub(crate) fn recent(&self) -> &[Digest] {
+        &self.way[..self.way.len().min(RECENT_MAX)]
     }
 
     fn wake(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -376,7 +391,7 @@ impl Session {
             sequence: self.sequence,
             round: record.round,
             digest: self.digest,
-            recent: self.recent.clone(),
+            recent: self.recent().to_vec(),
             tokens: record.tokens,
             tokens_per_s: self.speed.tokens_per_s,
             up_bytes_per_s: self.speed.up_bytes_per_s,
@@ -438,7 +453,8 @@ impl Session {
                 out.push(Output::Send { to: from, message });
             }
             Message::WantManifest { digest } => {
-                let message = self.donor.manifest(from, digest, &self.standing, now);
+                let held = (&self.standing, &self.way[..]);
+                let message = self.donor.manifest(from, digest, held, now);
                 out.push(Output::Send { to: from, message });
             }
             Message::Round(committed) => self.take_round(from, *committed, now, out),

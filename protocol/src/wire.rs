@@ -23,6 +23,8 @@ pub const STATE_CHUNKS_MAX: usize = 24 << 10;
 pub const MEMBERS_MAX: usize = 64;
 /// Most earlier digests in a beacon.
 pub const RECENT_MAX: usize = 8;
+/// Digests of earlier rounds in a manifest: a fork that is older cannot be told from a long way.
+pub const WAY_MAX: usize = 256;
 /// Most peers that are remembered.
 pub const PEERS_MAX: usize = 256;
 /// Bulk frames that are kept, per peer, when they come before their plan.
@@ -41,7 +43,7 @@ pub const JOINERS_MAX: usize = 8;
 pub const STRIKES_MAX: u32 = 8;
 
 const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
-const _: () = assert!(STATE_CHUNKS_MAX * 36 < FRAME_BYTES_MAX);
+const _: () = assert!((STATE_CHUNKS_MAX + WAY_MAX) * 36 < FRAME_BYTES_MAX);
 const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
 
 /// Every control message between peers.
@@ -333,6 +335,8 @@ pub struct Manifest {
     pub record: Record,
     /// BLAKE3 of each [`STATE_CHUNK_BYTES`] of the state.
     pub chunks: Vec<Digest>,
+    /// The digests of the rounds before, as the donor knows them, the latest first; at most [`WAY_MAX`].
+    pub way: Vec<Digest>,
 }
 
 /// What a bulk frame is.
@@ -409,7 +413,10 @@ fn bounded(message: &Message) -> Result<(), String> {
             bounded_plan(&committed.plan.plan)?;
             within("chunks", committed.results.len(), CHUNKS_MAX as usize)
         }
-        Message::Manifest(manifest) => within("chunks", manifest.chunks.len(), STATE_CHUNKS_MAX),
+        Message::Manifest(manifest) => {
+            within("digests", manifest.way.len(), WAY_MAX)?;
+            within("chunks", manifest.chunks.len(), STATE_CHUNKS_MAX)
+        }
         Message::Refusal { reason } => within("bytes of reason", reason.len(), 1024),
         _ => Ok(()),
     }

@@ -101,7 +101,16 @@ impl Account {
         for i in 0..self.trained.len() {
             let held = f64::from(work.delta()[i]) + f64::from(work.residual_up()[i]);
             self.lost[i] = self.trained[i] + self.folded[i] - self.counted[i] - held;
-            self.returned[i] = self.owed[i] - f64::from(work.residual_down()[i]);
+        }
+        self.write_off_down(work);
+    }
+
+    /// The same for what its results did not carry. Who takes over a whole state, because nobody keeps the results that led to
+    /// it, cannot tell which of its own sums were committed.
+    pub fn write_off_down(&mut self, work: &Workspace) {
+        let down = work.residual_down();
+        for (i, returned) in self.returned.iter_mut().enumerate() {
+            *returned = self.owed[i] - f64::from(down[i]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A scenario made into a world: hosts drawn from their groups, faults and churn laid out in time, and the run to its end.
 
-use crate::check::l1_together;
+use crate::check::{l1_together, l4_nothing_lost};
 use crate::keys;
 use crate::liar::Liar;
 use crate::net::{Host, Loss, Net};
@@ -177,6 +177,9 @@ pub fn run(scenario: &Scenario, seed: u64, again: &str, befalls: impl Fn(usize) 
         let last = faults.iter().map(Fault::ends).max().unwrap_or(Time::ZERO);
         world.run_for(last.since(world.now));
         l1_together::within_three_rounds(&mut world, seconds(scenario.patience_s));
+        if scenario.runs == 1 && !world.has_liars() && !faults.iter().any(Fault::costs_work) {
+            l4_nothing_lost::all_is_counted_or_in_hand(&world);
+        }
         l1_together::stays(&mut world, 3, seconds(scenario.patience_s));
     }
     while !world.recorder.as_ref().is_some_and(Recorder::is_done) && world.step(end) {}

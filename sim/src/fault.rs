@@ -98,6 +98,11 @@ impl Fault {
         if self.kind == FaultKind::Corrupt { over + FORGIVEN_AFTER } else { over }
     }
 
+    /// Whether it can cost a peer what it has trained: its memory goes, or what it sends is not what it made.
+    pub fn costs_work(&self) -> bool {
+        !matches!(self.kind, FaultKind::Slow | FaultKind::Partition)
+    }
+
     /// Schedules how it begins and how it ends.
     pub fn lay_out(&self, world: &mut World) {
         let begin = self.begin(world.hosts());

@@ -262,7 +262,8 @@ impl Liar {
     fn manifest(&mut self, known: &Known) -> Message {
         let mut record = Record::genesis(known.run, Digest([3; 32]));
         record.round = self.number64();
-        Message::Manifest(Manifest { record, chunks: vec![Digest([5; 32]); self.rng.index(9)] })
+        let chunks = vec![Digest([5; 32]); self.rng.index(9)];
+        Message::Manifest(Manifest { record, chunks, way: Vec::new() })
     }
 
     /// What an honest peer would say, so that others take it for a member.

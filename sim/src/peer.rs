@@ -29,6 +29,8 @@ pub struct Peer {
     pub corrupts: f64,
     /// Whether it ever spoilt what it sent: its account does not balance then.
     pub spoilt: bool,
+    /// Tokens that it has trained on, in all its lives.
+    pub tokens: u64,
     /// Grows with every start: what one life began does not reach the next.
     pub life: u32,
     pub disk: Disk,
@@ -66,6 +68,7 @@ impl Peer {
             clock: Clock::default(),
             corrupts: 0.0,
             spoilt: false,
+            tokens: 0,
             life: 0,
             disk,
             running: None,

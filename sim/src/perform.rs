@@ -8,7 +8,7 @@ use crate::log;
 use crate::noise;
 use crate::store::{At, Payload, Store};
 use crate::world::{Event, World};
-use shoal_protocol::event::{Input, Output, Part, Settle};
+use shoal_protocol::event::{Aside, Input, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
@@ -37,6 +37,7 @@ impl World {
             Output::Endorsed { .. } => {}
             Output::LoadState { record } => self.load(p, &record),
             Output::Release { digest } => self.store(p).release(digest),
+            Output::Aside(aside) => self.aside(p, aside),
             Output::Note(_) => {}
         }
     }
@@ -128,7 +129,18 @@ impl World {
             self.book.trained(p, &delta);
             self.conserves(p);
         }
+        self.peers[p].tokens += tokens;
         self.handle(p, Input::LocalWorkReady { round, tokens });
+    }
+
+    fn aside(&mut self, p: usize, aside: Aside) {
+        let running = self.peers[p].running.as_mut().expect("only a living peer asks");
+        let Some(store) = running.store.real_mut() else { return };
+        store.work.aside(aside);
+        if matches!(aside, Aside::TakeUp { .. }) {
+            // What one branch had counted is given to another, as its mean: the account begins anew.
+            self.book.accounts[p].write_off(&store.work);
+        }
     }
 
     fn contribute(&mut self, p: usize, to: &PeerId, chunk: ChunkId, fold: f32) {
@@ -208,7 +220,7 @@ impl World {
         if let Some(plan) = plan.as_ref().filter(|_| first && !loaded) {
             self.book.one_result.majority(plan, &self.peers[p].id, record);
         }
-        self.arrive_at(p, from, settle, voided);
+        self.arrive_at(p, (from, loaded), settle, voided);
     }
 
     fn numbers(&self, p: usize) -> &Store {
@@ -254,17 +266,30 @@ impl World {
         self.tell_later(p, takes, Input::Loaded { round: record.round, chunks });
     }
 
-    /// A peer's committed record has changed: its account follows, and what it now holds goes to its disk. `void`: a
-    /// life before this one may have given to what was committed since, so that residuals of that life are void.
-    fn arrive_at(&mut self, p: usize, from: Round, settle: &[Settle], void: bool) {
+    /// A peer's committed record has changed: its account follows, and what it now holds goes to its disk. `loaded`: as a
+    /// whole state. `void`: a life before this one may have given to what was committed since, so that residuals of that life
+    /// are void.
+    fn arrive_at(
+        &mut self,
+        p: usize,
+        (from, loaded): (Round, bool),
+        settle: &[Settle],
+        void: bool,
+    ) {
         let peer = &mut self.peers[p];
         let running = peer.running.as_mut().expect("only a living peer asks");
         let store = running.store.real().expect("only real numbers are looked at");
         let (work, to) = (&store.work, store.record.round);
         let moved = self.book.moved(p, peer.life, store.head, settle);
         s4_nothing_dropped::no_step_back(p, from, to, moved);
+        if moved == Moved::Aside {
+            // The branch that counted its work is left.
+            running.trained.clear();
+        }
         if void || moved != Moved::Along {
             self.book.accounts[p].write_off(work);
+        } else if loaded {
+            self.book.accounts[p].write_off_down(work);
         }
         peer.disk = running.store.disk();
         running.just_woken = false;

@@ -153,6 +153,7 @@ impl SessionActor {
             }
             Output::LoadState { record } => self.job(Job::Load(record)),
             Output::Release { digest } => self.job(Job::Release(digest)),
+            Output::Aside(aside) => self.job(Job::Aside(aside)),
             Output::Note(note) => self.note(note),
         }
     }

@@ -3,7 +3,7 @@
 use super::hold::Hold;
 use crate::store::state::{StateBytes, write_state};
 use bytes::Bytes;
-use shoal_protocol::event::{ChunkId, Part, Settle};
+use shoal_protocol::event::{Aside, ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::{self, Outcome, Source, Workspace, outer};
@@ -298,6 +298,11 @@ impl Arithmetic {
     /// Nothing of this plan is needed any more.
     pub fn forget(&mut self, plan: &Digest) {
         self.hold.forget(plan);
+    }
+
+    /// Contributions are set aside, taken up, or dropped.
+    pub fn aside(&mut self, aside: Aside) {
+        self.workspace.aside(aside);
     }
 
     /// A state is not asked for any more.

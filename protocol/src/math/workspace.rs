@@ -38,7 +38,27 @@ pub struct Workspace {
     delta: Vec<f32>,
     up: Vec<f32>,
     down: Vec<f32>,
+    /// The mean of the pseudo-gradients that were set aside, by tokens, and these.
+    aside: Option<(Vec<f32>, u64)>,
     chunk_elems: usize,
+}
+
+/// What to do about pseudo-gradients that were given to rounds which may turn out not to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The pseudo-gradient of the round that is committed next is set aside as well.
+    Keep {
+        /// Tokens it was trained on.
+        tokens: u64,
+    },
+    /// The rounds do not count: the mean of what was set aside and of the pseudo-gradient here, by tokens, is the pseudo-gradient
+    /// from here on. The residuals are of rounds that do not count either.
+    TakeUp {
+        /// Tokens that the pseudo-gradient here was trained on.
+        tokens: u64,
+    },
+    /// The rounds count.
+    Drop,
 }
 
 /// One member's contribution to a chunk.
@@ -124,7 +144,8 @@ impl Workspace {
     /// If `chunk_elems` is 0.
     pub fn new(n: usize, chunk_elems: usize) -> Self {
         assert!(chunk_elems > 0, "a chunk has at least one element");
-        Workspace { delta: vec![0.0; n], up: vec![0.0; n], down: vec![0.0; n], chunk_elems }
+        let zeros = || vec![0.0; n];
+        Workspace { delta: zeros(), up: zeros(), down: zeros(), aside: None, chunk_elems }
     }
 
     /// Number of chunks.
@@ -175,6 +196,26 @@ impl Workspace {
     /// Forgets this round's pseudo-gradient and keeps the residuals.
     pub fn clear_round(&mut self) {
         self.delta.fill(0.0);
+    }
+
+    /// Sets the pseudo-gradient aside, takes up what was, or drops it.
+    pub fn aside(&mut self, step: Aside) {
+        match step {
+            Aside::Keep { tokens } => {
+                let (mean, all) =
+                    self.aside.get_or_insert_with(|| (vec![0.0; self.delta.len()], 0));
+                *all = all.saturating_add(tokens);
+                move_towards(mean, &self.delta, tokens as f64 / *all as f64);
+            }
+            Aside::TakeUp { tokens } => {
+                let Some((mean, aside)) = self.aside.take() else { return };
+                let all = aside.saturating_add(tokens).max(1);
+                move_towards(&mut self.delta, &mean, aside as f64 / all as f64);
+                self.up.fill(0.0);
+                self.down.fill(0.0);
+            }
+            Aside::Drop => self.aside = None,
+        }
     }
 
     /// Chunk `c` of this peer's contribution to another owner, `delta + up + fold * down`, encoded. `fold` is the
@@ -335,6 +376,13 @@ impl Workspace {
     }
 }
 
+/// `from += share * (to - from)`, element by element; all of the way if `share` is 1.
+fn move_towards(from: &mut [f32], to: &[f32], share: f64) {
+    for (from, to) in from.iter_mut().zip(to) {
+        *from = (f64::from(*from) * (1.0 - share) + f64::from(*to) * share) as f32;
+    }
+}
+
 /// `weight / total`, rounded once; 0 if nobody has weight. Dividing first keeps sums of large weights from overflowing.
 fn share(weight: u64, total: u128) -> f32 {
     if total == 0 { 0.0 } else { (weight as f64 / total as f64) as f32 }
@@ -465,6 +513,23 @@ mod tests {
                 assert_eq!(after, w);
             }
         }
+    }
+
+    #[test]
+    fn what_is_set_aside_comes_back_as_the_mean_by_tokens() {
+        let mut w = workspace(&[4.0, 0.0], &[9.0, 9.0], &[9.0, 9.0]);
+        w.aside(Aside::TakeUp { tokens: 5 });
+        assert_eq!(w, workspace(&[4.0, 0.0], &[9.0, 9.0], &[9.0, 9.0]));
+        w.aside(Aside::Keep { tokens: 1 });
+        w.set_delta(&[0.0, 8.0]);
+        w.aside(Aside::Keep { tokens: 3 });
+        w.set_delta(&[3.0, 2.0]);
+        w.aside(Aside::TakeUp { tokens: 4 });
+        assert_eq!(w, workspace(&[2.0, 4.0], &[0.0, 0.0], &[0.0, 0.0]));
+        w.aside(Aside::Keep { tokens: 1 });
+        w.aside(Aside::Drop);
+        w.aside(Aside::TakeUp { tokens: 1 });
+        assert_eq!(w, workspace(&[2.0, 4.0], &[0.0, 0.0], &[0.0, 0.0]));
     }
 
     #[test]

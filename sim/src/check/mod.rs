@@ -5,6 +5,7 @@ pub mod l1_together;
 pub mod l2_survivors;
 #[cfg(test)]
 pub mod l3_progress;
+pub mod l4_nothing_lost;
 pub mod s1_counted_once;
 pub mod s2_same_bits;
 pub mod s3_one_result;

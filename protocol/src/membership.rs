@@ -36,6 +36,8 @@ pub struct Peer {
     pub ready: Option<Ready>,
     /// Where it stands, as last told by beacon, endorsement or word of readiness.
     pub at: Option<Position>,
+    /// Whether its connection is newer than its beacon: it may have started anew, with another clock.
+    renewed: bool,
     /// When it was last told the plan of the round.
     pub plan_told: Option<Time>,
     gaps: Deadline,
@@ -136,7 +138,7 @@ impl Membership {
     pub fn connected(&mut self, peer: &PeerId, now: Time) -> bool {
         let heard = self.heard(*peer, now).is_some();
         if let Some(entry) = self.peers.get_mut(peer) {
-            entry.connected = true;
+            (entry.connected, entry.renewed) = (true, true);
         }
         heard
     }
@@ -165,9 +167,11 @@ impl Membership {
     /// Takes in a beacon whose signature has been checked; false when it is older than one already known.
     pub fn beacon(&mut self, beacon: Beacon, now: Time) -> bool {
         let Some(entry) = self.heard(beacon.peer, now) else { return false };
-        if entry.beacon.as_ref().is_some_and(|known| known.sequence >= beacon.sequence) {
+        let old = entry.beacon.as_ref().is_some_and(|known| known.sequence >= beacon.sequence);
+        if old && !entry.renewed {
             return false;
         }
+        entry.renewed = false;
         entry.at = Some(Position {
             round: beacon.round,
             digest: beacon.digest,
@@ -189,17 +193,22 @@ impl Membership {
         }
     }
 
-    /// A peer has told by other means than a beacon that it committed this record.
-    pub fn stands_on(&mut self, peer: &PeerId, round: Round, digest: Digest) {
+    /// A peer has told by other means than a beacon that it committed this record; perhaps also which one that followed from. It
+    /// need not be the one that the peer stood on before: it may have taken over another branch.
+    pub fn stands_on(
+        &mut self,
+        peer: &PeerId,
+        (round, digest): (Round, Digest),
+        parent: Option<Digest>,
+    ) {
         let Some(entry) = self.peers.get_mut(peer) else { return };
-        let known = match &entry.at {
+        let (recent, tokens, whole) = match &entry.at {
             Some(at) if at.round > round || at.digest == digest => return,
-            Some(at) if at.round + 1 == round => (at.way(), at.tokens, at.whole),
-            Some(at) => (Vec::new(), at.tokens, false),
-            None => (Vec::new(), 0, false),
+            Some(at) if Some(at.digest) == parent => (at.way(), at.tokens, at.whole),
+            Some(at) => (parent.into_iter().collect(), at.tokens, false),
+            None => (parent.into_iter().collect(), 0, false),
         };
-        entry.at =
-            Some(Position { round, digest, recent: known.0, tokens: known.1, whole: known.2 });
+        entry.at = Some(Position { round, digest, recent, tokens, whole });
     }
 
     /// Peers that claim more tokens for a state than its record says, ascending; they are taken to have said what is true.
@@ -380,6 +389,7 @@ impl Peer {
             beacon: None,
             ready: None,
             at: None,
+            renewed: false,
             plan_told: None,
             gaps,
             strikes: 0,
@@ -519,7 +529,7 @@ mod tests {
     fn who_tells_only_where_it_stands_came_the_way_of_others() {
         let mut members = mesh(&[(4, 40, 30, 1), (3, 30, 99, 1)]);
         members.heard(peer(3), Time::ZERO).expect("room").connected = true;
-        members.stands_on(&peer(3), 4, digest(40));
+        members.stands_on(&peer(3), (4, digest(40)), Some(digest(30)));
         let lacks = |lacking: &[u8]| {
             let lacking = lacking.iter().map(|n| (digest(40), true, peer(*n))).collect();
             members.head(&mine(3, 30), Patience::Busy, &lacking, Time::ZERO)

@@ -141,7 +141,7 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) {
-        self.members.stands_on(&from, ready.round.saturating_sub(1), ready.base);
+        self.members.stands_on(&from, (ready.round.saturating_sub(1), ready.base), None);
         let attempt = ready.attempt;
         let same = ready.base == self.digest;
         let stale = ready.round <= self.standing.record.round;
@@ -520,8 +520,9 @@ impl Session {
     /// This peer's word that it committed what it stands on.
     fn endorsement(&self) -> Message {
         let (round, digest) = (self.standing.record.round, self.digest);
+        let parent = self.standing.record.parent;
         let signature = self.keyring.sign(&Record::signed_bytes(&self.run, round, &digest));
-        Message::Signed(Signed { round, digest, signature })
+        Message::Signed(Signed { round, digest, parent, signature })
     }
 
     pub(crate) fn take_confirm(

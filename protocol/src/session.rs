@@ -495,7 +495,7 @@ impl Session {
                 out,
             );
         }
-        self.members.stands_on(&from, signed.round, signed.digest);
+        self.members.stands_on(&from, (signed.round, signed.digest), Some(signed.parent));
         if signed.digest == self.digest {
             let Signed { round, signature, .. } = signed;
             out.push(Output::Endorsed { round, peer: from, signature });

@@ -307,6 +307,8 @@ pub struct Signed {
     pub round: Round,
     /// The record's digest.
     pub digest: Digest,
+    /// Digest of the record before, which the record names.
+    pub parent: Digest,
     /// By the sender, over [`Record::signed_bytes`].
     pub signature: Signature,
 }

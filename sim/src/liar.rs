@@ -134,6 +134,7 @@ impl Liar {
             _ => Message::Signed(Signed {
                 round: self.number64(),
                 digest: self.digest(&known),
+                parent: self.digest(&known),
                 signature: Signature(self.rng.bytes(32)),
             }),
         }

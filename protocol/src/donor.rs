@@ -2,7 +2,9 @@
 
 use crate::event::{ChunkId, ChunkKind, Output};
 use crate::exchange::indices;
+use crate::fork::Way;
 use crate::id::{Digest, PeerId};
+use crate::sabotage::{Bug, planted};
 use crate::session::Standing;
 use crate::time::{Span, Time};
 use crate::wire::{Committed, JOINERS_MAX, Manifest, Message, STATE_WINDOW, Want};
@@ -52,7 +54,7 @@ impl Donor {
         let dropped = if keep_previous { Some(before) } else { self.previous.replace(before) };
         out.extend(dropped.map(|standing| Output::Release { digest: standing.record.digest() }));
         self.rounds.extend(committed);
-        while self.rounds.len() > ROUNDS_KEPT {
+        while self.rounds.len() > ROUNDS_KEPT && !planted(Bug::Hoards) {
             let old = self.rounds.pop_front().map(|round| round.plan.plan.digest());
             out.extend(old.map(|plan| Output::Forget { plan }));
         }
@@ -76,11 +78,11 @@ impl Donor {
     }
 
     /// A joiner asks for the digests of a state's chunks.
-    pub fn manifest(
+    pub(crate) fn manifest(
         &mut self,
         from: PeerId,
         digest: Digest,
-        (standing, way): (&Standing, &[Digest]),
+        (standing, way): (&Standing, &Way),
         now: Time,
     ) -> Message {
         let Some(found) = self.standing(&digest, standing).cloned() else {
@@ -89,8 +91,7 @@ impl Donor {
         if !self.admits(from, digest, now) {
             return Message::Busy { retry_ms: RETRY_MS };
         }
-        let before = way.iter().position(|earlier| *earlier == digest).map_or(0, |at| at + 1);
-        let way = way[before..].to_vec();
+        let way = way.before(&digest);
         Message::Manifest(Manifest { record: found.record, chunks: found.chunks, way })
     }
 

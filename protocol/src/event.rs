@@ -8,7 +8,6 @@ use crate::wire::Message;
 use std::ops::Range;
 
 /// Names one piece of bulk data of the exchange or of the state. Bulk frames carry this as their header.
-pub use crate::math::workspace::Aside;
 pub use crate::wire::{ChunkId, ChunkKind};
 
 /// Everything that can happen to one peer in one run.
@@ -211,8 +210,16 @@ pub enum Output {
         /// The record that commits to the state.
         record: Record,
     },
-    /// What was given to rounds that may turn out not to count: [`Workspace::aside`](crate::math::Workspace::aside).
-    Aside(Aside),
+    /// The loaded state is of another branch than the committed one: [`Workspace::take_along`](crate::math::Workspace::take_along)
+    /// from the committed parameters to the loaded ones. [`Output::Commit`] comes next.
+    TakeAlong {
+        /// The left branch's part of the tokens that both branches have counted since they parted.
+        share: f32,
+        /// Tokens that this peer gave to the left branch.
+        given: u64,
+        /// Tokens that the pseudo-gradient in the workspace was trained on.
+        tokens: u64,
+    },
     /// Results of this plan will not be asked for any more.
     Forget {
         /// The plan's name.

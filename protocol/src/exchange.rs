@@ -7,6 +7,7 @@ use crate::event::{ChunkId, ChunkKind, Output, Part, Settle};
 use crate::id::{Digest, PeerId};
 use crate::outbox::Outbox;
 use crate::repair::Repair;
+use crate::sabotage::{Bug, planted};
 use crate::time::Time;
 use crate::wire::{Confirm, Plan, RANGES_MAX, ResultChunk, Want};
 use std::collections::BTreeMap;
@@ -187,7 +188,8 @@ impl Exchange {
             return Err("contributed without having trained");
         }
         let chunk = &mut self.chunks[index];
-        let news = chunk.got & bit(from) == 0 && !chunk.reducing && chunk.result.is_none();
+        let open = !chunk.reducing || planted(Bug::LateInMask);
+        let news = chunk.got & bit(from) == 0 && open && chunk.result.is_none();
         chunk.got |= if news { bit(from) } else { 0 };
         Ok(news)
     }
@@ -216,7 +218,8 @@ impl Exchange {
             return;
         }
         chunk.added = Some(digest);
-        let included = self.included(index as usize);
+        let all = if planted(Bug::MaskOfAll) { self.contributors } else { 0 };
+        let included = self.included(index as usize) | all;
         self.moved = now;
         self.close(index as usize, ResultChunk(digest, included), now);
         let id = self.chunk_id(ChunkKind::Result, index, included);
@@ -323,6 +326,10 @@ impl Exchange {
     pub fn confirmed(&self) -> Option<Digest> {
         let total: u64 =
             (0..self.plan.members.len()).map(|index| self.weight(index as MemberIndex)).sum();
+        if planted(Bug::Unconfirmed) {
+            return self.result();
+        }
+        let enough = |weight: u64| weight * 2 > total || planted(Bug::HalfIsEnough) && weight * 2 == total;
         let mut tally: BTreeMap<Digest, (u64, usize)> = BTreeMap::new();
         for (member, digest) in &self.confirms {
             let (weight, heads) = tally.entry(*digest).or_default();
@@ -331,7 +338,7 @@ impl Exchange {
         let living = self.plan.members.len() - self.lost.count_ones() as usize;
         let heads_least = if self.nudges >= NUDGES_ALONE { 1 } else { living.min(2) };
         let agreed = tally.into_iter().find(|(_, (weight, heads))| {
-            *weight * 2 > total && *heads * 2 > self.confirms.len() && *heads >= heads_least
+            enough(*weight) && *heads * 2 > self.confirms.len() && *heads >= heads_least
         });
         agreed.map(|(digest, _)| digest)
     }
@@ -373,10 +380,16 @@ impl Exchange {
             weight: m.tokens,
         };
         let members = self.plan.members.iter().enumerate();
-        let parts = members
+        let mut parts: Vec<Part> = members
             .filter(|(member, _)| included & bit(*member as MemberIndex) != 0)
             .map(part)
             .collect();
+        if planted(Bug::CountedTwice) {
+            parts.extend(parts.last().cloned());
+        }
+        if planted(Bug::OutOfOrder) {
+            parts.reverse();
+        }
         out.push(Output::Reduce { plan: self.id, index: index as u32, parts });
     }
 
@@ -445,6 +458,7 @@ impl Exchange {
             result.1 & own_bit != 0,
         ) {
             (true, own) => Settle::Owned { own },
+            (false, true) if planted(Bug::CountedKept) => Settle::Missed,
             (false, true) => Settle::Counted { fold, share: self.share(result.1) },
             (false, false) => Settle::Missed,
         };

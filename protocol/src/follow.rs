@@ -3,6 +3,7 @@
 use crate::catchup::{self, CatchUp, Target};
 use crate::event::{Note, Output, Settle};
 use crate::exchange::Exchange;
+use crate::fork::Way;
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
 use crate::membership::{Patience, Position};
@@ -229,16 +230,19 @@ impl Session {
             self.retry_catchup = now + RETRY;
             return self.begin_round(now, out);
         }
-        let leaves = self.leaves_branch(&manifest);
-        let settle = if leaves { None } else { self.settle_loaded(&manifest.record) };
+        let offer = self.offer_to(&manifest);
+        // What this peer has in hand was trained on a branch that nobody else counts.
+        let settle = if offer.is_some() { None } else { self.settle_loaded(&manifest.record) };
         self.work.tokens = if settle == Some(Settle::Unknown) { 0 } else { self.work.tokens };
         let chunks_of = self.spec.chunks() as usize;
         let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
-        out.push(Output::Commit { record: manifest.record.clone(), settle });
-        if leaves {
-            self.take_up(&manifest.record, out);
+        if let Some(offer) = offer {
+            self.take_along(offer, out);
         }
-        self.way = vec![manifest.record.parent];
+        out.push(Output::Commit { record: manifest.record.clone(), settle });
+        let parent_first = manifest.way.first().is_some_and(|m| m.digest == manifest.record.parent);
+        self.way =
+            if parent_first { Way::along(manifest.way) } else { Way::to(&manifest.record) };
         self.on_the_way = true;
         self.donor.rebased(out);
         let before =

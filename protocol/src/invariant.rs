@@ -66,7 +66,21 @@ pub fn record_follows(parent: &Record, child: &Record) -> Verdict {
     check(child.tokens == parent.tokens + tokens, || {
         format!("{} + {tokens} tokens are not {}", parent.tokens, child.tokens)
     })?;
-    cursor_follows(&parent.cursor, &child.cursor)
+    cursor_follows(&parent.cursor, &child.cursor)?;
+    let finished = open_below(&parent.cursor, child.cursor.next)
+        .checked_sub(open_below(&child.cursor, child.cursor.next));
+    let given = peers.iter().flat_map(|peer| parent.cursor.lease_of(peer));
+    let given: u64 = given.map(|range| range.end - range.start).sum();
+    check(finished == Some(given), || {
+        format!("contributors held {given} positions, finished are {finished:?}")
+    })
+}
+
+/// Positions below `end` that are leased, free or new.
+fn open_below(cursor: &Cursor, end: u64) -> u64 {
+    let leased = cursor.leases.iter().flat_map(|lease| &lease.ranges);
+    let held: u64 = leased.chain(&cursor.pool).map(|range| range.end - range.start).sum();
+    held + end.saturating_sub(cursor.next)
 }
 
 /// S6: no position is leased twice or both leased and free, and none lies beyond `next`.

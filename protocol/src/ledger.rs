@@ -1,6 +1,7 @@
 //! The hash-linked record of committed rounds, and in it the data cursor: which samples are whose (S6).
 
 use crate::id::{Digest, PeerId, Round, RunId};
+use crate::sabotage::{Bug, planted};
 use crate::wire::{self, Plan};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -130,7 +131,8 @@ impl Cursor {
     pub fn advance(&self, done: &[PeerId], lost: &[PeerId], wants: &[(PeerId, u32)]) -> Cursor {
         let mut cursor = Cursor { next: self.next, pool: self.pool.clone(), leases: Vec::new() };
         for lease in &self.leases {
-            if lost.contains(&lease.peer) {
+            if lost.contains(&lease.peer) && planted(Bug::LostForgotten) {
+            } else if lost.contains(&lease.peer) {
                 cursor.pool.extend(lease.ranges.iter().cloned());
             } else if !done.contains(&lease.peer) {
                 cursor.leases.push(lease.clone());
@@ -160,7 +162,7 @@ impl Cursor {
         }
         if samples > 0 {
             ranges.push(self.next..self.next + samples);
-            self.next += samples;
+            self.next += if planted(Bug::LeasedTwice) { samples / 2 } else { samples };
         }
         ranges
     }

@@ -32,7 +32,6 @@
 //! | [`time`], [`id`] | small types |
 
 mod arrivals;
-mod aside;
 pub mod catchup;
 pub mod convene;
 pub mod deadline;
@@ -40,6 +39,7 @@ pub mod donor;
 pub mod event;
 pub mod exchange;
 mod follow;
+mod fork;
 pub mod id;
 pub mod invariant;
 pub mod ledger;
@@ -49,6 +49,8 @@ mod outbox;
 mod repair;
 pub mod round;
 pub mod run;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod session;
 mod straggler;
 pub mod time;

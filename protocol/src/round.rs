@@ -7,9 +7,10 @@ use crate::exchange::{Exchange, Progress};
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
 use crate::membership::Position;
+use crate::sabotage::{Bug, planted};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
-use crate::wire::{Committed, Confirm, Message, Plan, Ready, Signed, SignedPlan, WANTS_MAX, WAY_MAX};
+use crate::wire::{Committed, Confirm, Message, Plan, Milestone, Ready, Signed, SignedPlan, WANTS_MAX};
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
@@ -64,7 +65,8 @@ impl Session {
         if self.work.training_since.is_some() {
             return;
         }
-        if self.work.tokens == 0 && self.settings.trains && !lease.is_empty() {
+        let idle = self.work.tokens == 0 || planted(Bug::TrainsAgain);
+        if idle && self.settings.trains && !lease.is_empty() {
             self.work.training_since = Some(now);
             return out.push(Output::Train { round, lease });
         }
@@ -203,13 +205,13 @@ impl Session {
     /// Living peers that stand where this one does, or one round before and so about to; those of them that are ready.
     fn attendance(&self, now: Time) -> Attendance {
         let Stage::Gathering(gather) = &self.stage else { return Attendance::default() };
-        let parent = self.standing.record.parent;
+        let (parent, recent) = (self.standing.record.parent, self.recent());
         let near = |at: &Position| at.digest == self.digest || at.digest == parent;
         let mut seen = Attendance::default();
         for (peer, entry) in self.members.living(now) {
             match &entry.at {
                 Some(at) if near(at) => seen.living.push(*peer),
-                Some(at) if self.recent().contains(&at.digest) => {
+                Some(at) if recent.contains(&at.digest) => {
                     seen.behind.push(*peer);
                     continue;
                 }
@@ -293,6 +295,9 @@ impl Session {
             || plan.base != self.digest
             || plan.round != self.standing.record.round + 1
         {
+            if planted(Bug::StalePlan) && plan.members.iter().any(|m| m.peer == self.me) {
+                self.adopt(signed, now, out);
+            }
             return;
         }
         if let Err(reason) = self.check_plan(&signed) {
@@ -480,13 +485,12 @@ impl Session {
                 .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
         }
         let given = if applying.contributed { std::mem::take(&mut self.work.tokens) } else { 0 };
-        self.set_aside(&record, given, out);
         self.on_the_way &= applying.expected.is_some();
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });
-        self.way.insert(0, self.digest);
-        self.way.truncate(WAY_MAX);
+        let before = Milestone { digest: self.digest, tokens: self.standing.record.tokens };
+        self.way.goes_on(before, given);
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed(before, Some(committed), now, out);
         self.committed(now, out);

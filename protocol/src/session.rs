@@ -3,17 +3,18 @@
 //! A round is `train -> gather -> reduce -> commit -> apply`; its turns are in [`crate::round`]. Getting in step with
 //! others is in [`crate::catchup`], helping them to in [`crate::donor`].
 
-use crate::aside::Apart;
 use crate::catchup::CatchUp;
 use crate::convene::Gather;
 use crate::deadline::Deadline;
 use crate::donor::Donor;
 use crate::event::{ChunkId, ChunkKind, Input, Note, Output, Settle};
 use crate::exchange::Exchange;
+use crate::fork::Way;
 use crate::id::{Digest, Keyring, PeerId, Round, RunId};
 use crate::ledger::Record;
 use crate::membership::{Lacking, Membership, Position};
 use crate::run::RunSpec;
+use crate::sabotage::{Bug, planted};
 use crate::time::{Span, Time};
 use crate::wire::{
     Beacon, Manifest, Message, RECENT_MAX, ResultChunk, Signed, SignedPlan, Want, to_cbor,
@@ -126,9 +127,7 @@ pub struct Session {
     pub(crate) pace: Pace,
     /// Exchanges that were given up in this round: their plans may yet turn out to be the committed one.
     pub(crate) shelved: Vec<Exchange>,
-    /// Digests of the rounds before the committed one, the latest first; at most [`WAY_MAX`](crate::wire::WAY_MAX).
-    pub(crate) way: Vec<Digest>,
-    pub(crate) apart: Apart,
+    pub(crate) way: Way,
     /// Endorsements that came before this peer's own commit.
     pub(crate) endorsements: BTreeMap<PeerId, Signed>,
     pub(crate) stage_since: Time,
@@ -237,8 +236,7 @@ impl Session {
             stage: Stage::Looking,
             pace,
             shelved: Vec::new(),
-            way: vec![standing.record.parent],
-            apart: Apart::default(),
+            way: Way::to(&standing.record),
             endorsements: BTreeMap::new(),
             stage_since: now,
             stage_until: None,
@@ -352,15 +350,15 @@ impl Session {
         Position {
             round: record.round,
             digest: self.digest,
-            recent: self.recent().to_vec(),
+            recent: self.recent(),
             tokens: record.tokens,
             whole: true,
         }
     }
 
     /// What beacons tell of the rounds before the committed one.
-    pub(crate) fn recent(&self) -> &[Digest] {
-        &self.way[..self.way.len().min(RECENT_MAX)]
+    pub(crate) fn recent(&self) -> Vec<Digest> {
+        self.way.digests(RECENT_MAX)
     }
 
     fn wake(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -391,7 +389,7 @@ impl Session {
             sequence: self.sequence,
             round: record.round,
             digest: self.digest,
-            recent: self.recent().to_vec(),
+            recent: self.recent(),
             tokens: record.tokens,
             tokens_per_s: self.speed.tokens_per_s,
             up_bytes_per_s: self.speed.up_bytes_per_s,
@@ -453,7 +451,7 @@ impl Session {
                 out.push(Output::Send { to: from, message });
             }
             Message::WantManifest { digest } => {
-                let held = (&self.standing, &self.way[..]);
+                let held = (&self.standing, &self.way);
                 let message = self.donor.manifest(from, digest, held, now);
                 out.push(Output::Send { to: from, message });
             }
@@ -475,6 +473,10 @@ impl Session {
         }
         if !self.keyring.verify(&beacon.peer, &signed, &beacon.signature) {
             return self.strike(from, 1, "sent a beacon with a wrong signature".into(), now, out);
+        }
+        if planted(Bug::Babbles) {
+            let message = Message::Beacon(self.beacon(now));
+            out.push(Output::Send { to: from, message });
         }
         let peer = beacon.peer;
         let before =

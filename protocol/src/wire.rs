@@ -23,7 +23,7 @@ pub const STATE_CHUNKS_MAX: usize = 24 << 10;
 pub const MEMBERS_MAX: usize = 64;
 /// Most earlier digests in a beacon.
 pub const RECENT_MAX: usize = 8;
-/// Digests of earlier rounds in a manifest: a fork that is older cannot be told from a long way.
+/// Earlier rounds in a manifest: a fork that is older cannot be told from a long way.
 pub const WAY_MAX: usize = 256;
 /// Most peers that are remembered.
 pub const PEERS_MAX: usize = 256;
@@ -43,7 +43,7 @@ pub const JOINERS_MAX: usize = 8;
 pub const STRIKES_MAX: u32 = 8;
 
 const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
-const _: () = assert!((STATE_CHUNKS_MAX + WAY_MAX) * 36 < FRAME_BYTES_MAX);
+const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 64 < FRAME_BYTES_MAX);
 const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
 
 /// Every control message between peers.
@@ -337,8 +337,18 @@ pub struct Manifest {
     pub record: Record,
     /// BLAKE3 of each [`STATE_CHUNK_BYTES`] of the state.
     pub chunks: Vec<Digest>,
-    /// The digests of the rounds before, as the donor knows them, the latest first; at most [`WAY_MAX`].
-    pub way: Vec<Digest>,
+    /// The rounds before, as the donor knows them, the latest first; at most [`WAY_MAX`].
+    pub way: Vec<Milestone>,
+}
+
+/// A committed round, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Milestone {
+    /// The record's digest.
+    pub digest: Digest,
+    /// Tokens counted until then.
+    pub tokens: u64,
 }
 
 /// What a bulk frame is.
@@ -416,7 +426,7 @@ fn bounded(message: &Message) -> Result<(), String> {
             within("chunks", committed.results.len(), CHUNKS_MAX as usize)
         }
         Message::Manifest(manifest) => {
-            within("digests", manifest.way.len(), WAY_MAX)?;
+            within("milestones", manifest.way.len(), WAY_MAX)?;
             within("chunks", manifest.chunks.len(), STATE_CHUNKS_MAX)
         }
         Message::Refusal { reason } => within("bytes of reason", reason.len(), 1024),

@@ -8,7 +8,7 @@ use crate::log;
 use crate::noise;
 use crate::store::{At, Payload, Store};
 use crate::world::{Event, World};
-use shoal_protocol::event::{Aside, Input, Output, Part, Settle};
+use shoal_protocol::event::{Input, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
@@ -37,7 +37,9 @@ impl World {
             Output::Endorsed { .. } => {}
             Output::LoadState { record } => self.load(p, &record),
             Output::Release { digest } => self.store(p).release(digest),
-            Output::Aside(aside) => self.aside(p, aside),
+            Output::TakeAlong { share, given, tokens } => {
+                self.take_along(p, share, (given, tokens));
+            }
             Output::Note(_) => {}
         }
     }
@@ -133,13 +135,9 @@ impl World {
         self.handle(p, Input::LocalWorkReady { round, tokens });
     }
 
-    fn aside(&mut self, p: usize, aside: Aside) {
-        let running = self.peers[p].running.as_mut().expect("only a living peer asks");
-        let Some(store) = running.store.real_mut() else { return };
-        store.work.aside(aside);
-        if matches!(aside, Aside::TakeUp { .. }) {
-            // What one branch had counted is given to another, as its mean: the account begins anew.
-            self.book.accounts[p].write_off(&store.work);
+    fn take_along(&mut self, p: usize, share: f32, tokens: (u64, u64)) {
+        if let Some(store) = self.store(p).real_mut() {
+            store.take_along(share, tokens);
         }
     }
 

@@ -355,6 +355,12 @@ impl Store {
         Ok(chunks)
     }
 
+    /// The committed parameters become a pseudo-gradient on the loaded ones.
+    pub fn take_along(&mut self, share: f32, tokens: (u64, u64)) {
+        let loaded = &self.applied.as_ref().expect("a state is loaded").numbers.params;
+        self.work.take_along(&self.numbers.params, loaded, share, tokens);
+    }
+
     /// Drops everything of a plan.
     pub fn drop_plan(&mut self, plan: Digest) {
         self.sent.retain(|at, _| at.0 != plan);

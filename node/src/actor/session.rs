@@ -153,7 +153,9 @@ impl SessionActor {
             }
             Output::LoadState { record } => self.job(Job::Load(record)),
             Output::Release { digest } => self.job(Job::Release(digest)),
-            Output::Aside(aside) => self.job(Job::Aside(aside)),
+            Output::TakeAlong { share, given, tokens } => {
+                self.job(Job::TakeAlong(share, given, tokens));
+            }
             Output::Note(note) => self.note(note),
         }
     }

@@ -3,7 +3,7 @@
 use super::hold::Hold;
 use crate::store::state::{StateBytes, write_state};
 use bytes::Bytes;
-use shoal_protocol::event::{Aside, ChunkId, Part, Settle};
+use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::{self, Outcome, Source, Workspace, outer};
@@ -300,9 +300,12 @@ impl Arithmetic {
         self.hold.forget(plan);
     }
 
-    /// Contributions are set aside, taken up, or dropped.
-    pub fn aside(&mut self, aside: Aside) {
-        self.workspace.aside(aside);
+    /// The committed parameters become a pseudo-gradient on the loaded ones, which are of another branch.
+    pub fn take_along(&mut self, share: f32, given: u64, tokens: u64) {
+        if let Some((_, loaded)) = &self.pending {
+            let (from, to) = (&self.committed.params, &loaded.params);
+            self.workspace.take_along(from, to, share, (given, tokens));
+        }
     }
 
     /// A state is not asked for any more.

@@ -3,7 +3,7 @@
 use super::arithmetic::{Arithmetic, Committed, State};
 use crate::net::{NetHandle, Priority, SendError};
 use bytes::Bytes;
-use shoal_protocol::event::{Aside, ChunkId, ChunkKind, Input, Part, Settle};
+use shoal_protocol::event::{ChunkId, ChunkKind, Input, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::wire::to_cbor;
@@ -41,8 +41,8 @@ pub enum Job {
     Forget(Digest),
     /// Stop serving a record's state.
     Release(Digest),
-    /// Set contributions aside, take them up, or drop them.
-    Aside(Aside),
+    /// Leave a branch for the loaded one: its share, tokens given to it, tokens in hand.
+    TakeAlong(f32, u64, u64),
     /// Hand the committed parameters to the trainer, after all jobs before.
     Train(Round, Vec<Range<u64>>),
     /// End.
@@ -146,7 +146,9 @@ impl Worker {
             },
             Job::Forget(plan) => self.arithmetic.forget(&plan),
             Job::Release(digest) => self.arithmetic.release(&digest),
-            Job::Aside(aside) => self.arithmetic.aside(aside),
+            Job::TakeAlong(share, given, tokens) => {
+                self.arithmetic.take_along(share, given, tokens);
+            }
             Job::Train(round, lease) => {
                 let state = self.arithmetic.committed().clone();
                 (self.tell)(Feedback::Train(round, lease, state));

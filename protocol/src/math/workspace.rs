@@ -24,6 +24,7 @@
 
 use super::codec::{BLOCK, Codec, CodecError};
 use super::vector;
+use crate::sabotage::{Bug, planted};
 use std::fmt;
 use std::ops::Range;
 
@@ -38,27 +39,7 @@ pub struct Workspace {
     delta: Vec<f32>,
     up: Vec<f32>,
     down: Vec<f32>,
-    /// The mean of the pseudo-gradients that were set aside, by tokens, and these.
-    aside: Option<(Vec<f32>, u64)>,
     chunk_elems: usize,
-}
-
-/// What to do about pseudo-gradients that were given to rounds which may turn out not to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aside {
-    /// The pseudo-gradient of the round that is committed next is set aside as well.
-    Keep {
-        /// Tokens it was trained on.
-        tokens: u64,
-    },
-    /// The rounds do not count: the mean of what was set aside and of the pseudo-gradient here, by tokens, is the pseudo-gradient
-    /// from here on. The residuals are of rounds that do not count either.
-    TakeUp {
-        /// Tokens that the pseudo-gradient here was trained on.
-        tokens: u64,
-    },
-    /// The rounds count.
-    Drop,
 }
 
 /// One member's contribution to a chunk.
@@ -144,8 +125,7 @@ impl Workspace {
     /// If `chunk_elems` is 0.
     pub fn new(n: usize, chunk_elems: usize) -> Self {
         assert!(chunk_elems > 0, "a chunk has at least one element");
-        let zeros = || vec![0.0; n];
-        Workspace { delta: zeros(), up: zeros(), down: zeros(), aside: None, chunk_elems }
+        Workspace { delta: vec![0.0; n], up: vec![0.0; n], down: vec![0.0; n], chunk_elems }
     }
 
     /// Number of chunks.
@@ -198,23 +178,14 @@ impl Workspace {
         self.delta.fill(0.0);
     }
 
-    /// Sets the pseudo-gradient aside, takes up what was, or drops it.
-    pub fn aside(&mut self, step: Aside) {
-        match step {
-            Aside::Keep { tokens } => {
-                let (mean, all) =
-                    self.aside.get_or_insert_with(|| (vec![0.0; self.delta.len()], 0));
-                *all = all.saturating_add(tokens);
-                move_towards(mean, &self.delta, tokens as f64 / *all as f64);
-            }
-            Aside::TakeUp { tokens } => {
-                let Some((mean, aside)) = self.aside.take() else { return };
-                let all = aside.saturating_add(tokens).max(1);
-                move_towards(&mut self.delta, &mean, aside as f64 / all as f64);
-                self.up.fill(0.0);
-                self.down.fill(0.0);
-            }
-            Aside::Drop => self.aside = None,
+    /// The parameters of a branch that is left, `from`, become a pseudo-gradient on those of another, `to` (`[n]` each): their
+    /// difference, scaled by `share`. With the one that is here, which was trained on `tokens`, it makes a mean by tokens;
+    /// the difference counts for `given`.
+    pub fn take_along(&mut self, from: &[f32], to: &[f32], share: f32, (given, tokens): (u64, u64)) {
+        let part = given as f64 / (given as f64 + tokens as f64).max(1.0);
+        for (delta, (from, to)) in self.delta.iter_mut().zip(from.iter().zip(to)) {
+            let difference = f64::from(share) * (f64::from(*to) - f64::from(*from));
+            *delta = (f64::from(*delta) * (1.0 - part) + difference * part) as f32;
         }
     }
 
@@ -325,11 +296,15 @@ impl Workspace {
     pub fn settle(&mut self, c: usize, outcome: Outcome<'_>) -> Result<(), CodecError> {
         let range = self.range(c);
         match outcome {
+            Outcome::Missed if planted(Bug::MissedDropped) => {}
             Outcome::Missed => self.keep_delta(range),
             Outcome::Counted { codec, fold, share, bytes } => {
                 codec.check(bytes, range.len())?;
                 self.keep_rest_of_contribution(codec, range.clone(), fold, bytes)?;
-                self.unfold(range, fold * share);
+                if planted(Bug::RestDropped) {
+                    self.up[range.clone()].fill(0.0);
+                }
+                self.unfold(range, if planted(Bug::FoldKept) { 0.0 } else { fold * share });
             }
             Outcome::Owned { target, codec, result, counted_own } => {
                 codec.check(result, range.len())?;
@@ -373,13 +348,6 @@ impl Workspace {
         } else if delivered != 0.0 {
             vector::scale(down, 1.0 - delivered);
         }
-    }
-}
-
-/// `from += share * (to - from)`, element by element; all of the way if `share` is 1.
-fn move_towards(from: &mut [f32], to: &[f32], share: f64) {
-    for (from, to) in from.iter_mut().zip(to) {
-        *from = (f64::from(*from) * (1.0 - share) + f64::from(*to) * share) as f32;
     }
 }
 
@@ -516,20 +484,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_comes_back_as_the_mean_by_tokens() {
+    fn a_left_branch_pulls_the_other_towards_it() {
         let mut w = workspace(&[4.0, 0.0], &[9.0, 9.0], &[9.0, 9.0]);
-        w.aside(Aside::TakeUp { tokens: 5 });
-        assert_eq!(w, workspace(&[4.0, 0.0], &[9.0, 9.0], &[9.0, 9.0]));
-        w.aside(Aside::Keep { tokens: 1 });
-        w.set_delta(&[0.0, 8.0]);
-        w.aside(Aside::Keep { tokens: 3 });
-        w.set_delta(&[3.0, 2.0]);
-        w.aside(Aside::TakeUp { tokens: 4 });
-        assert_eq!(w, workspace(&[2.0, 4.0], &[0.0, 0.0], &[0.0, 0.0]));
-        w.aside(Aside::Keep { tokens: 1 });
-        w.aside(Aside::Drop);
-        w.aside(Aside::TakeUp { tokens: 1 });
-        assert_eq!(w, workspace(&[2.0, 4.0], &[0.0, 0.0], &[0.0, 0.0]));
+        w.take_along(&[1.0, 2.0], &[5.0, -2.0], 0.5, (3, 1));
+        assert_eq!(w, workspace(&[2.5, -1.5], &[9.0, 9.0], &[9.0, 9.0]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod arena;
 mod calm;
 mod churn;
 mod lies;
+mod sabotage;
 mod seeds;
 mod spec;
 mod weather;

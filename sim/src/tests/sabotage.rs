@@ -1,0 +1,67 @@
+//! Planted bugs: a sweep finds each of them. And the seeds that found bugs which nobody had planted.
+
+use crate::scenario::{Draw, FaultKind, Scenario};
+use crate::sweep;
+use shoal_protocol::sabotage::{Bug, plant};
+
+/// Seeds within which every planted bug must be found.
+const SEEDS: u64 = 1000;
+
+const ALL_FAULTS: &str = include_str!("../../../examples/clusters/all-faults.toml");
+
+fn all_faults() -> Scenario {
+    Scenario::parse(ALL_FAULTS, "all-faults.toml").expect("it is a scenario")
+}
+
+/// The same clusters with no faults but cuts, after which every token is looked for.
+fn cuts() -> Scenario {
+    let mut scenario = all_faults();
+    let chaos = scenario.chaos.as_mut().expect("it draws faults");
+    chaos.faults = 2;
+    chaos.kinds.get_mut().retain(|kind| *kind == FaultKind::Partition);
+    chaos.every_s = Draw::Uniform { uniform: [20.0, 40.0] };
+    chaos.lasts_s = Draw::Uniform { uniform: [15.0, 60.0] };
+    scenario
+}
+
+/// The same clusters with two liars among them.
+fn lies() -> Scenario {
+    Scenario { liars: 2, together: false, ..all_faults() }
+}
+
+/// The first seed that breaks a promise, and how.
+fn found(scenario: &Scenario, seeds: u64) -> Option<(u64, String)> {
+    (0..seeds).find_map(|seed| Some((seed, sweep::one(scenario, seed, "", |_| true).err()?)))
+}
+
+fn scenario_for(bug: Bug) -> Scenario {
+    match bug {
+        Bug::OfferDropped | Bug::OfferTwice => cuts(),
+        Bug::FollowsAnyone => lies(),
+        _ => all_faults(),
+    }
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        plant(Some(bug));
+        let found = found(&scenario_for(bug), SEEDS);
+        plant(None);
+        match found {
+            Some((seed, why)) => println!("{bug:?}: seed {seed}: {:.100}", why.replace('\n', " ")),
+            None => missed.push(bug),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert_eq!(missed, [], "no seed of {SEEDS} finds them");
+}
+
+#[test]
+fn without_a_planted_bug_every_promise_holds() {
+    for scenario in [all_faults(), cuts(), lies()] {
+        assert_eq!(found(&scenario, 10), None);
+    }
+}

@@ -309,7 +309,8 @@ mod tests {
     }
 
     fn step(gather: &mut Gather, me: u8, living: u8, ready: u8, now: Time) -> Step {
-        let seen = Attendance { living: peers(living), ready: peers(ready), ..Attendance::default() };
+        let seen =
+            Attendance { living: peers(living), ready: peers(ready), ..Attendance::default() };
         gather.step(&RunId::default(), &peer(me), &GROUP, &seen, (TRAINED, OVERDUE), now)
     }
 

@@ -329,7 +329,8 @@ impl Exchange {
         if planted(Bug::Unconfirmed) {
             return self.result();
         }
-        let enough = |weight: u64| weight * 2 > total || planted(Bug::HalfIsEnough) && weight * 2 == total;
+        let enough =
+            |weight: u64| weight * 2 > total || planted(Bug::HalfIsEnough) && weight * 2 == total;
         let mut tally: BTreeMap<Digest, (u64, usize)> = BTreeMap::new();
         for (member, digest) in &self.confirms {
             let (weight, heads) = tally.entry(*digest).or_default();

@@ -231,9 +231,18 @@ impl Session {
             return self.begin_round(now, out);
         }
         let offer = self.offer_to(&manifest);
-        // What this peer has in hand was trained on a branch that nobody else counts.
-        let settle = if offer.is_some() { None } else { self.settle_loaded(&manifest.record) };
-        self.work.tokens = if settle == Some(Settle::Unknown) { 0 } else { self.work.tokens };
+        let had = self.work.pieces.len();
+        self.work.pieces.retain(|piece| !piece.is_counted(&manifest));
+        let counted = self.work.pieces.len() < had;
+        // What this peer offers replaces what it has in hand, if that is counted.
+        let settle = match offer {
+            Some(_) => None,
+            None if counted => Some(Settle::Unknown),
+            None => self.settle_loaded(&manifest.record),
+        };
+        if settle == Some(Settle::Unknown) {
+            self.work.pieces.clear();
+        }
         let chunks_of = self.spec.chunks() as usize;
         let settle = settle.map_or(Vec::new(), |settle| vec![settle; chunks_of]);
         if let Some(offer) = offer {
@@ -241,8 +250,7 @@ impl Session {
         }
         out.push(Output::Commit { record: manifest.record.clone(), settle });
         let parent_first = manifest.way.first().is_some_and(|m| m.digest == manifest.record.parent);
-        self.way =
-            if parent_first { Way::along(manifest.way) } else { Way::to(&manifest.record) };
+        self.way = if parent_first { Way::along(manifest.way) } else { Way::to(&manifest.record) };
         self.on_the_way = true;
         self.donor.rebased(out);
         let before =
@@ -261,7 +269,7 @@ impl Session {
         let uncounted = lease == self.standing.record.cursor.lease_of(&self.me);
         if follows && left_out || !lease.is_empty() && uncounted {
             None
-        } else if !self.shelved.is_empty() && self.work.tokens > 0 {
+        } else if !self.shelved.is_empty() && self.work.tokens() > 0 {
             Some(Settle::Unknown)
         } else {
             self.work.first_after_restart.then_some(Settle::Restarted)

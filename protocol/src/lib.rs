@@ -55,3 +55,4 @@ pub mod session;
 mod straggler;
 pub mod time;
 pub mod wire;
+mod work;

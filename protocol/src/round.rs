@@ -10,7 +10,10 @@ use crate::membership::Position;
 use crate::sabotage::{Bug, planted};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
-use crate::wire::{Committed, Confirm, Message, Plan, Milestone, Ready, Signed, SignedPlan, WANTS_MAX};
+use crate::wire::{
+    Committed, Confirm, Message, Milestone, Plan, Ready, Signed, SignedPlan, WANTS_MAX,
+};
+use crate::work::Piece;
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
@@ -65,7 +68,7 @@ impl Session {
         if self.work.training_since.is_some() {
             return;
         }
-        let idle = self.work.tokens == 0 || planted(Bug::TrainsAgain);
+        let idle = self.work.tokens() == 0 || planted(Bug::TrainsAgain);
         if idle && self.settings.trains && !lease.is_empty() {
             self.work.training_since = Some(now);
             return out.push(Output::Train { round, lease });
@@ -78,7 +81,9 @@ impl Session {
     pub(crate) fn local_work_ready(&mut self, tokens: u64, now: Time, out: &mut Vec<Output>) {
         let Some(since) = self.work.training_since.take() else { return };
         self.work.took = now.since(since);
-        self.work.tokens = self.work.tokens.saturating_add(tokens);
+        if tokens > 0 {
+            self.work.pieces.push(Piece { tokens, plans: Vec::new() });
+        }
         self.work.nonce = now.0;
         self.say_ready(now, out);
     }
@@ -111,7 +116,7 @@ impl Session {
             round: gather.round,
             base: gather.base,
             attempt: gather.attempt,
-            tokens: self.work.tokens,
+            tokens: self.work.tokens(),
             wants: self.work.wants,
             nonce: self.work.nonce,
             up_bytes_per_s,
@@ -349,7 +354,7 @@ impl Session {
         let mine = plan.members.iter().find(|member| member.peer == self.me);
         mine.is_some_and(|member| {
             let told = (member.tokens, member.wants, member.nonce);
-            told == (self.work.tokens, self.work.wants, self.work.nonce)
+            told == (self.work.tokens(), self.work.wants, self.work.nonce)
         })
     }
 
@@ -369,6 +374,9 @@ impl Session {
         let chunk_bytes = self.spec.exchange.up.encoded_len(elems) as u64;
         let mut exchange = Box::new(Exchange::new(plan.clone(), me as u8, chunk_bytes, now));
         exchange.start(out);
+        if exchange.fold() > 0.0 {
+            self.work.pieces.iter_mut().for_each(|piece| piece.given_to(exchange.id));
+        }
         self.enter(Stage::Exchanging(exchange, signed), now);
         self.take_early(now, out);
         (self.stage_until, self.waits_on) = self.exchange(now, out);
@@ -484,12 +492,13 @@ impl Session {
             return self
                 .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
         }
-        let given = if applying.contributed { std::mem::take(&mut self.work.tokens) } else { 0 };
+        let given =
+            if applying.contributed { std::mem::take(&mut self.work.pieces) } else { Vec::new() };
         self.on_the_way &= applying.expected.is_some();
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });
-        let before = Milestone { digest: self.digest, tokens: self.standing.record.tokens };
+        let before = Milestone::of(&self.standing.record);
         self.way.goes_on(before, given);
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed(before, Some(committed), now, out);

@@ -19,6 +19,7 @@ use crate::time::{Span, Time};
 use crate::wire::{
     Beacon, Manifest, Message, RECENT_MAX, ResultChunk, Signed, SignedPlan, Want, to_cbor,
 };
+use crate::work::Work;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
@@ -143,25 +144,6 @@ pub struct Session {
     beacon_due: Time,
     sequence: u64,
     jitter: u64,
-}
-
-/// Local work.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    /// Since when it is under way.
-    pub training_since: Option<Time>,
-    /// How long it took last time.
-    pub took: Span,
-    /// Tokens in the workspace's delta that no committed round has.
-    pub tokens: u64,
-    /// Since when it is done and nothing has been committed, however often the gather began again.
-    pub ready_since: Option<Time>,
-    /// Samples asked for with the last word of readiness.
-    pub wants: u32,
-    /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
-    pub first_after_restart: bool,
-    /// When what would be contributed last changed: it names the content.
-    pub nonce: u64,
 }
 
 /// Where the peer is in its round.
@@ -296,7 +278,7 @@ impl Session {
 
     /// Tokens that this peer has trained on and no committed round of its branch has counted.
     pub fn tokens_in_hand(&self) -> u64 {
-        self.work.tokens
+        self.work.tokens()
     }
 
     /// What this peer waits for.

@@ -43,7 +43,7 @@ pub const JOINERS_MAX: usize = 8;
 pub const STRIKES_MAX: u32 = 8;
 
 const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
-const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 64 < FRAME_BYTES_MAX);
+const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 112 < FRAME_BYTES_MAX);
 const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
 
 /// Every control message between peers.
@@ -349,6 +349,15 @@ pub struct Milestone {
     pub digest: Digest,
     /// Tokens counted until then.
     pub tokens: u64,
+    /// The plan that was carried out.
+    pub plan: Digest,
+}
+
+impl Milestone {
+    /// The short form of a record.
+    pub fn of(record: &Record) -> Milestone {
+        Milestone { digest: record.digest(), tokens: record.tokens, plan: record.plan }
+    }
 }
 
 /// What a bulk frame is.

@@ -1,6 +1,7 @@
 //! A scenario made into a world: hosts drawn from their groups, faults and churn laid out in time, and the run to its end.
 
 use crate::check::{l1_together, l4_nothing_lost};
+use crate::fault::{self, Fault, seconds};
 use crate::keys;
 use crate::liar::Liar;
 use crate::net::{Host, Loss, Net};
@@ -10,7 +11,6 @@ use crate::phantom;
 use crate::record::Recorder;
 use crate::report::Summary;
 use crate::rng::Rng;
-use crate::fault::{self, Fault, seconds};
 use crate::scenario::{Chaos, Group, Learner, Scenario};
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};

@@ -152,8 +152,10 @@ impl Fault {
     /// In one line, with the hosts' names.
     pub fn describe(&self, names: &[String]) -> String {
         let whom: Vec<&str> = self.whom.iter().map(|p| names[*p].as_str()).collect();
-        let lasts = self.lasts.map_or("for ever".into(), |s| format!("for {:.3} s", s.as_secs_f64()));
-        let (at, kind, whom) = (self.at.since(Time::ZERO).as_secs_f64(), self.kind, whom.join(", "));
+        let lasts =
+            self.lasts.map_or("for ever".into(), |s| format!("for {:.3} s", s.as_secs_f64()));
+        let (at, kind, whom) =
+            (self.at.since(Time::ZERO).as_secs_f64(), self.kind, whom.join(", "));
         format!("at {at:.3} s {lasts}: {kind:?} ({:.3}) {whom}", self.factor)
     }
 }

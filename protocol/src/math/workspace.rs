@@ -181,7 +181,13 @@ impl Workspace {
     /// The parameters of a branch that is left, `from`, become a pseudo-gradient on those of another, `to` (`[n]` each): their
     /// difference, scaled by `share`. With the one that is here, which was trained on `tokens`, it makes a mean by tokens;
     /// the difference counts for `given`.
-    pub fn take_along(&mut self, from: &[f32], to: &[f32], share: f32, (given, tokens): (u64, u64)) {
+    pub fn take_along(
+        &mut self,
+        from: &[f32],
+        to: &[f32],
+        share: f32,
+        (given, tokens): (u64, u64),
+    ) {
         let part = given as f64 / (given as f64 + tokens as f64).max(1.0);
         for (delta, (from, to)) in self.delta.iter_mut().zip(from.iter().zip(to)) {
             let difference = f64::from(share) * (f64::from(*to) - f64::from(*from));

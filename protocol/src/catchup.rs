@@ -3,7 +3,7 @@
 
 use crate::deadline::Deadline;
 use crate::event::{ChunkId, ChunkKind, Output};
-use crate::exchange::{Exchange, ranges, result_digest};
+use crate::exchange::{Exchange, included, ranges, result_digest};
 use crate::id::{Digest, PeerId};
 use crate::ledger::{Record, state_root};
 use crate::run::RunSpec;
@@ -346,6 +346,7 @@ pub fn check_round(
     )?;
     let chunks: u32 = plan.members.iter().map(|member| member.chunks).sum();
     ensure(committed.results.len() == chunks as usize, "gave too few or too many results")?;
-    let expected = mine.next(plan, record.result, record.state);
+    let result = (record.result, included(&committed.results));
+    let expected = mine.next(plan, result, record.state);
     ensure(*record == expected, "gave a record that its plan does not lead to")
 }

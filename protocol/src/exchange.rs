@@ -451,8 +451,17 @@ impl Exchange {
         }
     }
 
-    /// What became of each chunk of this member's contribution, given the committed result.
+    /// Whether a committed result counts this member's work.
+    pub fn counts(&self, committed: &[ResultChunk]) -> bool {
+        self.fold() > 0.0 && included(committed) & bit(self.me) != 0
+    }
+
+    /// What became of each chunk of this member's contribution, given the committed result; empty if its work is still to be
+    /// counted.
     pub fn settle(&self, committed: &[ResultChunk]) -> Vec<Settle> {
+        if !self.plan.trained() || self.fold() > 0.0 && !self.counts(committed) {
+            return Vec::new();
+        }
         let (own_bit, fold) = (bit(self.me), self.fold());
         let outcome = |(chunk, result): (&Chunk, &ResultChunk)| match (
             chunk.added == Some(result.0),
@@ -515,6 +524,11 @@ pub fn result_digest(plan: &Digest, chunks: &[ResultChunk]) -> Digest {
         hasher.update(&digest.0).update(&included.to_le_bytes());
     }
     Digest(*hasher.finalize().as_bytes())
+}
+
+/// Members that some chunk of a result includes, a bit each.
+pub fn included(chunks: &[ResultChunk]) -> u64 {
+    chunks.iter().fold(0, |all, ResultChunk(_, included)| all | included)
 }
 
 /// Ascending indices as ranges, at most [`RANGES_MAX`] of them.

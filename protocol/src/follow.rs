@@ -9,7 +9,7 @@ use crate::ledger::{Record, state_root};
 use crate::membership::{Patience, Position};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
-use crate::wire::{Committed, Manifest};
+use crate::wire::{Committed, Manifest, ResultChunk};
 
 /// How long an exchange is left alone before a peer that others have left behind follows them instead. Guess.
 const LEFT_BEHIND: Span = Span::from_secs(1);
@@ -101,17 +101,17 @@ impl Session {
     fn repeat(&self, committed: Committed, now: Time) -> Applying {
         let plan = &committed.plan.plan;
         let me = plan.members.iter().position(|member| member.peer == self.me);
-        let settle = match (self.shelved_of(&committed.record.plan), me) {
-            (Some(exchange), _) => exchange.settle(&committed.results),
+        let (settle, contributed) = match (self.shelved_of(&committed.record.plan), me) {
+            (Some(exchange), _) => outcome(exchange, &committed.results),
             // A restart: what was sent is gone, but was made with the residual that is still here.
             (None, Some(me)) if plan.members[me].tokens > 0 => {
-                Exchange::new(plan.clone(), me as u8, 0, now).settle(&committed.results)
+                outcome(&Exchange::new(plan.clone(), me as u8, 0, now), &committed.results)
             }
-            _ => Vec::new(),
+            _ => (Vec::new(), false),
         };
         Applying {
-            settle: if plan.trained() { settle } else { Vec::new() },
-            contributed: me.is_some_and(|me| plan.members[me].tokens > 0),
+            settle,
+            contributed,
             result: committed.record.result,
             results: committed.results,
             plan: committed.plan,
@@ -275,6 +275,11 @@ impl Session {
             self.work.first_after_restart.then_some(Settle::Restarted)
         }
     }
+}
+
+/// What became of this peer's contribution to a plan that others carried out, and whether its work is counted.
+fn outcome(exchange: &Exchange, committed: &[ResultChunk]) -> (Vec<Settle>, bool) {
+    (exchange.settle(committed), exchange.counts(committed))
 }
 
 /// Whether a record is worth leaving `mine` for; a claim in a beacon is not enough.

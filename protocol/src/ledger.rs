@@ -83,9 +83,14 @@ impl Record {
         Digest::of(&wire::to_cbor(self))
     }
 
-    /// The record that follows when `plan` led to `result` and `state`.
-    pub fn next(&self, plan: &Plan, result: Digest, state: Digest) -> Record {
-        let trained = || plan.members.iter().filter(|member| member.tokens > 0);
+    /// The record that follows when `plan` led to `result` and `state`. `included`: members that some chunk of the result
+    /// includes, a bit each. Of whom nothing came in time has contributed nothing: the work is still to be counted, and the
+    /// lease stands.
+    pub fn next(&self, plan: &Plan, (result, included): (Digest, u64), state: Digest) -> Record {
+        let members = plan.members.iter().enumerate();
+        let came = |index: usize| included & (1 << index) != 0;
+        let contributors = members.filter(|(index, member)| member.tokens > 0 && came(*index));
+        let trained = || contributors.clone().map(|(_, member)| member);
         let done: Vec<PeerId> = trained().map(|member| member.peer).collect();
         let wants: Vec<(PeerId, u32)> =
             plan.members.iter().map(|member| (member.peer, member.wants)).collect();

@@ -3,7 +3,7 @@
 use crate::catchup::CatchUp;
 use crate::convene::{self, Attendance, Gather, Step};
 use crate::event::{Note, Output};
-use crate::exchange::{Exchange, Progress};
+use crate::exchange::{Exchange, Progress, included};
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
 use crate::membership::Position;
@@ -399,12 +399,8 @@ impl Session {
         {
             let results = exchange.results();
             let applying = Applying {
-                settle: if exchange.plan.trained() {
-                    exchange.settle(&results)
-                } else {
-                    Vec::new()
-                },
-                contributed: exchange.fold() > 0.0,
+                settle: exchange.settle(&results),
+                contributed: exchange.counts(&results),
                 plan: signed.clone(),
                 result: digest,
                 results,
@@ -482,8 +478,8 @@ impl Session {
         let Stage::Applying(applying) = std::mem::replace(&mut self.stage, placeholder) else {
             return;
         };
-        let record =
-            self.standing.record.next(&applying.plan.plan, applying.result, state_root(&chunks));
+        let result = (applying.result, included(&applying.results));
+        let record = self.standing.record.next(&applying.plan.plan, result, state_root(&chunks));
         if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
             let reason = "the outer step led elsewhere than recorded".to_string();
             out.push(Output::Note(Note::Abandoned { round, reason }));

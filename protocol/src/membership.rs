@@ -6,7 +6,7 @@ use crate::id::{Digest, PeerId, Round};
 use crate::ledger::Record;
 use crate::sabotage::{Bug, planted};
 use crate::time::{Span, Time};
-use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX};
+use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX, TOKENS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a broken connection may take to come back before its peer counts as gone. Guess: a redial takes under a second.
@@ -361,13 +361,12 @@ impl Membership {
 
     /// A peer's weight is its speed, but never more than twice the median: nobody outvotes the rest by a claim.
     fn weights(&self, now: Time) -> Weights {
-        let speed = |entry: &Peer| entry.beacon.as_ref().map_or(0, |beacon| beacon.tokens_per_s);
+        let told = |beacon: &Beacon| beacon.tokens_per_s.min(TOKENS_MAX / 2);
+        let speed = |entry: &Peer| entry.beacon.as_ref().map_or(0, told);
         let most = median(self.living(now).map(|(_, entry)| speed(entry))).saturating_mul(2).max(1);
         let weigh = |entry: &Peer| speed(entry).clamp(most.div_ceil(4), most);
-        self.living(now)
-            .filter(|(_, entry)| entry.at.is_some())
-            .map(|(peer, entry)| (*peer, weigh(entry)))
-            .collect()
+        let placed = self.living(now).filter(|(_, entry)| entry.at.is_some());
+        placed.map(|(peer, entry)| (*peer, weigh(entry))).collect()
     }
 
     /// Makes room: whoever was heard longest ago and is not alive goes.

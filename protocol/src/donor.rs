@@ -92,7 +92,7 @@ impl Donor {
             return Message::Busy { retry_ms: RETRY_MS };
         }
         let way = way.before(&digest);
-        Message::Manifest(Manifest { record: found.record, chunks: found.chunks, way })
+        Message::Manifest(Box::new(Manifest { record: found.record, chunks: found.chunks, way }))
     }
 
     /// Whether a joiner is served: it is already, or there is room for one more.

@@ -4,7 +4,6 @@ use crate::deadline::{Deadline, median};
 use crate::donor::ROUNDS_KEPT;
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::Record;
-use crate::sabotage::{Bug, planted};
 use crate::time::{Span, Time};
 use crate::wire::{Beacon, PEERS_MAX, RECENT_MAX, Ready, STRIKES_MAX, TOKENS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,7 +266,6 @@ impl Membership {
         let total: u64 = weights.values().sum();
         let (half, quarter) = (total / 2 + 1, total.div_ceil(4));
         let (next, tip, fork) = match patience {
-            _ if planted(Bug::FollowsAnyone) => (1, 1, 1),
             Patience::Busy => (half, half, half),
             Patience::Ready => (quarter, half, quarter),
             Patience::OnTheWay => (1, half, quarter),

@@ -44,13 +44,11 @@ pub enum Bug {
     OfferDropped,
     /// What was given to a branch that is left counts twice on the other.
     OfferTwice,
-    /// One claim is evidence enough.
-    FollowsAnyone,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 20] = [
         Bug::CountedTwice,
         Bug::OutOfOrder,
         Bug::MaskOfAll,
@@ -71,7 +69,6 @@ impl Bug {
         Bug::Hoards,
         Bug::OfferDropped,
         Bug::OfferTwice,
-        Bug::FollowsAnyone,
     ];
 }
 

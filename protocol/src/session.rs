@@ -438,7 +438,7 @@ impl Session {
                 out.push(Output::Send { to: from, message });
             }
             Message::Round(committed) => self.take_round(from, *committed, now, out),
-            Message::Manifest(manifest) => self.take_manifest(from, manifest, now, out),
+            Message::Manifest(manifest) => self.take_manifest(from, *manifest, now, out),
             Message::Busy { retry_ms } => self.take_busy(&from, retry_ms, now),
             Message::Gone { .. } => self.take_gone(&from),
             Message::Spec(_) => {}

@@ -84,7 +84,7 @@ pub enum Message {
         digest: Digest,
     },
     /// The answer.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// "Not now; ask again later."
     Busy {
         /// When, in milliseconds from now.

@@ -19,8 +19,9 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
     /// One run of a scenario: a table, and with --out its rounds, events and timeline
     #[command(
         after_help = "Example: shoal-sim run examples/clusters/one-straggler.toml --out straggler"
@@ -34,7 +35,7 @@ enum Command {
         /// Only these of its faults, by number: what a sweep names when it has shrunk a failing plan
         #[arg(long, value_delimiter = ',')]
         faults: Option<Vec<usize>>,
-        /// Folder for rounds.csv, events.csv and timeline.svg
+        /// Folder for report.html, timeline.svg, rounds.csv and events.csv
         #[arg(long)]
         out: Option<PathBuf>,
     },
@@ -71,13 +72,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(why.exit_code() as u8);
         }
     };
-    let done = match cli.command {
-        Command::Run { scenario, seed, faults, out } => {
-            run(&scenario, seed, faults.as_deref(), out.as_deref())
-        }
-        Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
-    };
-    match done {
+    match cli.command.run() {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -85,6 +80,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(why) => {
             eprintln!("{why}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What is wrong with the scenario, or which promise was broken, and the command that repeats it.
+    pub fn run(self) -> Result<String, String> {
+        match self {
+            Command::Run { scenario, seed, faults, out } => {
+                run(&scenario, seed, faults.as_deref(), out.as_deref())
+            }
+            Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
         }
     }
 }
@@ -104,7 +114,7 @@ fn run(
     let world = cluster::run(&scenario, seed, &again(file, seed), befalls);
     let summary = cluster::summary(&scenario, &world);
     if let (Some(dir), Some(recorder)) = (out, &world.recorder) {
-        report::write(dir, recorder, world.now)?;
+        report::write(dir, &summary, recorder, world.now)?;
     }
     Ok(summary.table())
 }

@@ -264,7 +264,7 @@ impl Liar {
         let mut record = Record::genesis(known.run, Digest([3; 32]));
         record.round = self.number64();
         let chunks = vec![Digest([5; 32]); self.rng.index(9)];
-        Message::Manifest(Manifest { record, chunks, way: Vec::new() })
+        Message::Manifest(Box::new(Manifest { record, chunks, way: Vec::new() }))
     }
 
     /// What an honest peer would say, so that others take it for a member.

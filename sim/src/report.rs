@@ -61,7 +61,15 @@ impl std::fmt::Display for Spread {
 impl Summary {
     /// One line for each number.
     pub fn table(&self) -> String {
-        let rows = [
+        let mut out = String::new();
+        for (name, value) in self.rows() {
+            let _ = writeln!(out, "{name:<20}{value}");
+        }
+        out
+    }
+
+    fn rows(&self) -> [(&'static str, String); 11] {
+        [
             ("scenario", format!("{}, seed {}, {} hosts", self.scenario, self.seed, self.hosts)),
             ("virtual time", format!("{:.1} s", self.virtual_s)),
             ("committed rounds", self.rounds.to_string()),
@@ -73,20 +81,16 @@ impl Summary {
             ("starts, deaths", format!("{}, {}", self.joins, self.deaths)),
             ("inputs handled", self.inputs.to_string()),
             ("trace", self.trace.clone()),
-        ];
-        let mut out = String::new();
-        for (name, value) in rows {
-            let _ = writeln!(out, "{name:<20}{value}");
-        }
-        out
+        ]
     }
 }
 
-/// Writes `rounds.csv`, `events.csv` and `timeline.svg` into a folder, which is made if it is not there.
+/// Writes `rounds.csv`, `events.csv`, `timeline.svg` and, with all of it in one page, `report.html` into a folder, which is made
+/// if it is not there.
 ///
 /// # Errors
 /// The file, the reason and the mend.
-pub fn write(dir: &Path, recorder: &Recorder, end: Time) -> Result<(), String> {
+pub fn write(dir: &Path, summary: &Summary, recorder: &Recorder, end: Time) -> Result<(), String> {
     let save = |name: &str, text: String| {
         let path = dir.join(name);
         std::fs::write(&path, text).map_err(|why| {
@@ -97,7 +101,48 @@ pub fn write(dir: &Path, recorder: &Recorder, end: Time) -> Result<(), String> {
         .map_err(|why| format!("{}: {why}: choose a folder that can be made", dir.display()))?;
     save("rounds.csv", rounds_csv(recorder))?;
     save("events.csv", events_csv(recorder))?;
-    save("timeline.svg", timeline(recorder, end))
+    let timeline = timeline(recorder, end);
+    save("report.html", page(summary, recorder, &timeline))?;
+    save("timeline.svg", timeline)
+}
+
+const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}\
+    table{border-collapse:collapse;margin:1em 0}td,th{padding:2px 12px 2px 0;text-align:left}\
+    tr:nth-child(even){background:#f6f6f6}div{max-height:30em;overflow:auto}";
+
+/// One page that needs nothing beside it.
+fn page(summary: &Summary, recorder: &Recorder, timeline: &str) -> String {
+    let numbers = summary.rows().map(|(name, value)| vec![name.to_owned(), value]);
+    let name = escape(&summary.scenario);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}, seed {}</title>\n\
+         <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n{}<h2>Who did what when</h2>\n{timeline}\
+         <h2>Rounds</h2>\n<div>{}</div>\n<h2>Events</h2>\n<div>{}</div>\n</body></html>\n",
+        summary.seed,
+        html_table("td", numbers.into_iter()),
+        html_table("th", csv_rows(&rounds_csv(recorder))),
+        html_table("th", csv_rows(&events_csv(recorder))),
+    )
+}
+
+/// The cells of what `rounds_csv` and `events_csv` write: a quoted cell is the last of its line.
+fn csv_rows(csv: &str) -> impl Iterator<Item = Vec<String>> {
+    csv.lines().map(|line| {
+        let (plain, quoted) = line.split_once(",\"").unwrap_or((line, ""));
+        let last = quoted.strip_suffix('"').map(|cell| cell.replace("\"\"", "\""));
+        plain.split(',').map(str::to_owned).chain(last).collect()
+    })
+}
+
+/// A table; `first` is the tag of the cells in its first row.
+fn html_table(first: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut out = String::from("<table>\n");
+    for (n, row) in rows.enumerate() {
+        let tag = if n == 0 { first } else { "td" };
+        let cells = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
+        let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
+    }
+    out + "</table>\n"
 }
 
 fn s(at: Time) -> f64 {
@@ -261,6 +306,17 @@ mod tests {
         assert_eq!(
             events_csv(&recorder),
             "at_s,host,event,detail\n1.500000,a,starts,\"says \"\"no\"\", twice\"\n"
+        );
+    }
+
+    #[test]
+    fn a_page_shows_cells_as_they_are() {
+        let rows: Vec<Vec<String>> = csv_rows("a,b\n1,\"<2>, \"\"3\"\"\"\n").collect();
+        assert_eq!(rows, [["a", "b"], ["1", "<2>, \"3\""]]);
+        assert_eq!(
+            html_table("th", rows.into_iter()),
+            "<table>\n<tr><th>a</th><th>b</th></tr>\n\
+             <tr><td>1</td><td>&lt;2&gt;, &quot;3&quot;</td></tr>\n</table>\n"
         );
     }
 

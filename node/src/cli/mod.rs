@@ -37,6 +37,10 @@ EXAMPLE
   shoal status                     what this machine's nodes do
   shoal generate ~/.local/share/shoal --prompt 'Once upon a time'";
 
+const SIM_EXAMPLE: &str = "\
+EXAMPLE
+  shoal sim run examples/clusters/cloud-spot.toml --out spot";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
@@ -52,6 +56,9 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Bench(bench::Bench),
+    /// Drives the same protocol over virtual hosts, links and faults, as shoal-sim does
+    #[command(subcommand, after_help = SIM_EXAMPLE)]
+    Sim(shoal_sim::cli::Command),
 }
 
 /// Reads the command line and does what it says: 0 if that went well, 1 with a sentence on stderr if not, 2 for wrong usage.
@@ -79,6 +86,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Bench(args) => bench::run(args),
+        Command::Sim(command) => {
+            command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::msg)
+        }
     }
 }
 

@@ -37,7 +37,6 @@ fn found(scenario: &Scenario, seeds: u64) -> Option<(u64, String)> {
 fn scenario_for(bug: Bug) -> Scenario {
     match bug {
         Bug::OfferDropped | Bug::OfferTwice => cuts(),
-        Bug::FollowsAnyone => lies(),
         _ => all_faults(),
     }
 }

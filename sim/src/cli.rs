@@ -1,6 +1,7 @@
-//! The command line: `run` one seed, `sweep` many.
+//! The command line: `run` one seed, `sweep` many, `compare` settings.
 
 use crate::cluster;
+use crate::compare::{self, Vary};
 use crate::report;
 use crate::scenario::Scenario;
 use crate::shrink;
@@ -53,6 +54,23 @@ pub enum Command {
         #[arg(long)]
         jobs: Option<usize>,
     },
+    /// One scenario with several values for one of its keys: a table, and with --out a picture
+    #[command(
+        after_help = "Example: shoal-sim compare examples/clusters/one-straggler.toml --vary group.slow.tokens_per_s=20,40,80"
+    )]
+    Compare {
+        /// A scenario file
+        scenario: PathBuf,
+        /// Key and values; a group by its name or number: run.steps=10,20 or group.slow.up_mbit=5,20
+        #[arg(long, value_name = "KEY=a,b,c")]
+        vary: Vary,
+        /// All chance follows from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The picture, an SVG file
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -95,6 +113,9 @@ impl Command {
                 run(&scenario, seed, faults.as_deref(), out.as_deref())
             }
             Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
+            Command::Compare { scenario, vary, seed, out } => {
+                compare(&scenario, &vary, seed, out.as_deref())
+            }
         }
     }
 }
@@ -130,6 +151,19 @@ fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, 
         swept.inputs,
         swept.trace.short()
     ))
+}
+
+fn compare(file: &Path, vary: &Vary, seed: u64, out: Option<&Path>) -> Result<String, String> {
+    Scenario::read(file).map_err(|why| why.to_string())?;
+    let text = std::fs::read_to_string(file).map_err(|why| format!("{}: {why}", file.display()))?;
+    let again = format!("shoal-sim compare {} --seed {seed}", file.display());
+    let runs = compare::compare(&text, vary, seed, &again)?;
+    if let Some(out) = out {
+        std::fs::write(out, compare::picture(vary, &runs)).map_err(|why| {
+            format!("{}: {why}: choose a file that can be written", out.display())
+        })?;
+    }
+    Ok(compare::table(vary, &runs))
 }
 
 /// Which seed broke what, the fewest faults that it takes, and the command that repeats it.

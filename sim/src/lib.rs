@@ -6,6 +6,7 @@ mod check;
 pub mod cli;
 mod clock;
 mod cluster;
+mod compare;
 mod fault;
 mod holdings;
 mod keys;

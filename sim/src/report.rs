@@ -269,7 +269,8 @@ fn axis(out: &mut String, end: Time, y: f64, scale: f64) {
     }
 }
 
-fn escape(text: &str) -> String {
+/// Text as it stands in HTML and SVG.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -283,7 +283,7 @@ impl Draw {
         }
     }
 
-    fn least(&self) -> f64 {
+    pub fn least(&self) -> f64 {
         match self {
             Draw::Number(x) => *x,
             Draw::Uniform { uniform: [low, high] } => low.min(*high),

@@ -104,8 +104,11 @@ pub fn compare(text: &str, vary: &Vary, seed: u64, again: &str) -> Result<Vec<Su
     Ok(scenarios?.into_iter().zip(&vary.values).map(one).collect())
 }
 
-/// What is compared: name, unit, and the number.
-const MEASURES: [(&str, &str, fn(&Summary) -> f64); 6] = [
+/// Name, unit, and the number.
+type Measure = (&'static str, &'static str, fn(&Summary) -> f64);
+
+/// What is compared.
+const MEASURES: [Measure; 6] = [
     ("time", "s", |run| run.virtual_s),
     ("rounds", "", |run| run.rounds as f64),
     ("tokens/s", "", |run| run.tokens_per_s),

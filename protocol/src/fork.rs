@@ -34,8 +34,7 @@ pub(crate) struct Offer {
 impl Way {
     /// The way to a record of which only its parent is known.
     pub fn to(record: &Record) -> Way {
-        let parent = Milestone { digest: record.parent, tokens: 0, plan: Digest::default() };
-        Way::along(vec![parent])
+        Way::along(vec![Milestone { digest: record.parent, ..Milestone::default() }])
     }
 
     /// A way that somebody else has gone.
@@ -120,11 +119,12 @@ mod tests {
 
     fn record(round: Round, tokens: u64, salt: u8) -> Record {
         let genesis = Record::genesis(RunId::default(), Digest([salt; 32]));
-        Record { round, tokens, plan: Digest([salt + round as u8; 32]), ..genesis }
+        Record { round, tokens, plan: Digest([salt + round as u8; 32]), included: 0b10, ..genesis }
     }
 
     fn piece(plans: &[u8]) -> Piece {
-        Piece { tokens: 40, plans: plans.iter().map(|plan| Digest([*plan; 32])).collect() }
+        let plans = plans.iter().map(|plan| (Digest([*plan; 32]), 1)).collect();
+        Piece { tokens: 40, plans }
     }
 
     /// A branch of three rounds of 100 tokens, 40 of them this peer's, and one of rounds of 300 that leaves it after the first.
@@ -167,6 +167,12 @@ mod tests {
         let way_there = vec![Milestone::of(&theirs), Milestone::of(&root)];
         let there = Manifest { record: later, chunks: Vec::new(), way: way_there };
         assert_eq!(way.offer(&mine, &there), None);
+        // It was carried out without this peer's work.
+        let left_out = Record { included: 0b101, ..theirs };
+        let way_there = vec![Milestone::of(&root)];
+        let there = Manifest { record: left_out, chunks: Vec::new(), way: way_there };
+        let given = vec![piece(&[12, 3])];
+        assert_eq!(way.offer(&mine, &there), Some(Offer { given, share: 0.25 }));
     }
 
     #[test]

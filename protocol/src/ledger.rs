@@ -20,6 +20,8 @@ pub struct Record {
     pub plan: Digest,
     /// Who contributed how many tokens, in member order.
     pub contributions: Vec<Contribution>,
+    /// Members of the plan that some chunk of the result includes, a bit each.
+    pub included: u64,
     /// BLAKE3 over the result's chunks, see [`crate::exchange`]; zero for round 0.
     pub result: Digest,
     /// [`state_root`] of the outer parameters and momentum after the round.
@@ -71,6 +73,7 @@ impl Record {
             parent: Digest::default(),
             plan: Digest::default(),
             contributions: Vec::new(),
+            included: 0,
             result: Digest::default(),
             state,
             tokens: 0,
@@ -103,6 +106,7 @@ impl Record {
             contributions: trained()
                 .map(|m| Contribution { peer: m.peer, tokens: m.tokens })
                 .collect(),
+            included,
             result,
             state,
             tokens: self.tokens.saturating_add(tokens),

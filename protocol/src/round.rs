@@ -375,7 +375,7 @@ impl Session {
         let mut exchange = Box::new(Exchange::new(plan.clone(), me as u8, chunk_bytes, now));
         exchange.start(out);
         if exchange.fold() > 0.0 {
-            self.work.pieces.iter_mut().for_each(|piece| piece.given_to(exchange.id));
+            self.work.pieces.iter_mut().for_each(|piece| piece.given_to(exchange.id, me as u8));
         }
         self.enter(Stage::Exchanging(exchange, signed), now);
         self.take_early(now, out);

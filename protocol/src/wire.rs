@@ -43,7 +43,7 @@ pub const JOINERS_MAX: usize = 8;
 pub const STRIKES_MAX: u32 = 8;
 
 const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
-const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 112 < FRAME_BYTES_MAX);
+const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 136 < FRAME_BYTES_MAX);
 const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
 
 /// Every control message between peers.
@@ -342,7 +342,7 @@ pub struct Manifest {
 }
 
 /// A committed round, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Milestone {
     /// The record's digest.
@@ -351,12 +351,15 @@ pub struct Milestone {
     pub tokens: u64,
     /// The plan that was carried out.
     pub plan: Digest,
+    /// Its members whose work is counted, a bit each.
+    pub included: u64,
 }
 
 impl Milestone {
     /// The short form of a record.
     pub fn of(record: &Record) -> Milestone {
-        Milestone { digest: record.digest(), tokens: record.tokens, plan: record.plan }
+        let Record { tokens, plan, included, .. } = *record;
+        Milestone { digest: record.digest(), tokens, plan, included }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Local work: what a peer trained, until a committed round counts it, and which plans it was given to.
 
+use crate::exchange::MemberIndex;
 use crate::id::Digest;
 use crate::time::{Span, Time};
 use crate::wire::Manifest;
@@ -39,25 +40,27 @@ const PLANS_MAX: usize = 64;
 pub(crate) struct Piece {
     /// Tokens that it was trained on.
     pub tokens: u64,
-    /// The plans that it was given to, in order.
-    pub plans: Vec<Digest>,
+    /// The plans that it was given to, in order, and which of their members this peer was.
+    pub plans: Vec<(Digest, MemberIndex)>,
 }
 
 impl Piece {
     /// The work is given to one more plan.
-    pub fn given_to(&mut self, plan: Digest) {
+    pub fn given_to(&mut self, plan: Digest, me: MemberIndex) {
         if self.plans.len() == PLANS_MAX {
             self.plans.remove(0);
         }
-        self.plans.push(plan);
+        self.plans.push((plan, me));
     }
 
     /// Whether the way to a state counts it.
     pub fn is_counted(&self, there: &Manifest) -> bool {
-        let carried_out = |plan: &Digest| {
-            there.record.plan == *plan || there.way.iter().any(|milestone| milestone.plan == *plan)
+        let tip = (there.record.plan, there.record.included);
+        let way = there.way.iter().map(|milestone| (milestone.plan, milestone.included));
+        let counts = |(plan, included): (Digest, u64)| {
+            self.plans.iter().any(|(given, me)| *given == plan && included & (1 << me) != 0)
         };
-        self.plans.iter().any(carried_out)
+        std::iter::once(tip).chain(way).any(counts)
     }
 }
 

@@ -238,6 +238,7 @@ impl Session {
         let settle = match offer {
             Some(_) => None,
             None if counted => Some(Settle::Unknown),
+            None if self.knows_way_to(&manifest) => None,
             None => self.settle_loaded(&manifest.record),
         };
         if settle == Some(Settle::Unknown) {
@@ -257,6 +258,13 @@ impl Session {
             std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
         self.donor.committed(before, None, now, out);
         self.committed(now, out);
+    }
+
+    /// Whether the donor tells of every round between this peer's state and the one to be taken over, and this peer of every plan
+    /// that its work was given to.
+    fn knows_way_to(&self, manifest: &Manifest) -> bool {
+        let passes = manifest.way.iter().any(|milestone| milestone.digest == self.digest);
+        passes && !self.work.first_after_restart
     }
 
     /// What becomes of this peer's work when it takes over a whole state. Of the next round the record tells whether it is

@@ -313,9 +313,9 @@ impl Session {
         }
         let given_up = self.shelved_of(&plan.digest()).is_some();
         match &self.stage {
-            Stage::Gathering(gather)
-                if gather.ready_since.is_some() && plan.attempt >= gather.attempt && !given_up =>
-            {
+            // Whoever has just begun to wait for a later attempt takes part in an earlier one all the same: its other members
+            // carry it out and wait.
+            Stage::Gathering(gather) if gather.ready_since.is_some() && !given_up => {
                 self.adopt(signed, now, out);
             }
             Stage::Exchanging(exchange, known) if exchange.id != plan.digest() => {

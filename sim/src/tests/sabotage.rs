@@ -58,6 +58,21 @@ fn every_planted_bug_is_found() {
     assert_eq!(missed, [], "no seed of {SEEDS} finds them");
 }
 
+/// What they found: work that two branches counted (0), that neither did (29), that was given up though nobody had counted it, and
+/// a plan that a heavy member would not take part in for having waited for it a moment too long (48).
+#[test]
+fn seeds_of_cuts_that_found_a_bug() {
+    for seed in [0, 29, 48] {
+        assert_eq!(sweep::one(&cuts(), seed, "", |_| true).map(|_| ()), Ok(()), "seed {seed}");
+    }
+}
+
+/// A claimed speed that made a sum of weights overflow.
+#[test]
+fn a_seed_of_lies_that_found_a_bug() {
+    assert_eq!(sweep::one(&lies(), 2, "", |_| true).map(|_| ()), Ok(()));
+}
+
 #[test]
 fn without_a_planted_bug_every_promise_holds() {
     for scenario in [all_faults(), cuts(), lies()] {

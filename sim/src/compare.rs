@@ -122,17 +122,22 @@ pub fn table(vary: &Vary, runs: &[Summary]) -> String {
     let wide = vary.values.iter().map(String::len).chain([vary.key.len()]).max().unwrap_or(0);
     let mut out = format!("{:<wide$}", vary.key);
     for (name, unit, _) in MEASURES {
-        let _ = write!(out, "{:>18}", format!("{name} {unit}").trim_end());
+        let _ = write!(out, "{:>20}", title(name, unit));
     }
     for (value, run) in vary.values.iter().zip(runs) {
         let _ = write!(out, "\n{value:<wide$}");
         for (.., of) in MEASURES {
-            let _ = write!(out, "{:>18.1}", of(run));
+            let _ = write!(out, "{:>20.1}", of(run));
         }
     }
     out
 }
 
+fn title(name: &str, unit: &str) -> String {
+    if unit.is_empty() { name.to_owned() } else { format!("{name}, {unit}") }
+}
+
+const TOP: f64 = 30.0;
 const BAR: f64 = 18.0;
 const PANEL: f64 = 330.0;
 const LABEL: f64 = 110.0;
@@ -142,19 +147,21 @@ const COLUMNS: usize = 3;
 pub fn picture(vary: &Vary, runs: &[Summary]) -> String {
     let tall = 60.0 + runs.len() as f64 * BAR;
     let (width, height) =
-        (PANEL * COLUMNS as f64 + 20.0, tall * MEASURES.len().div_ceil(COLUMNS) as f64);
+        (PANEL * COLUMNS as f64 + 20.0, TOP + tall * MEASURES.len().div_ceil(COLUMNS) as f64);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n"
+         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
+         <text x=\"{LABEL}\" y=\"20\" font-size=\"14\">by {}</text>\n",
+        escape(&vary.key)
     );
     for (n, (name, unit, of)) in MEASURES.iter().enumerate() {
-        let (x, y) = ((n % COLUMNS) as f64 * PANEL + 10.0, (n / COLUMNS) as f64 * tall + 25.0);
-        let title = format!("{name} {unit}");
+        let (x, y) =
+            ((n % COLUMNS) as f64 * PANEL + 10.0, TOP + (n / COLUMNS) as f64 * tall + 25.0);
         let _ = writeln!(
             out,
             "<text x=\"{}\" y=\"{y}\" font-weight=\"bold\">{}</text>",
             x + LABEL,
-            title.trim_end()
+            title(name, unit)
         );
         let numbers: Vec<f64> = runs.iter().map(of).collect();
         bars(&mut out, &vary.values, &numbers, (x, y + 8.0));

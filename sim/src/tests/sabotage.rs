@@ -1,27 +1,21 @@
 //! Planted bugs: a sweep finds each of them. And the seeds that found bugs which nobody had planted.
 
-use crate::scenario::{Draw, FaultKind, Scenario};
+use crate::scenario::Scenario;
 use crate::sweep;
 use shoal_protocol::sabotage::{Bug, plant};
 
 /// Seeds within which every planted bug must be found.
 const SEEDS: u64 = 1000;
 
-const ALL_FAULTS: &str = include_str!("../../../examples/clusters/all-faults.toml");
-
 fn all_faults() -> Scenario {
-    Scenario::parse(ALL_FAULTS, "all-faults.toml").expect("it is a scenario")
+    let text = include_str!("../../../examples/clusters/all-faults.toml");
+    Scenario::parse(text, "all-faults.toml").expect("it is a scenario")
 }
 
 /// The same clusters with no faults but cuts, after which every token is looked for.
 fn cuts() -> Scenario {
-    let mut scenario = all_faults();
-    let chaos = scenario.chaos.as_mut().expect("it draws faults");
-    chaos.faults = 2;
-    chaos.kinds.get_mut().retain(|kind| *kind == FaultKind::Partition);
-    chaos.every_s = Draw::Uniform { uniform: [20.0, 40.0] };
-    chaos.lasts_s = Draw::Uniform { uniform: [15.0, 60.0] };
-    scenario
+    let text = include_str!("../../../examples/clusters/cuts.toml");
+    Scenario::parse(text, "cuts.toml").expect("it is a scenario")
 }
 
 /// The same clusters with two liars among them.
@@ -63,7 +57,8 @@ fn every_planted_bug_is_found() {
 #[test]
 fn seeds_of_cuts_that_found_a_bug() {
     for seed in [0, 29, 48] {
-        assert_eq!(sweep::one(&cuts(), seed, "", |_| true).map(|_| ()), Ok(()), "seed {seed}");
+        let again = format!("shoal-sim run examples/clusters/cuts.toml --seed {seed}");
+        assert_eq!(sweep::one(&cuts(), seed, &again, |_| true).map(|_| ()), Ok(()), "{again}");
     }
 }
 

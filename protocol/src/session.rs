@@ -14,7 +14,6 @@ use crate::id::{Digest, Keyring, PeerId, Round, RunId};
 use crate::ledger::Record;
 use crate::membership::{Lacking, Membership, Position};
 use crate::run::RunSpec;
-use crate::sabotage::{Bug, planted};
 use crate::time::{Span, Time};
 use crate::wire::{
     Beacon, Manifest, Message, RECENT_MAX, ResultChunk, Signed, SignedPlan, Want, to_cbor,
@@ -455,10 +454,6 @@ impl Session {
         }
         if !self.keyring.verify(&beacon.peer, &signed, &beacon.signature) {
             return self.strike(from, 1, "sent a beacon with a wrong signature".into(), now, out);
-        }
-        if planted(Bug::Babbles) {
-            let message = Message::Beacon(self.beacon(now));
-            out.push(Output::Send { to: from, message });
         }
         let peer = beacon.peer;
         let before =

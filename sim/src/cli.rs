@@ -154,8 +154,8 @@ fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, 
 }
 
 fn compare(file: &Path, vary: &Vary, seed: u64, out: Option<&Path>) -> Result<String, String> {
-    Scenario::read(file).map_err(|why| why.to_string())?;
-    let text = std::fs::read_to_string(file).map_err(|why| format!("{}: {why}", file.display()))?;
+    let text = Scenario::text(file).map_err(|why| why.to_string())?;
+    Scenario::parse(&text, &file.display().to_string()).map_err(|why| why.to_string())?;
     let again = format!("shoal-sim compare {} --seed {seed}", file.display());
     let runs = compare::compare(&text, vary, seed, &again)?;
     if let Some(out) = out {

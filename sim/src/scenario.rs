@@ -319,10 +319,17 @@ impl Scenario {
     /// # Errors
     /// The file, the line, the key, and what would be right.
     pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
-        let text = std::fs::read_to_string(path).map_err(|why| {
+        Scenario::parse(&Scenario::text(path)?, &path.display().to_string())
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// The file, and why it cannot be read.
+    pub fn text(path: &Path) -> Result<String, ScenarioError> {
+        std::fs::read_to_string(path).map_err(|why| {
             ScenarioError(format!("{}: {why}: give the path of a scenario file", path.display()))
-        })?;
-        Scenario::parse(&text, &path.display().to_string())
+        })
     }
 
     /// Reads a text; `file` is its name in errors.

@@ -26,6 +26,8 @@ pub mod net;
 pub mod node;
 /// Asking a node for its status.
 pub mod probe;
+/// The file of a session's life.
+pub mod recording;
 /// Run files: what people write down of a run.
 pub mod runfile;
 /// What a node is started with.

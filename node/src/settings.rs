@@ -43,6 +43,8 @@ pub struct Settings {
     pub eval_sequences: u64,
     /// Checkpoints that are kept.
     pub keep: usize,
+    /// Where what the session is told is recorded, if anywhere.
+    pub record: Option<PathBuf>,
 }
 
 impl Settings {

@@ -5,13 +5,14 @@
 use crate::id::{Digest, PeerId, Round, Signature};
 use crate::ledger::Record;
 use crate::wire::Message;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Names one piece of bulk data of the exchange or of the state. Bulk frames carry this as their header.
 pub use crate::wire::{ChunkId, ChunkKind};
 
 /// Everything that can happen to one peer in one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// The deadline of [`crate::session::Session::next_wake`] has come (early or late wakes do no harm).
     Wake,
@@ -108,7 +109,7 @@ pub enum Input {
 }
 
 /// Everything the machine can ask of its driver.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Output {
     /// Send a control message.
     Send {
@@ -235,7 +236,7 @@ pub enum Output {
 }
 
 /// One contribution to a chunk's sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Index into the plan's members.
     pub member: u8,
@@ -246,7 +247,7 @@ pub struct Part {
 }
 
 /// What became of one chunk of this peer's contribution when the round was committed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Settle {
     /// It is in the committed sum; what encoding lost stays in the residual. A driver that no longer holds what was sent (a
     /// restart) encodes it again.
@@ -272,7 +273,7 @@ pub enum Settle {
 }
 
 /// Something that a person may want to know. The driver logs it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Note {
     /// A plan was adopted.
     Planned {

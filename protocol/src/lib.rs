@@ -28,6 +28,7 @@
 //! | [`run`] | what all peers of a run agree on |
 //! | [`wire`] | messages, and every bound on them |
 //! | [`event`] | inputs and outputs |
+//! | [`recording`] | a session's life as bytes, to be repeated elsewhere |
 //! | [`math`] | codecs, error feedback, partition, outer optimisers |
 //! | [`time`], [`id`] | small types |
 
@@ -46,6 +47,7 @@ pub mod ledger;
 pub mod math;
 pub mod membership;
 mod outbox;
+pub mod recording;
 mod repair;
 pub mod round;
 pub mod run;

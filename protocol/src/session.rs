@@ -19,13 +19,14 @@ use crate::wire::{
     Beacon, Manifest, Message, RECENT_MAX, ResultChunk, Signed, SignedPlan, Want, to_cbor,
 };
 use crate::work::Work;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Strikes for bytes that are no message: two of them and the peer is refused.
 const MALFORMED_STRIKES: u32 = 4;
 
 /// What a peer chooses for itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Whether this peer can own a range of the fragment: others can dial it.
     pub owns: bool,
@@ -52,7 +53,7 @@ impl Default for Settings {
 }
 
 /// A state that this peer holds: what it starts from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// The record that commits to the state.
     pub record: Record,
@@ -590,4 +591,4 @@ fn splitmix(state: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

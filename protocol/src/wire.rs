@@ -419,7 +419,7 @@ fn decode_message(frame: &[u8]) -> Result<Message, String> {
 }
 
 /// Checks every count that a frame's length alone does not bound tightly enough.
-fn bounded(message: &Message) -> Result<(), String> {
+pub(crate) fn bounded(message: &Message) -> Result<(), String> {
     let within = |what: &str, n: usize, max: usize| {
         if n <= max { Ok(()) } else { Err(format!("{n} {what} exceed {max}")) }
     };

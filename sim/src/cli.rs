@@ -1,7 +1,8 @@
-//! The command line: `run` one seed, `sweep` many, `compare` settings.
+//! The command line: `run` one seed, `sweep` many, `compare` settings, `replay` what a node has recorded.
 
 use crate::cluster;
 use crate::compare::{self, Vary};
+use crate::replay;
 use crate::report;
 use crate::scenario::Scenario;
 use crate::shrink;
@@ -71,7 +72,40 @@ pub enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// What a node was told goes through the same machine again: same outputs, byte for byte, or the first difference (exit
+    /// status 1; 2 if the file is damaged)
+    #[command(
+        after_help = "Example: shoal up run.toml --record life.rec, and later: shoal-sim replay life.rec"
+    )]
+    Replay {
+        /// A recording, as `shoal up --record FILE` writes it
+        #[arg(value_name = "LOG")]
+        log: PathBuf,
+    },
 }
+
+/// Why a command did not do what it was to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words.
+    pub why: String,
+    /// The program's exit status.
+    pub code: u8,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure { why, code: 1 }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let range =
@@ -95,9 +129,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             println!("{text}");
             ExitCode::SUCCESS
         }
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -106,16 +140,18 @@ impl Command {
     /// Does it.
     ///
     /// # Errors
-    /// What is wrong with the scenario, or which promise was broken, and the command that repeats it.
-    pub fn run(self) -> Result<String, String> {
+    /// What is wrong with the scenario, or which promise was broken, and the command that repeats it; or what differs in a
+    /// replay.
+    pub fn run(self) -> Result<String, Failure> {
         match self {
             Command::Run { scenario, seed, faults, out } => {
-                run(&scenario, seed, faults.as_deref(), out.as_deref())
+                Ok(run(&scenario, seed, faults.as_deref(), out.as_deref())?)
             }
-            Command::Sweep { scenario, seeds, jobs } => sweep(&scenario, seeds, jobs),
+            Command::Sweep { scenario, seeds, jobs } => Ok(sweep(&scenario, seeds, jobs)?),
             Command::Compare { scenario, vary, seed, out } => {
-                compare(&scenario, &vary, seed, out.as_deref())
+                Ok(compare(&scenario, &vary, seed, out.as_deref())?)
             }
+            Command::Replay { log } => replay::replay(&log),
         }
     }
 }

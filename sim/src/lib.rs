@@ -19,6 +19,7 @@ mod perform;
 mod phantom;
 mod queue;
 mod record;
+mod replay;
 mod report;
 mod rng;
 mod scenario;

@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Spaw
 use shoal_protocol::event::{Input, Note, Output};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::ledger::Record;
+use shoal_protocol::recording::Scribe;
 use shoal_protocol::session::{Phase, Session, Waiting};
 use shoal_protocol::time::Time;
 use shoal_protocol::wire::{Message, to_cbor};
@@ -75,6 +76,7 @@ pub struct Contacts {
 /// The actor around the machine.
 pub struct SessionActor {
     machine: Session,
+    scribe: Option<Scribe>,
     clock: Clock,
     settings: Settings,
     contacts: Contacts,
@@ -90,9 +92,9 @@ pub struct SessionActor {
 }
 
 impl SessionActor {
-    /// Around a machine that has not seen anything yet.
+    /// Around a machine that has not seen anything yet, and who writes down what it will see, if anybody does.
     pub fn new(
-        machine: Session,
+        (machine, scribe): (Session, Option<Scribe>),
         clock: Clock,
         settings: Settings,
         contacts: Contacts,
@@ -101,6 +103,7 @@ impl SessionActor {
         SessionActor {
             phase: machine.waiting().phase,
             machine,
+            scribe,
             clock,
             settings,
             contacts,
@@ -126,7 +129,11 @@ impl SessionActor {
 
     fn tell_machine(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
-        self.machine.handle(self.clock.now(), input, &mut outputs);
+        let now = self.clock.now();
+        match &mut self.scribe {
+            Some(scribe) => scribe.handle(&mut self.machine, now, input, &mut outputs),
+            None => self.machine.handle(now, input, &mut outputs),
+        }
         outputs.drain(..).for_each(|output| self.perform(output));
         self.outputs = outputs;
     }

@@ -10,6 +10,7 @@ use crate::message::{Answered, Happened, StateCommitted, Stop, Train};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
+use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::{self, Checkpoint, StateBytes};
@@ -18,7 +19,8 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use anyhow::Context as _;
 use shoal_protocol::id::{Digest, Keyring};
 use shoal_protocol::ledger::{Record, state_root};
-use shoal_protocol::session::{self, Session, Standing};
+use shoal_protocol::recording::Opening;
+use shoal_protocol::session::{self, Standing};
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::from_cbor;
 use std::sync::Arc;
@@ -90,13 +92,15 @@ impl Supervisor {
             residuals,
         );
         let losses = beginning.checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.losses);
-        let machine = Session::new(
-            clock.now(),
-            spec.clone(),
-            machine_settings(settings, &me.0),
-            Box::new(keyring),
-            beginning.standing,
-        );
+        let opening = Opening {
+            program: concat!("shoal ", env!("CARGO_PKG_VERSION")).into(),
+            now: clock.now(),
+            me,
+            spec: spec.clone(),
+            settings: machine_settings(settings, &me.0),
+            standing: beginning.standing,
+        };
+        let machine = recording::begin(&opening, Box::new(keyring), settings.record.as_deref())?;
 
         // The session's address is needed by those that it needs: its context is made first.
         let context = Context::<SessionActor>::new();

@@ -148,6 +148,7 @@ impl DemoNode {
             alone_after: Duration::from_millis(self.alone_after_ms),
             eval_sequences: self.eval_sequences,
             keep: 2,
+            record: None,
         })
     }
 }

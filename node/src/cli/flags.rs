@@ -55,6 +55,9 @@ pub struct NodeFlags {
     /// Held-out sequences to measure after each round; 0 for none
     #[arg(long, value_name = "N", default_value_t = 64)]
     eval: u64,
+    /// Record what the protocol's machine is told and what it asks for, for `shoal sim replay`; never written over
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 impl NodeFlags {
@@ -103,6 +106,7 @@ impl NodeFlags {
             alone_after: Duration::from_secs(self.alone_after),
             eval_sequences: self.eval,
             keep: self.keep as usize,
+            record: self.record.clone(),
             spec,
             data,
             tokenizer,

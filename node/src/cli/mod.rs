@@ -18,6 +18,7 @@ mod status;
 mod up;
 
 use clap::{Parser, Subcommand};
+use shoal_sim::cli::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,7 +40,8 @@ EXAMPLE
 
 const SIM_EXAMPLE: &str = "\
 EXAMPLE
-  shoal sim run examples/clusters/cloud-spot.toml --out spot";
+  shoal sim run examples/clusters/cloud-spot.toml --out spot
+  shoal sim replay life.rec        what `shoal up --record life.rec` has recorded";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,7 +69,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shoal: {}", sentence(&error));
-            ExitCode::FAILURE
+            ExitCode::from(error.downcast_ref::<Failure>().map_or(1, |failure| failure.code))
         }
     }
 }
@@ -86,9 +88,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Bench(args) => bench::run(args),
-        Command::Sim(command) => {
-            command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::msg)
-        }
+        Command::Sim(command) => Ok(say(&(command.run()? + "\n"))),
     }
 }
 

@@ -22,6 +22,7 @@ EXAMPLE
   shoal up run.toml
   shoal up run.toml --data corpus/ --device cuda:0 --device cuda:1 --listen 0.0.0.0:4001
   shoal up run.toml --home /tmp/second --peer 192.0.2.7:4001
+  shoal up run.toml --record life.rec      then: shoal sim replay life.rec
 
 It goes on until Ctrl-C or SIGTERM. --data replaces the text that the run file names: with another text it is another run.";
 

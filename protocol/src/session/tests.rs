@@ -25,7 +25,7 @@ fn peer(n: u8) -> PeerId {
     PeerId([n; 32])
 }
 
-fn spec() -> RunSpec {
+pub fn spec() -> RunSpec {
     RunSpec {
         protocol: PROTOCOL_VERSION,
         name: "unit".into(),

@@ -8,6 +8,7 @@ mod arena;
 mod calm;
 mod churn;
 mod lies;
+mod replay;
 mod sabotage;
 mod seeds;
 mod spec;

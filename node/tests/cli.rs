@@ -210,3 +210,34 @@ fn status_asks_the_nodes_of_this_machine() {
     let table = said(dir.path(), &flags[..3]);
     assert!(table.contains("42/0") && table.contains("  waits for nobody"), "{table}");
 }
+
+/// A node that is killed leaves a recording, and that replays byte for byte.
+#[test]
+fn a_killed_nodes_recording_replays() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = dir.path().join("life.rec");
+    std::fs::write(dir.path().join("run.toml"), RUN.replace("tiny", "recorded")).unwrap();
+    let up = "up run.toml --record life.rec --device none --no-mdns --listen 127.0.0.1:0 \
+              --local-dir local --alone-after 0";
+    let up: Vec<&str> = up.split_whitespace().collect();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_shoal"))
+        .args(&up)
+        .current_dir(dir.path())
+        .env("SHOAL_HOME", dir.path().join("home"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !std::fs::metadata(&recording).is_ok_and(|file| file.len() > 5_000) {
+        assert_eq!(node.try_wait().unwrap(), None, "the node has ended");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    node.kill().unwrap();
+    node.wait().unwrap();
+    let replayed = said(dir.path(), &["sim", "replay", "life.rec"]);
+    assert!(replayed.contains("same byte for byte"), "{replayed}");
+    let (code, error) = refused(dir.path(), &up);
+    assert!(code == 1 && error.contains("name another file"), "{error}");
+    std::fs::write(&recording, "no recording").unwrap();
+    assert_eq!(refused(dir.path(), &["sim", "replay", "life.rec"]).0, 2);
+}

@@ -5,7 +5,8 @@ use crate::event::{ChunkId, ChunkKind, Note, Part, Settle};
 use crate::id::Signature;
 use crate::ledger::{Cursor, Lease, Record};
 use crate::time::Span;
-use crate::wire::{BEACON_BYTES_MAX, Message, Milestone, RANGES_MAX, Want};
+use crate::wire::{BEACON_BYTES_MAX, Message, RANGES_MAX, Want};
+use std::sync::mpsc::{Receiver, channel};
 
 fn peer(n: u8) -> PeerId {
     PeerId([n; 32])
@@ -122,6 +123,31 @@ fn outputs_beyond_the_bound_are_kept_as_their_digest() {
     assert!(matches!(Came::of(&many[..15]), Came::Outputs(_)));
 }
 
+fn opening() -> Opening {
+    let (spec, chunks) = (crate::session::tests::spec(), vec![digest(7)]);
+    let record = Record::genesis(spec.id(), crate::ledger::state_root(&chunks));
+    Opening {
+        program: "unit".into(),
+        now: Time(1_000),
+        me: peer(1),
+        spec,
+        settings: Settings { alone_after: Span::from_secs(1), ..Settings::default() },
+        standing: Standing { record, chunks },
+    }
+}
+
+/// A session of this keyring, who writes it down, and where to.
+fn begin(keyring: impl Keyring + 'static) -> (Session, Scribe, Receiver<Vec<u8>>) {
+    let (tell, told) = channel();
+    let write = Box::new(move |frame| tell.send(frame).expect("the test listens"));
+    let (session, scribe) = Scribe::begin(&opening(), Box::new(keyring), write);
+    (session, scribe, told)
+}
+
+fn body(frame: &[u8]) -> &[u8] {
+    &frame[frame::HEAD_BYTES..]
+}
+
 /// A key whose secret is not its name.
 struct Secret([u8; 32]);
 
@@ -139,22 +165,9 @@ impl Keyring for Secret {
 
 #[test]
 fn a_life_is_repeated_without_the_secret() {
-    let spec = crate::session::tests::spec();
-    let chunks = vec![digest(7)];
-    let record = Record::genesis(spec.id(), crate::ledger::state_root(&chunks));
-    let opening = Opening {
-        program: "unit".into(),
-        now: Time(1_000),
-        me: peer(1),
-        spec,
-        settings: Settings { alone_after: Span::from_secs(1), ..Settings::default() },
-        standing: Standing { record, chunks },
-    };
-    let (tell, told) = std::sync::mpsc::channel();
-    let write = Box::new(move |frame| tell.send(frame).expect("the test listens"));
     let secret = [0xa5; 32];
-    let (mut session, mut scribe) = Scribe::begin(&opening, Box::new(Secret(secret)), write);
-    let (mut now, mut out) = (opening.now, Vec::new());
+    let (mut session, mut scribe, told) = begin(Secret(secret));
+    let (mut now, mut out) = (opening().now, Vec::new());
     for input in [inputs(), vec![Input::Wake; 5]].concat() {
         now = now + Span::from_secs(3);
         scribe.handle(&mut session, now, input, &mut out);
@@ -163,22 +176,45 @@ fn a_life_is_repeated_without_the_secret() {
     assert!(frames.concat().windows(32).all(|window| window != secret), "the secret got in");
     assert!(out.iter().any(|output| matches!(output, Output::Broadcast { .. })), "it signs");
 
-    let body = |frame: &[u8]| frame[frame::HEAD_BYTES..].to_vec();
-    let opening_again = Opening::read(&body(&frames[0][magic().len()..])).unwrap();
-    assert_eq!(opening_again, opening);
+    let opening_again = Opening::read(body(&frames[0][magic().len()..])).unwrap();
+    assert_eq!(opening_again, opening());
     let mut player = Player::begin(&opening_again);
     let mut repeated = Vec::new();
     for frame in &frames[1..] {
-        let entry = Entry::read(&body(frame)).unwrap();
+        let entry = Entry::read(body(frame)).unwrap();
         let played = player.play(&entry).unwrap();
         assert!(played.asked_alike && played.came == entry.came, "{entry:?}: {played:?}");
         repeated.extend(played.outputs);
     }
     assert_eq!(to_cbor(&repeated), to_cbor(&out));
     assert!(frames.iter().skip(1).all(|frame| frame.len() < 8 * BEACON_BYTES_MAX));
-    assert_eq!(Milestone::of(session.record()).digest, digest_of(&player));
+    assert_eq!(player.session.record().digest(), session.record().digest());
 }
 
-fn digest_of(player: &Player) -> Digest {
-    player.session.record().digest()
+/// A key that cannot be used.
+struct Broken;
+
+impl Keyring for Broken {
+    fn id(&self) -> PeerId {
+        peer(1)
+    }
+    fn sign(&self, _: &[u8]) -> Signature {
+        panic!("a planted panic")
+    }
+    fn verify(&self, _: &PeerId, _: &[u8], _: &Signature) -> bool {
+        false
+    }
+}
+
+#[test]
+fn the_input_that_makes_a_session_panic_is_written_down() {
+    let (mut session, mut scribe, told) = begin(Broken);
+    let connected = Input::Connected { peer: peer(2) };
+    let mut handle = || scribe.handle(&mut session, Time(2_000), connected.clone(), &mut vec![]);
+    assert!(catch_unwind(AssertUnwindSafe(&mut handle)).is_err(), "the panic goes on");
+    let frames: Vec<Vec<u8>> = told.try_iter().collect();
+    let last = Entry::read(body(&frames[frames.len() - 1])).unwrap();
+    assert_eq!((last.input(), &last.came), (Ok(connected), &Came::Panic));
+    let played = Player::begin(&opening()).play(&last).unwrap();
+    assert!(!played.asked_alike && played.came != Came::Panic, "{played:?}");
 }

@@ -4,6 +4,7 @@ use super::seeds::for_seeds;
 use crate::keys::{Keys, peer_id};
 use crate::peer::{Peer, Tape};
 use crate::replay::{Same, Stopped, repeat, replay};
+use crate::rng::Rng;
 use crate::world::World;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::Signature;
@@ -234,6 +235,30 @@ fn a_file_that_is_no_recording_is_refused() {
         let (_, why, _) = bad(bytes);
         assert!(why.contains(expected), "{why}");
     }
+}
+
+/// Whatever a frame with good checks says: replaying ends with a word on it. (A machine that is told what no node tells it may
+/// panic; that is a difference like any other.)
+#[test]
+fn no_forged_frame_breaks_the_replay() {
+    let (_, frames) = short();
+    let few = &frames[..40];
+    let mut rng = Rng::new(7);
+    let mut stopped = 0;
+    for _ in 0..400 {
+        let (hit, flips) = (rng.index(few.len()), 1 + rng.index(4));
+        let places: Vec<(u64, u8)> =
+            (0..flips).map(|_| (rng.next(), rng.next() as u8 | 1)).collect();
+        let bytes = forged(few, |frame, mut body| {
+            for (place, flip) in places.iter().filter(|_| frame == hit) {
+                let place = *place as usize % body.len();
+                body[place] ^= flip;
+            }
+            body
+        });
+        stopped += usize::from(repeat(&bytes[..]).is_err());
+    }
+    assert!(stopped > 300, "{stopped} of 400 were noticed");
 }
 
 /// A head that announces four gigabytes, and CBOR that announces as many elements: nothing is allocated for either.

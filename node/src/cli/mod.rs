@@ -88,7 +88,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Bench(args) => bench::run(args),
-        Command::Sim(command) => Ok(say(&(command.run()? + "\n"))),
+        Command::Sim(command) => {
+            command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::new)
+        }
     }
 }
 

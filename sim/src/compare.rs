@@ -116,7 +116,7 @@ const MEASURES: [Measure; 9] = [
     ("sent by a host", "MB", 1, |run| Some(run.sent.median as f64 / 1e6)),
     ("rounds lost", "", 0, |run| Some(run.rounds_lost as f64)),
     ("final loss", "", 4, |run| run.loss.map(|loss| loss.last)),
-    ("gap to optimum", "", 6, |run| run.loss.and_then(|loss| Some(loss.last - loss.optimum?))),
+    ("gap to optimum", "", 7, |run| run.loss.and_then(|loss| Some(loss.last - loss.optimum?))),
     ("time to target", "s", 1, |run| run.loss.and_then(|loss| loss.to_target_s)),
 ];
 

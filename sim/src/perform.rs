@@ -128,27 +128,32 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.trained(self.now, p);
         }
-        if let Some(store) = running.store.real_mut() {
-            let work = &mut store.work;
-            let delta = match &mut running.local {
-                Some(local) => local.finish(&lease),
-                None => Some(noise::pseudo_gradient(work.delta().len(), &lease)),
-            };
-            match delta {
-                Some(delta) => {
-                    work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
-                    self.book.trained(p, &delta);
-                    self.conserves(p);
-                }
-                None => {
-                    // As on a node: what cannot be used counts for nothing.
-                    tokens = 0;
-                    self.recorder.iter_mut().for_each(|recorder| recorder.diverged(self.now, p));
-                }
-            }
+        if running.store.real().is_some() && !self.learned(p, &lease) {
+            tokens = 0;
         }
         self.peers[p].tokens += tokens;
         self.handle(p, Input::LocalWorkReady { round, tokens });
+    }
+
+    /// What a lease has taught goes into the workspace. False if it led nowhere: it counts for nothing then, as on a node, and the
+    /// lease stands.
+    fn learned(&mut self, p: usize, lease: &[Range<u64>]) -> bool {
+        let running = self.peers[p].running.as_mut().expect("only the living learn");
+        let Some(store) = running.store.real_mut() else { return true };
+        let work = &mut store.work;
+        let delta = match &mut running.local {
+            Some(local) => local.finish(lease),
+            None => Some(noise::pseudo_gradient(work.delta().len(), lease)),
+        };
+        let Some(delta) = delta else {
+            running.trained.retain(|(range, _)| !lease.contains(range));
+            self.recorder.iter_mut().for_each(|recorder| recorder.diverged(self.now, p));
+            return false;
+        };
+        work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
+        self.book.trained(p, &delta);
+        self.conserves(p);
+        true
     }
 
     fn take_along(&mut self, p: usize, share: f32, tokens: (u64, u64)) {

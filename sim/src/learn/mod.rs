@@ -67,6 +67,12 @@ impl Lesson {
         self.setup.task.optimum()
     }
 
+    /// States whose loss is known.
+    #[cfg(test)]
+    pub fn evaluated(&self) -> usize {
+        self.losses.len()
+    }
+
     /// The held-out loss of a committed state, `params`, and whether it was not known: many peers commit the same.
     pub fn evaluate(&mut self, state: Digest, params: &[f32]) -> (f64, bool) {
         if let Some(loss) = self.losses.get(&state) {

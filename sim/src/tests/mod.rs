@@ -7,8 +7,9 @@
 mod arena;
 mod calm;
 mod churn;
+mod learning;
 mod lies;
 mod sabotage;
 mod seeds;
-mod spec;
+pub mod spec;
 mod weather;

@@ -1,5 +1,6 @@
 //! A scenario made into a world: hosts drawn from their groups, faults and churn laid out in time, and the run to its end.
 
+use crate::book::Book;
 use crate::check::{l1_together, l4_nothing_lost};
 use crate::fault::{self, Fault, seconds};
 use crate::keys;
@@ -7,7 +8,7 @@ use crate::learn::Lesson;
 use crate::liar::Liar;
 use crate::losses::Losses;
 use crate::net::{Host, Loss, Net};
-use crate::noise::Numbers;
+use crate::noise::{self, Numbers};
 use crate::peer::Peer;
 use crate::phantom;
 use crate::record::Recorder;
@@ -16,7 +17,6 @@ use crate::rng::Rng;
 use crate::scenario::{Chaos, Group, Learner, Scenario};
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
-use crate::{book, noise};
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{OuterKind, RunSpec};
 use shoal_protocol::time::{Span, Time};
@@ -59,13 +59,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
     let lying = |_| draw_host(&scenario.group[0], 0, 0, &mut rng.clone()).host;
     let links = hosts.iter().map(|drawn| drawn.host.clone()).chain((0..scenario.liars).map(lying));
     let net = Net::new(links.collect(), rng.fork());
-    let standing = match &disks[0] {
-        Disk::Real(saved) => Some((saved.record.clone(), specs[0].elems() as usize)),
-        Disk::Phantom(_) => None,
-    };
-    let book = standing.map_or_else(book::Book::default, |(record, elems)| {
-        book::Book::new(&record, peers.len(), elems)
-    });
+    let book = open_book(&disks, &hosts, specs[0].elems() as usize);
     let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
     let liar = |i| Liar::new(peers_n + i, world.rng.fork());
     world.liars = (0..scenario.liars).map(liar).collect();
@@ -104,6 +98,20 @@ fn disk(scenario: &Scenario, spec: &RunSpec) -> Disk {
     let (up, down) = (vec![0.0; elems], vec![0.0; elems]);
     let record = noise::standing(spec, &numbers).record;
     Disk::Real(Box::new(Saved { record, numbers, up, down }))
+}
+
+/// The outside view of numbers of this length; without numbers there is nothing to see.
+fn open_book(disks: &[Disk], hosts: &[Drawn], elems: usize) -> Book {
+    let mut book = Book::default();
+    for (run, disk) in disks.iter().enumerate() {
+        let Disk::Real(saved) = disk else { continue };
+        if run == 0 {
+            book = Book::new(&saved.record, hosts.len(), elems);
+        }
+        let peers = (0..hosts.len()).filter(|p| hosts[*p].host.run == run);
+        book.begins(&saved.record, peers);
+    }
+    book
 }
 
 /// The losses that the runs begin with, and which are wanted.

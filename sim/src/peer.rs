@@ -51,7 +51,7 @@ pub struct Running {
     pub store: Holdings,
     pub training: Option<(Round, Vec<Range<u64>>)>,
     /// Its trainer, if what it learns is real; its optimiser's history is of this life.
-    pub local: Option<Local>,
+    pub local: Option<Box<Local>>,
     /// What was trained in this life.
     pub trained: Trained,
     /// Started again from its disk, and has reached no new round since.

@@ -114,7 +114,7 @@ impl World {
             running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
         }
         if let (Some(lesson), Some(store)) = (&self.lesson, running.store.real()) {
-            let local = running.local.get_or_insert_with(|| lesson.trainer(&store.spec));
+            let local = running.local.get_or_insert_with(|| Box::new(lesson.trainer(&store.spec)));
             local.begin(&store.numbers.params);
         }
         running.training = Some((round, lease));

@@ -181,3 +181,19 @@ fn what_diverges_is_left_out() {
     assert_eq!(world.rounds().1, 4);
     assert_eq!(cluster::summary(&scenario, &world).tokens, 0);
 }
+
+/// Each run has numbers, a beginning and losses of its own.
+#[test]
+fn two_runs_learn_side_by_side() {
+    let target = ("rounds = 16", "runs = 2\nrounds = 8\ntarget_loss = 3.8");
+    let scenario = scenario(&[AS_TEXT, target]);
+    let world = run(&scenario);
+    let recorder = world.recorder.as_ref().expect("it was made with one");
+    let of = |run: usize| -> Vec<f64> {
+        recorder.rounds.iter().filter(|row| row.run == run).filter_map(|row| row.loss).collect()
+    };
+    assert!(of(0).len() >= 8 && of(1).len() >= 8);
+    assert!(of(0).iter().zip(of(1)).all(|(a, b)| *a != b));
+    let outcome = cluster::summary(&scenario, &world).loss.expect("it learns");
+    assert!(outcome.last < 0.9 * outcome.first && outcome.to_target_s.is_some(), "{outcome:?}");
+}

@@ -108,13 +108,14 @@ pub fn compare(text: &str, vary: &Vary, seed: u64, again: &str) -> Result<Vec<Su
 type Measure = (&'static str, &'static str, usize, fn(&Summary) -> Option<f64>);
 
 /// What is compared.
-const MEASURES: [Measure; 9] = [
+const MEASURES: [Measure; 10] = [
     ("time", "s", 1, |run| Some(run.virtual_s)),
     ("rounds", "", 0, |run| Some(run.rounds as f64)),
     ("tokens/s", "", 1, |run| Some(run.tokens_per_s)),
     ("utilisation", "%", 1, |run| Some(100.0 * run.utilisation)),
     ("sent by a host", "MB", 1, |run| Some(run.sent.median as f64 / 1e6)),
     ("rounds lost", "", 0, |run| Some(run.rounds_lost as f64)),
+    ("plans given up", "", 0, |run| Some(run.abandoned as f64)),
     ("final loss", "", 4, |run| run.loss.map(|loss| loss.last)),
     ("gap to optimum", "", 7, |run| run.loss.and_then(|loss| Some(loss.last - loss.optimum?))),
     ("time to target", "s", 1, |run| run.loss.and_then(|loss| loss.to_target_s)),

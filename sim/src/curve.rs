@@ -68,7 +68,8 @@ impl Scale {
             (scale.low, scale.high) = (scale.low.min(loss), scale.high.max(loss));
         }
         if optimum.is_some() {
-            (scale.low, scale.high) = (scale.low.floor(), scale.high.ceil());
+            // A hair's breadth beyond a power of ten is rounding.
+            (scale.low, scale.high) = ((scale.low + 1e-6).floor(), (scale.high - 1e-6).ceil());
         }
         scale
     }
@@ -136,6 +137,7 @@ mod tests {
         assert_eq!((linear.y(3.0), linear.y(2.0), linear.y(1.0)), (40.0, 160.0, 280.0));
         let by_tens = Scale::of(Some(1.0), [2.0, 1.02].into_iter());
         assert_eq!((by_tens.low, by_tens.high), (-2.0, 0.0));
+        assert_eq!(Scale::of(Some(1.0), [2.000_000_1, 1.02].into_iter()).high, 0.0);
         assert!((by_tens.y(1.1) - 160.0).abs() < 1e-6);
     }
 

@@ -274,3 +274,18 @@ impl Recorder {
         }
     }
 }
+
+#[test]
+fn a_round_is_lost_when_nobody_carries_its_plan_through() {
+    let name = |n: u8| Digest([n; 32]);
+    let mut plans = Plans::default();
+    plans.given_up(name(1));
+    plans.given_up(name(1));
+    plans.given_up(name(2));
+    plans.committed(0, name(2));
+    plans.committed(0, name(3));
+    plans.given_up(name(3));
+    plans.committed(1, name(4));
+    plans.given_up(name(2));
+    assert_eq!(plans.lost, BTreeSet::from([name(1)]));
+}

@@ -101,6 +101,7 @@ pub fn assert_gradient_is_exact(
 mod tests {
     use super::*;
     use crate::learn::convex::Convex;
+    use crate::learn::text::Text;
     use crate::rng;
     use crate::tests::spec;
 
@@ -125,6 +126,23 @@ mod tests {
             local.optimizer.step(&mut by_hand, &mut gradient);
         }
         assert_eq!(by_hand.iter().map(|x| -x).collect::<Vec<_>>(), delta[..8]);
+    }
+
+    /// As on a node: position over samples is the epoch, the rest a place in its order.
+    #[test]
+    fn an_epoch_holds_every_sample_once_in_an_order_of_its_own() {
+        let text: Vec<u8> = (0..200).collect();
+        let task = Text::new(&text, (2, 1, 1), 10).expect("it is long enough");
+        let spec = spec::small(&mut rng::Rng::new(1));
+        let local = Local::new(Arc::new(task), Kind::Sgd, &spec);
+        let epochs = [local.samples(&[0..10, 10..17]), local.samples(&[17..34, 34..34])];
+        assert_ne!(epochs[0], epochs[1]);
+        for mut samples in epochs {
+            samples.sort_unstable();
+            assert!(samples.into_iter().eq(0..17));
+        }
+        let second = Permutation::new(17, spec.seed, 1);
+        assert_eq!(local.samples(&[15..19, 20..20])[2..], [second.get(0), second.get(1)]);
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! | [`ledger`] | committed rounds, and whose samples are whose |
 //! | [`deadline`] | deadlines that learn |
 //! | [`run`] | what all peers of a run agree on |
+//! | [`data`] | the order of an epoch; stories that every peer makes alike |
 //! | [`wire`] | messages, and every bound on them |
 //! | [`event`] | inputs and outputs |
 //! | [`recording`] | a session's life as bytes, to be repeated elsewhere |
@@ -35,6 +36,7 @@
 mod arrivals;
 pub mod catchup;
 pub mod convene;
+pub mod data;
 pub mod deadline;
 pub mod donor;
 pub mod event;

@@ -119,8 +119,15 @@ impl Book {
     pub fn new(genesis: &Record, peers: usize, n: usize) -> Book {
         let head = genesis.digest();
         let mut book = Book { accounts: vec![Account::new(n, head); peers], ..Book::default() };
-        book.records.insert(head, Entry { record: genesis.clone(), sums: Vec::new() });
+        book.begins(genesis, 0..peers);
         book
+    }
+
+    /// These peers are in a run that begins with this record.
+    pub fn begins(&mut self, genesis: &Record, peers: impl Iterator<Item = usize>) {
+        let head = genesis.digest();
+        self.records.insert(head, Entry { record: genesis.clone(), sums: Vec::new() });
+        peers.for_each(|p| self.accounts[p].head = head);
     }
 
     /// A plan was seen under way.

@@ -1,11 +1,14 @@
 //! A scenario made into a world: hosts drawn from their groups, faults and churn laid out in time, and the run to its end.
 
+use crate::book::Book;
 use crate::check::{l1_together, l4_nothing_lost};
 use crate::fault::{self, Fault, seconds};
 use crate::keys;
+use crate::learn::Lesson;
 use crate::liar::Liar;
+use crate::losses::Losses;
 use crate::net::{Host, Loss, Net};
-use crate::noise::Numbers;
+use crate::noise::{self, Numbers};
 use crate::peer::Peer;
 use crate::phantom;
 use crate::record::Recorder;
@@ -14,7 +17,6 @@ use crate::rng::Rng;
 use crate::scenario::{Chaos, Group, Learner, Scenario};
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
-use crate::{book, noise};
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{OuterKind, RunSpec};
 use shoal_protocol::time::{Span, Time};
@@ -42,7 +44,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
         Rc::new(spec)
     };
     let specs: Vec<Rc<RunSpec>> = (0..scenario.runs).map(&mut spec).collect();
-    let disks: Vec<Disk> = specs.iter().map(|spec| disk(scenario.learner, spec)).collect();
+    let disks: Vec<Disk> = specs.iter().map(|spec| disk(scenario, spec)).collect();
     let peer = |(p, drawn): (usize, &Drawn)| {
         let run = drawn.host.run;
         let mut peer =
@@ -57,17 +59,14 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
     let lying = |_| draw_host(&scenario.group[0], 0, 0, &mut rng.clone()).host;
     let links = hosts.iter().map(|drawn| drawn.host.clone()).chain((0..scenario.liars).map(lying));
     let net = Net::new(links.collect(), rng.fork());
-    let standing = match &disks[0] {
-        Disk::Real(saved) => Some((saved.record.clone(), specs[0].elems() as usize)),
-        Disk::Phantom(_) => None,
-    };
-    let book = standing.map_or_else(book::Book::default, |(record, elems)| {
-        book::Book::new(&record, peers.len(), elems)
-    });
+    let book = open_book(&disks, &hosts, specs[0].elems() as usize);
     let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
     let liar = |i| Liar::new(peers_n + i, world.rng.fork());
     world.liars = (0..scenario.liars).map(liar).collect();
-    world.recorder = Some(Recorder::new(names, scenario.runs, scenario.rounds));
+    let mut recorder = Recorder::new(names, scenario.runs, scenario.rounds);
+    world.lesson = scenario.lesson.clone().map(Lesson::new);
+    recorder.losses = world.lesson.as_mut().map(|lesson| losses(scenario, lesson, &disks));
+    world.recorder = Some(recorder);
     lay_out(scenario, &hosts, &mut world, &mut rng);
     let groups: Vec<usize> = hosts.iter().map(|drawn| drawn.group).collect();
     (world, fault::all(scenario, &groups, &mut chance))
@@ -87,16 +86,43 @@ fn vary(spec: &mut RunSpec, rng: &mut Rng) {
     }
 }
 
-fn disk(learner: Learner, spec: &RunSpec) -> Disk {
-    match learner {
-        Learner::Phantom => Disk::Phantom(Box::new(phantom::genesis(spec))),
-        Learner::Noise => {
-            let elems = spec.elems() as usize;
-            let (up, down) = (vec![0.0; elems], vec![0.0; elems]);
-            let record = noise::genesis(spec).record;
-            Disk::Real(Box::new(Saved { record, numbers: Numbers::initial(spec), up, down }))
-        }
+fn disk(scenario: &Scenario, spec: &RunSpec) -> Disk {
+    if scenario.learner.get_ref().kind == Learner::Phantom {
+        return Disk::Phantom(Box::new(phantom::genesis(spec)));
     }
+    let numbers = match &scenario.lesson {
+        Some(lesson) => lesson.initial(spec),
+        None => Numbers::initial(spec),
+    };
+    let elems = spec.elems() as usize;
+    let (up, down) = (vec![0.0; elems], vec![0.0; elems]);
+    let record = noise::standing(spec, &numbers).record;
+    Disk::Real(Box::new(Saved { record, numbers, up, down }))
+}
+
+/// The outside view of numbers of this length; without numbers there is nothing to see.
+fn open_book(disks: &[Disk], hosts: &[Drawn], elems: usize) -> Book {
+    let mut book = Book::default();
+    for (run, disk) in disks.iter().enumerate() {
+        let Disk::Real(saved) = disk else { continue };
+        if run == 0 {
+            book = Book::new(&saved.record, hosts.len(), elems);
+        }
+        let peers = (0..hosts.len()).filter(|p| hosts[*p].host.run == run);
+        book.begins(&saved.record, peers);
+    }
+    book
+}
+
+/// The losses that the runs begin with, and which are wanted.
+fn losses(scenario: &Scenario, lesson: &mut Lesson, disks: &[Disk]) -> Losses {
+    let begin = |disk: &Disk| match disk {
+        Disk::Real(saved) => lesson.evaluate(saved.record.state, &saved.numbers.params).0,
+        Disk::Phantom(_) => f64::NAN,
+    };
+    let begins = disks.iter().map(begin).collect();
+    let target = scenario.target_loss.as_ref().map(|target| *target.get_ref());
+    Losses::new(begins, lesson.optimum(), target)
 }
 
 fn draw_hosts(scenario: &Scenario, rng: &mut Rng) -> Vec<Drawn> {

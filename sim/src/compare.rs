@@ -104,30 +104,45 @@ pub fn compare(text: &str, vary: &Vary, seed: u64, again: &str) -> Result<Vec<Su
     Ok(scenarios?.into_iter().zip(&vary.values).map(one).collect())
 }
 
-/// Name, unit, and the number.
-type Measure = (&'static str, &'static str, fn(&Summary) -> f64);
+/// Name, unit, digits after the point, and the number, if there is one.
+type Measure = (&'static str, &'static str, usize, fn(&Summary) -> Option<f64>);
 
 /// What is compared.
-const MEASURES: [Measure; 6] = [
-    ("time", "s", |run| run.virtual_s),
-    ("rounds", "", |run| run.rounds as f64),
-    ("tokens/s", "", |run| run.tokens_per_s),
-    ("utilisation", "%", |run| 100.0 * run.utilisation),
-    ("sent by a host", "MB", |run| run.sent.median as f64 / 1e6),
-    ("plans given up", "", |run| run.abandoned as f64),
+const MEASURES: [Measure; 10] = [
+    ("time", "s", 1, |run| Some(run.virtual_s)),
+    ("rounds", "", 0, |run| Some(run.rounds as f64)),
+    ("tokens/s", "", 1, |run| Some(run.tokens_per_s)),
+    ("utilisation", "%", 1, |run| Some(100.0 * run.utilisation)),
+    ("sent by a host", "MB", 1, |run| Some(run.sent.median as f64 / 1e6)),
+    ("rounds lost", "", 0, |run| Some(run.rounds_lost as f64)),
+    ("plans given up", "", 0, |run| Some(run.abandoned as f64)),
+    ("final loss", "", 4, |run| run.loss.map(|loss| loss.last)),
+    ("gap to optimum", "", 7, |run| run.loss.and_then(|loss| Some(loss.last - loss.optimum?))),
+    ("time to target", "s", 1, |run| run.loss.and_then(|loss| loss.to_target_s)),
 ];
+
+/// Those that some run has a number for.
+fn measures(runs: &[Summary]) -> Vec<Measure> {
+    let told = |measure: &Measure| runs.iter().any(|run| measure.3(run).is_some());
+    MEASURES.into_iter().filter(told).collect()
+}
+
+fn number(number: Option<f64>, digits: usize) -> String {
+    number.map_or("-".into(), |number| format!("{number:.digits$}"))
+}
 
 /// A line for each value.
 pub fn table(vary: &Vary, runs: &[Summary]) -> String {
     let wide = vary.values.iter().map(String::len).chain([vary.key.len()]).max().unwrap_or(0);
     let mut out = format!("{:<wide$}", vary.key);
-    for (name, unit, _) in MEASURES {
+    let measures = measures(runs);
+    for (name, unit, ..) in &measures {
         let _ = write!(out, "{:>20}", title(name, unit));
     }
     for (value, run) in vary.values.iter().zip(runs) {
         let _ = write!(out, "\n{value:<wide$}");
-        for (.., of) in MEASURES {
-            let _ = write!(out, "{:>20.1}", of(run));
+        for (.., digits, of) in &measures {
+            let _ = write!(out, "{:>20}", number(of(run), *digits));
         }
     }
     out
@@ -145,16 +160,17 @@ const COLUMNS: usize = 3;
 
 /// A panel for each measure, in it a bar for each value; bars begin at 0.
 pub fn picture(vary: &Vary, runs: &[Summary]) -> String {
+    let measures = measures(runs);
     let tall = 60.0 + runs.len() as f64 * BAR;
     let (width, height) =
-        (PANEL * COLUMNS as f64 + 20.0, TOP + tall * MEASURES.len().div_ceil(COLUMNS) as f64);
+        (PANEL * COLUMNS as f64 + 20.0, TOP + tall * measures.len().div_ceil(COLUMNS) as f64);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"{LABEL}\" y=\"20\" font-size=\"14\">by {}</text>\n",
         escape(&vary.key)
     );
-    for (n, (name, unit, of)) in MEASURES.iter().enumerate() {
+    for (n, (name, unit, digits, of)) in measures.iter().enumerate() {
         let (x, y) =
             ((n % COLUMNS) as f64 * PANEL + 10.0, TOP + (n / COLUMNS) as f64 * tall + 25.0);
         let _ = writeln!(
@@ -163,23 +179,29 @@ pub fn picture(vary: &Vary, runs: &[Summary]) -> String {
             x + LABEL,
             title(name, unit)
         );
-        let numbers: Vec<f64> = runs.iter().map(of).collect();
-        bars(&mut out, &vary.values, &numbers, (x, y + 8.0));
+        let numbers: Vec<Option<f64>> = runs.iter().map(of).collect();
+        bars(&mut out, &vary.values, (&numbers, *digits), (x, y + 8.0));
     }
     out + "</svg>\n"
 }
 
-fn bars(out: &mut String, labels: &[String], numbers: &[f64], (x, y): (f64, f64)) {
-    let most = numbers.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    for (row, (label, number)) in labels.iter().zip(numbers).enumerate() {
+fn bars(
+    out: &mut String,
+    labels: &[String],
+    (numbers, digits): (&[Option<f64>], usize),
+    (x, y): (f64, f64),
+) {
+    let most = numbers.iter().copied().flatten().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    for (row, (label, of)) in labels.iter().zip(numbers).enumerate() {
         let (top, text) = (y + row as f64 * BAR, y + row as f64 * BAR + 12.0);
-        let wide = number / most * (PANEL - LABEL - 70.0);
+        let wide = (of.unwrap_or(0.0) / most * (PANEL - LABEL - 70.0)).max(0.0);
+        let number = number(*of, digits);
         let from = x + LABEL;
         let _ = writeln!(
             out,
             "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>\
              <rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{:.1}\" fill=\"#0072b2\"/>\
-             <text x=\"{:.1}\" y=\"{text:.1}\">{number:.1}</text>",
+             <text x=\"{:.1}\" y=\"{text:.1}\">{number}</text>",
             from - 6.0,
             escape(label),
             BAR - 3.0,
@@ -225,6 +247,9 @@ mod tests {
         let runs = compare(STRAGGLER, &vary, 1, "again").expect("both are scenarios");
         assert!(runs[0].tokens_per_s < runs[1].tokens_per_s);
         assert_eq!(table(&vary, &runs).lines().count(), 3);
-        assert_eq!(picture(&vary, &runs).matches("fill=\"#0072b2\"").count(), 2 * MEASURES.len());
+        assert_eq!(
+            picture(&vary, &runs).matches("fill=\"#0072b2\"").count(),
+            2 * measures(&runs).len()
+        );
     }
 }

@@ -46,8 +46,14 @@ impl Numbers {
 }
 
 /// Round 0 of a run, as every peer computes it.
+#[cfg(test)]
 pub fn genesis(spec: &RunSpec) -> Standing {
-    let chunks = Numbers::initial(spec).chunks();
+    standing(spec, &Numbers::initial(spec))
+}
+
+/// Round 0 of a run that starts from these numbers.
+pub fn standing(spec: &RunSpec, numbers: &Numbers) -> Standing {
+    let chunks = numbers.chunks();
     Standing { record: Record::genesis(spec.id(), state_root(&chunks)), chunks }
 }
 

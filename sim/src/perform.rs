@@ -113,26 +113,47 @@ impl World {
             s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
             running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
         }
+        if let (Some(lesson), Some(store)) = (&self.lesson, running.store.real()) {
+            let local = running.local.get_or_insert_with(|| Box::new(lesson.trainer(&store.spec)));
+            local.begin(&store.numbers.params);
+        }
         running.training = Some((round, lease));
         self.schedule(self.now + takes, Event::Trained { p, life, tokens });
     }
 
     /// Training is done: its pseudo-gradient goes into the workspace.
-    pub fn trained(&mut self, p: usize, tokens: u64) {
+    pub fn trained(&mut self, p: usize, mut tokens: u64) {
         let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
         let Some((round, lease)) = running.training.take() else { return };
         if let Some(recorder) = &mut self.recorder {
             recorder.trained(self.now, p);
         }
-        if let Some(store) = running.store.real_mut() {
-            let work = &mut store.work;
-            let delta = noise::pseudo_gradient(work.delta().len(), &lease);
-            work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
-            self.book.trained(p, &delta);
-            self.conserves(p);
+        if running.store.real().is_some() && !self.learned(p, &lease) {
+            tokens = 0;
         }
         self.peers[p].tokens += tokens;
         self.handle(p, Input::LocalWorkReady { round, tokens });
+    }
+
+    /// What a lease has taught goes into the workspace. False if it led nowhere: it counts for nothing then, as on a node, and the
+    /// lease stands.
+    fn learned(&mut self, p: usize, lease: &[Range<u64>]) -> bool {
+        let running = self.peers[p].running.as_mut().expect("only the living learn");
+        let Some(store) = running.store.real_mut() else { return true };
+        let work = &mut store.work;
+        let delta = match &mut running.local {
+            Some(local) => local.finish(lease),
+            None => Some(noise::pseudo_gradient(work.delta().len(), lease)),
+        };
+        let Some(delta) = delta else {
+            running.trained.retain(|(range, _)| !lease.contains(range));
+            self.recorder.iter_mut().for_each(|recorder| recorder.diverged(self.now, p));
+            return false;
+        };
+        work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
+        self.book.trained(p, &delta);
+        self.conserves(p);
+        true
     }
 
     fn take_along(&mut self, p: usize, share: f32, tokens: (u64, u64)) {
@@ -215,10 +236,25 @@ impl World {
             panic!("S4 is broken: p{p} commits round {}: {why}", record.round)
         });
         self.record_commit(p, settle, &down);
+        self.evaluate(p);
         if let Some(plan) = plan.as_ref().filter(|_| first && !loaded) {
             self.book.one_result.majority(plan, &self.peers[p].id, record);
         }
         self.arrive_at(p, (from, loaded), settle, voided);
+    }
+
+    /// The held-out loss of what a peer has just committed.
+    fn evaluate(&mut self, p: usize) {
+        let Some(lesson) = &mut self.lesson else { return };
+        let running = self.peers[p].running.as_ref().expect("only a living peer asks");
+        let Some(store) = running.store.real() else { return };
+        let (loss, new) = lesson.evaluate(store.record.state, &store.numbers.params);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.evaluated(self.now, p, self.net.run_of(p), &store.record, loss);
+        }
+        if new {
+            self.trace_loss(loss);
+        }
     }
 
     fn numbers(&self, p: usize) -> &Store {

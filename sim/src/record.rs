@@ -1,11 +1,13 @@
 //! What is kept of a run: who did what when, and every committed round.
 
+use crate::losses::Losses;
 use crate::report::{Spread, Summary};
 use crate::world::World;
 use shoal_protocol::event::{Note, Output};
-use shoal_protocol::id::Round;
+use shoal_protocol::id::{Digest, Round};
+use shoal_protocol::ledger::Record;
 use shoal_protocol::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Spans kept for each host: a longer run is drawn from what was kept of its beginning.
 const SPANS_MAX: usize = 4096;
@@ -33,6 +35,8 @@ pub struct RoundRow {
     /// From plan to the last result, as the first to commit measured it; microseconds.
     pub exchange_us: u64,
     pub digest: String,
+    /// Held-out loss, if what is learned is real.
+    pub loss: Option<f64>,
 }
 
 /// Something worth a line.
@@ -42,6 +46,32 @@ pub struct EventRow {
     pub host: usize,
     pub kind: &'static str,
     pub detail: String,
+}
+
+/// Which plans were carried through, and which were given up.
+#[derive(Default)]
+struct Plans {
+    /// By run: that of the newest round.
+    newest: BTreeMap<usize, Digest>,
+    carried: BTreeSet<Digest>,
+    /// By some peer, and carried through by none.
+    lost: BTreeSet<Digest>,
+}
+
+impl Plans {
+    fn committed(&mut self, run: usize, plan: Digest) {
+        if self.newest.get(&run) != Some(&plan) {
+            self.newest.insert(run, plan);
+            self.carried.insert(plan);
+            self.lost.remove(&plan);
+        }
+    }
+
+    fn given_up(&mut self, plan: Digest) {
+        if !self.carried.contains(&plan) {
+            self.lost.insert(plan);
+        }
+    }
 }
 
 /// Recorded while a run goes on.
@@ -61,6 +91,9 @@ pub struct Recorder {
     alive_us: Vec<u64>,
     alive_since: Vec<Option<Time>>,
     training_since: Vec<Option<Time>>,
+    /// What is kept of losses, if there are any.
+    pub losses: Option<Losses>,
+    plans: Plans,
     abandoned: u64,
     joins: u64,
     deaths: u64,
@@ -83,6 +116,8 @@ impl Recorder {
             alive_us: vec![0; n],
             alive_since: vec![None; n],
             training_since: vec![None; n],
+            losses: None,
+            plans: Plans::default(),
             abandoned: 0,
             joins: 0,
             deaths: 0,
@@ -142,6 +177,7 @@ impl Recorder {
             Output::Contribute { .. } => self.activity(now, p, Activity::Sending),
             Output::Commit { record, .. } => {
                 self.activity(now, p, Activity::Waiting);
+                self.plans.committed(run, record.plan);
                 if record.round > self.newest[run] {
                     self.behind -=
                         usize::from(self.newest[run] < self.goal && record.round >= self.goal);
@@ -155,13 +191,31 @@ impl Recorder {
                         tokens,
                         exchange_us: self.exchange_us.remove(&p).unwrap_or(0),
                         digest: record.digest().short(),
+                        loss: None,
                     };
                     self.rounds.push(row);
                 }
             }
+            Output::Abandon { plan } => self.plans.given_up(*plan),
             Output::Note(note) => self.note(now, p, note),
             Output::Refuse { reason, .. } => self.event(now, p, "refuses", reason.clone()),
             _ => {}
+        }
+    }
+
+    /// A host's local work has led nowhere.
+    pub fn diverged(&mut self, now: Time, p: usize) {
+        self.event(now, p, "diverges", "its local work is left out".into());
+    }
+
+    /// The held-out loss of what a host has committed: of whoever came first to a round, it is the round's.
+    pub fn evaluated(&mut self, now: Time, p: usize, run: usize, record: &Record, loss: f64) {
+        let mut rows = self.rounds.iter_mut().rev();
+        let row = rows.find(|row| (row.run, row.round) == (run, record.round));
+        let Some(row) = row.filter(|row| row.loss.is_none()) else { return };
+        row.loss = Some(loss);
+        if self.losses.as_mut().is_some_and(|losses| losses.reaches(run, now, loss)) {
+            self.event(now, p, "reaches target", format!("loss {loss:.4}"));
         }
     }
 
@@ -210,6 +264,8 @@ impl Recorder {
             utilisation: training as f64 / alive.max(1) as f64,
             sent: Spread::of(traffic.iter().map(|t| t.sent)),
             received: Spread::of(traffic.iter().map(|t| t.received)),
+            rounds_lost: self.plans.lost.len() as u64,
+            loss: self.losses.as_ref().map(|losses| losses.come_to(&self.rounds)),
             abandoned: self.abandoned,
             joins: self.joins,
             deaths: self.deaths,
@@ -217,4 +273,19 @@ impl Recorder {
             trace: world.trace_digest().short(),
         }
     }
+}
+
+#[test]
+fn a_round_is_lost_when_nobody_carries_its_plan_through() {
+    let name = |n: u8| Digest([n; 32]);
+    let mut plans = Plans::default();
+    plans.given_up(name(1));
+    plans.given_up(name(1));
+    plans.given_up(name(2));
+    plans.committed(0, name(2));
+    plans.committed(0, name(3));
+    plans.given_up(name(3));
+    plans.committed(1, name(4));
+    plans.given_up(name(2));
+    assert_eq!(plans.lost, BTreeSet::from([name(1)]));
 }

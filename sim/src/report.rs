@@ -1,5 +1,7 @@
 //! What a run leaves behind: a table for the terminal, CSV files, and a picture of who did what when.
 
+use crate::curve;
+use crate::losses::Outcome;
 use crate::record::{Activity, Recorder};
 use shoal_protocol::time::Time;
 use std::fmt::Write;
@@ -31,6 +33,10 @@ pub struct Summary {
     /// Bytes by host.
     pub sent: Spread,
     pub received: Spread,
+    /// Exchanges that were begun and that nobody carried through.
+    pub rounds_lost: u64,
+    /// What was learned, if that is real.
+    pub loss: Option<Outcome>,
     /// Plans that a peer gave up, counted at each peer.
     pub abandoned: u64,
     pub joins: u64,
@@ -68,15 +74,19 @@ impl Summary {
         out
     }
 
-    fn rows(&self) -> [(&'static str, String); 11] {
-        [
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let loss = |tell: fn(&Outcome) -> String| self.loss.as_ref().map_or("-".into(), tell);
+        vec![
             ("scenario", format!("{}, seed {}, {} hosts", self.scenario, self.seed, self.hosts)),
             ("virtual time", format!("{:.1} s", self.virtual_s)),
             ("committed rounds", self.rounds.to_string()),
             ("tokens", format!("{} ({:.0} a second)", self.tokens, self.tokens_per_s)),
             ("utilisation", format!("{:.1} % of time alive in training", 100.0 * self.utilisation)),
+            ("final loss", loss(Outcome::final_loss)),
+            ("time to target", loss(Outcome::time_to_target)),
             ("sent by a host", self.sent.to_string()),
             ("received by a host", self.received.to_string()),
+            ("rounds lost", self.rounds_lost.to_string()),
             ("plans given up", self.abandoned.to_string()),
             ("starts, deaths", format!("{}, {}", self.joins, self.deaths)),
             ("inputs handled", self.inputs.to_string()),
@@ -102,7 +112,7 @@ pub fn write(dir: &Path, summary: &Summary, recorder: &Recorder, end: Time) -> R
     save("rounds.csv", rounds_csv(recorder))?;
     save("events.csv", events_csv(recorder))?;
     let timeline = timeline(recorder, end);
-    save("report.html", page(summary, recorder, &timeline))?;
+    save("report.html", page(summary, recorder, &timeline, end))?;
     save("timeline.svg", timeline)
 }
 
@@ -111,15 +121,16 @@ const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;
     tr:nth-child(even){background:#f6f6f6}div{max-height:30em;overflow:auto}";
 
 /// One page that needs nothing beside it.
-fn page(summary: &Summary, recorder: &Recorder, timeline: &str) -> String {
-    let numbers = summary.rows().map(|(name, value)| vec![name.to_owned(), value]);
+fn page(summary: &Summary, recorder: &Recorder, timeline: &str, end: Time) -> String {
+    let numbers = summary.rows().into_iter().map(|(name, value)| vec![name.to_owned(), value]);
     let name = escape(&summary.scenario);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}, seed {}</title>\n\
-         <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n{}<h2>Who did what when</h2>\n{timeline}\
+         <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n{}{}<h2>Who did what when</h2>\n{timeline}\
          <h2>Rounds</h2>\n<div>{}</div>\n<h2>Events</h2>\n<div>{}</div>\n</body></html>\n",
         summary.seed,
-        html_table("td", numbers.into_iter()),
+        html_table("td", numbers),
+        curve::section(recorder, end),
         html_table("th", csv_rows(&rounds_csv(recorder))),
         html_table("th", csv_rows(&events_csv(recorder))),
     )
@@ -145,17 +156,19 @@ fn html_table(first: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
     out + "</table>\n"
 }
 
-fn s(at: Time) -> f64 {
+/// Seconds.
+pub fn s(at: Time) -> f64 {
     at.0 as f64 / 1e6
 }
 
 fn rounds_csv(recorder: &Recorder) -> String {
-    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,digest\n");
+    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,digest,loss\n");
     for row in &recorder.rounds {
         let (at, exchange) = (s(row.at), row.exchange_us as f64 / 1e6);
         let (run, round, members, tokens) = (row.run, row.round, row.members, row.tokens);
+        let (digest, loss) = (&row.digest, row.loss.map_or(String::new(), |loss| loss.to_string()));
         let _ =
-            writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{}", row.digest);
+            writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{digest},{loss}");
     }
     out
 }
@@ -189,10 +202,11 @@ const LEGEND: [(Activity, &str); 5] = [
     (Activity::Dead, "dead"),
 ];
 
-const LEFT: f64 = 150.0;
-const WIDTH: f64 = 1000.0;
+/// Where time begins in a picture, and how long it is there.
+pub const LEFT: f64 = 150.0;
+pub const WIDTH: f64 = 1000.0;
 const ROW: f64 = 16.0;
-const TOP: f64 = 40.0;
+pub const TOP: f64 = 40.0;
 
 /// One row for each host, its activities over time.
 fn timeline(recorder: &Recorder, end: Time) -> String {
@@ -246,7 +260,7 @@ fn spans(out: &mut String, spans: &[(Time, Activity)], end: Time, y: f64, scale:
 }
 
 /// Ticks at round numbers of a fitting unit.
-fn axis(out: &mut String, end: Time, y: f64, scale: f64) {
+pub fn axis(out: &mut String, end: Time, y: f64, scale: f64) {
     let (unit, name) = [(3600.0, "h"), (60.0, "min"), (1.0, "s")]
         .into_iter()
         .find(|(unit, _)| s(end) / unit >= 3.0)

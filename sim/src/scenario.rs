@@ -1,5 +1,6 @@
 //! Scenario files: groups of hosts, churn, faults and the run's spec, in TOML. The same seed draws the same cluster.
 
+use crate::learn::settings::{Entry, Setup};
 use crate::rng::Rng;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
@@ -23,8 +24,13 @@ pub struct Scenario {
     /// Peers of the first run that say what no honest peer says; they have the first group's links.
     #[serde(default)]
     pub liars: usize,
-    /// Whether models have numbers, or only sizes.
-    pub learner: Learner,
+    /// Whether models have numbers, or only sizes: a name, or a table of `kind` and options.
+    pub learner: Spanned<Entry>,
+    /// What that learner learns, if anything real.
+    #[serde(skip)]
+    pub lesson: Option<Setup>,
+    /// The held-out loss to which time is taken.
+    pub target_loss: Option<Spanned<f64>>,
     /// Seconds between two beacons of a peer.
     #[serde(default = "beacon_every_s")]
     pub beacon_every_s: f64,
@@ -58,14 +64,18 @@ pub enum Learner {
     Phantom,
     /// Pseudo-gradients that are a pure function of the samples: every promise about numbers is checked.
     Noise,
+    /// A regression with a known optimum.
+    Convex,
+    /// A small language model on the bytes of a text.
+    Text,
 }
 
 /// The run's spec, by what matters to time and bytes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// About how many parameters: a number, with K, M or B.
-    pub params: Spanned<String>,
+    /// About how many parameters: a number, with K, M or B. Those that learn have a size of their own.
+    pub params: Option<Spanned<String>>,
     /// Tokens in a sequence.
     #[serde(default = "context")]
     pub context: u32,
@@ -82,6 +92,13 @@ pub struct Run {
     /// Codec from owner to member.
     #[serde(default = "int8")]
     pub down: Codec,
+    /// What is done with the mean of a round's pseudo-gradients.
+    #[serde(default = "nesterov")]
+    pub outer: OuterKind,
+    /// Its learning rate.
+    pub outer_lr: Option<Spanned<f32>>,
+    /// Its momentum; 0.9 for Nesterov if absent, else 0.
+    pub outer_momentum: Option<Spanned<f32>>,
     /// Elements in a chunk.
     pub chunk_elems: Option<Spanned<u32>>,
     /// Most members of a round.
@@ -245,6 +262,10 @@ fn int8() -> Codec {
     Codec::Int8
 }
 
+fn nesterov() -> OuterKind {
+    OuterKind::Nesterov
+}
+
 fn members_max() -> u32 {
     64
 }
@@ -341,11 +362,32 @@ impl Scenario {
             let line = 1 + text[..span.start.min(text.len())].matches('\n').count();
             ScenarioError(format!("{file}:{line}: {what}"))
         };
-        let scenario: Scenario = toml::from_str(text)
+        let mut scenario: Scenario = toml::from_str(text)
             .map_err(|why| at(why.span().unwrap_or(0..0), why.message().to_owned()))?;
+        scenario.set_up().map_err(|(span, what)| at(span, what))?;
         scenario.check().map_err(|(span, what)| at(span, what))?;
         scenario.spec(0).map_err(|(span, what)| at(span, what))?;
         Ok(scenario)
+    }
+
+    /// Makes what is to be learned.
+    fn set_up(&mut self) -> Result<(), (Range<usize>, String)> {
+        let here = self.learner.span();
+        self.lesson =
+            self.learner.get_ref().set_up(self.run.context as usize).map_err(|(span, what)| {
+                if span.is_empty() { (here, what) } else { (span, what) }
+            })?;
+        match (&self.target_loss, &self.run.params, &self.lesson) {
+            (Some(target), _, None) => {
+                let what = "`target_loss` needs a learner that has a loss: convex or text";
+                Err((target.span(), what.into()))
+            }
+            (_, Some(params), Some(_)) => {
+                let what = "`params` follows from the learner's own sizes: leave it out";
+                Err((params.span(), what.into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self) -> Result<(), (Range<usize>, String)> {
@@ -384,19 +426,13 @@ impl Scenario {
     /// The spec of one of the runs.
     pub(crate) fn spec(&self, run: usize) -> Result<RunSpec, (Range<usize>, String)> {
         let r = &self.run;
-        let params = parse_params(r.params.get_ref()).ok_or_else(|| {
-            let what = "`params` must be a number with K, M or B, such as \"25M\"".to_owned();
-            (r.params.span(), what)
-        })?;
-        let model = model(params, r.context);
-        let chunk = r.chunk_elems.as_ref().map_or(chunk_elems(model.params()), |c| *c.get_ref());
-        let spec = RunSpec {
+        let mut spec = RunSpec {
             protocol: PROTOCOL_VERSION,
             name: format!("{}-{run}", self.name),
             creator: crate::keys::peer_id(0),
             seed: run as u64 + 1,
             rounds: 1_000_000,
-            model,
+            model: r.model(self.lesson.is_some())?,
             tokenizer: TokenizerSpec::Bytes,
             data: DataSpec::Stories {
                 seed: 1,
@@ -405,26 +441,61 @@ impl Scenario {
                 heldout_permille: 1,
             },
             inner: inner(*r.steps.get_ref(), *r.batch.get_ref(), (r.round_s * 1e3) as u64),
-            outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
-            exchange: ExchangeSpec { up: r.up, down: r.down, chunk_elems: chunk },
+            outer: r.outer(),
+            exchange: ExchangeSpec { up: r.up, down: r.down, chunk_elems: 0 },
             group: GroupSpec {
                 members_max: r.members_max,
                 quorum_percent: r.quorum_percent,
                 grace_percent: r.grace_percent,
             },
         };
-        let span = |key: &str| match key {
-            "inner.steps" => r.steps.span(),
-            "inner.batch" => r.batch.span(),
-            "exchange.chunk_elems" => r.chunk_elems.as_ref().map_or(r.params.span(), Spanned::span),
-            _ => r.params.span(),
-        };
-        spec.validate().map_err(|why| (span(why.key), why.to_string()))?;
+        self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
+        let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
+        spec.exchange.chunk_elems = chunk.unwrap_or_else(|| chunk_elems(spec.elems()));
+        spec.validate().map_err(|why| (self.span(why.key), why.to_string()))?;
         Ok(spec)
+    }
+
+    /// Where a key of the spec comes from.
+    fn span(&self, key: &str) -> Range<usize> {
+        let r = &self.run;
+        let given = match key {
+            "inner.steps" => Some(r.steps.span()),
+            "inner.batch" => Some(r.batch.span()),
+            "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
+            "outer.lr" => r.outer_lr.as_ref().map(Spanned::span),
+            "outer.momentum" => r.outer_momentum.as_ref().map(Spanned::span),
+            _ => self.learner.get_ref().span(key),
+        };
+        let size = || r.params.as_ref().map_or(r.steps.span(), Spanned::span);
+        given.unwrap_or_else(size)
     }
 }
 
-fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
+impl Run {
+    /// The decoder of the size that is asked for; for a learner with a size of its own (`sized`) any.
+    fn model(&self, sized: bool) -> Result<ModelSpec, (Range<usize>, String)> {
+        if sized {
+            return Ok(model(1, self.context));
+        }
+        let what = "`params` must be a number with K, M or B, such as \"25M\"";
+        let Some(params) = &self.params else {
+            return Err((self.steps.span(), format!("`params` is missing in [run]; {what}")));
+        };
+        let parsed = parse_params(params.get_ref()).ok_or((params.span(), what.to_owned()))?;
+        Ok(model(parsed, self.context))
+    }
+
+    fn outer(&self) -> OuterSpec {
+        let usual = if self.outer == OuterKind::Nesterov { 0.9 } else { 0.0 };
+        let or = |key: &Option<Spanned<f32>>, usual| key.as_ref().map_or(usual, |x| *x.get_ref());
+        let (lr, momentum) = (or(&self.outer_lr, 0.7), or(&self.outer_momentum, usual));
+        OuterSpec { kind: self.outer, lr, momentum }
+    }
+}
+
+/// A node's constants, for so many steps.
+pub(crate) fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
     InnerSpec {
         steps,
         batch,

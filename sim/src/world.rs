@@ -4,6 +4,7 @@ use crate::book::Book;
 use crate::check::s7_bounds;
 use crate::clock::Clock;
 use crate::keys;
+use crate::learn::Lesson;
 use crate::liar::Liar;
 use crate::log::{self, Log};
 use crate::net::{Due, Frame, Left, Net, Weather};
@@ -84,6 +85,8 @@ pub struct World {
     pub rng: Rng,
     /// The plan that each peer last contributed to, and the round: where faults are aimed.
     pub under_way: Option<(Round, Digest)>,
+    /// What is learned, if that is real.
+    pub lesson: Option<Lesson>,
     /// What is kept for a report, if anything.
     pub recorder: Option<Recorder>,
     queue: Queue<Event>,
@@ -114,6 +117,7 @@ impl World {
             book,
             log: Log::default(),
             under_way: None,
+            lesson: None,
             recorder: None,
             queue: Queue::new(),
             inputs: 0,
@@ -464,7 +468,12 @@ impl World {
         self.trace.update(&mark);
     }
 
-    /// BLAKE3 over all events so far.
+    /// The held-out loss of a state leaves its mark in the trace too.
+    pub fn trace_loss(&mut self, loss: f64) {
+        self.trace.update(&loss.to_bits().to_le_bytes());
+    }
+
+    /// BLAKE3 over all events so far, and the losses.
     pub fn trace_digest(&self) -> Digest {
         Digest(*self.trace.finalize().as_bytes())
     }

@@ -6,15 +6,12 @@
 pub mod corpus;
 pub mod dataset;
 pub mod error;
-pub mod order;
-pub mod rng;
-pub mod stories;
 pub mod tokenizer;
 pub mod tokens;
 
 pub use corpus::Corpus;
 pub use dataset::{Batch, Dataset};
 pub use error::DataError;
-pub use order::Permutation;
+pub use shoal_protocol::data::{Permutation, order, rng, stories};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;

@@ -92,3 +92,116 @@ fn the_shipped_scenarios_are_sound() {
         Scenario::read(&path).unwrap_or_else(|why| panic!("{why}"));
     }
 }
+
+const LEARNS: &str = r#"
+name = "small"
+rounds = 3
+target_loss = 2.5
+
+[learner]
+kind = "text"
+bytes = 20_000
+hidden = 16
+
+[run]
+context = 16
+steps = 10
+batch = 4
+
+[[group]]
+name = "home"
+count = 3
+tokens_per_s = 1000
+up_mbit = 10
+down_mbit = 100
+latency_ms = 10
+"#;
+
+/// What is said of a learner with another line.
+fn unlearned(from: &str, to: &str) -> String {
+    assert!(LEARNS.contains(from), "{from}");
+    Scenario::parse(&LEARNS.replace(from, to), "small.toml").expect_err("it is refused").0
+}
+
+#[test]
+fn a_learner_is_a_name_or_a_table() {
+    let elems = |text: &str| {
+        let scenario = Scenario::parse(text, "small.toml").unwrap_or_else(|why| panic!("{why}"));
+        scenario.spec(0).expect("it was checked").elems()
+    };
+    let named = SMALL.replace("params = \"1M\"", "").replace("phantom", "convex");
+    assert_eq!(elems(&named), 1024);
+    let wide = LEARNS.replace("hidden = 16", "hidden = 17");
+    // One more hidden unit: its inputs, its bias, and what it is worth to each letter; or one less, for the total is even.
+    let unit = elems(&wide) - elems(LEARNS);
+    assert!((6 * 8 + 1 + 30..6 * 8 + 1 + 100).contains(&unit), "{unit}");
+    let phantom = "kind = \"phantom\"\n[run]\nparams = \"1M\"\n[run]";
+    let table = LEARNS
+        .replace(
+            "kind = \"text\"\nbytes = 20_000\nhidden = 16\n\n[run]",
+            &phantom[..phantom.len() - 6],
+        )
+        .replace("target_loss = 2.5", "");
+    assert!(elems(&table) > 800_000);
+}
+
+#[test]
+fn errors_of_a_learner_name_the_line_the_key_and_what_would_be_right() {
+    let unknown = unlearned("hidden", "hiden");
+    assert!(
+        unknown.starts_with("small.toml:9: unknown field `hiden`, expected one of `kind`,"),
+        "{unknown}"
+    );
+    assert_eq!(
+        unlearned("hidden = 16", "noise = 1.0"),
+        "small.toml:9: `noise` is no option of the learner \"text\", which has `text`, `bytes`, `window`, `embedding`, `hidden`, `optimizer`, `lr`, `clip`"
+    );
+    assert_eq!(unlearned("hidden = 16", "hidden = 0"), "small.toml:9: `hidden` must be 1 to 4096");
+    assert_eq!(unlearned("hidden = 16", "lr = 0"), "small.toml:9: `inner.lr`: must be above 0");
+    assert_eq!(
+        unlearned("20_000", "100"),
+        "small.toml:8: a text of 100 bytes is too short: it takes 170"
+    );
+    assert_eq!(
+        unlearned("bytes = 20_000", "text = \"no/such.txt\""),
+        "small.toml:8: `text` no/such.txt: No such file or directory (os error 2): give the path of a text file"
+    );
+    assert_eq!(
+        unlearned("context = 16", "context = 16\nparams = \"1M\""),
+        "small.toml:13: `params` follows from the learner's own sizes: leave it out"
+    );
+    let kind = unlearned("\"text\"", "\"words\"");
+    assert!(kind.starts_with("small.toml:7: unknown variant `words`, expected one of"), "{kind}");
+    assert_eq!(unlearned("kind = \"text\"", ""), "small.toml:6: missing field `kind`");
+    let number =
+        unlearned("[learner]\nkind = \"text\"\nbytes = 20_000\nhidden = 16", "learner = 3");
+    assert!(number.contains("expected a learner's name, or a table"), "{number}");
+    assert_eq!(
+        refused("rounds = 3", "rounds = 3\ntarget_loss = 1.0"),
+        "small.toml:5: `target_loss` needs a learner that has a loss: convex or text"
+    );
+    assert_eq!(
+        refused("params = \"1M\"\n", ""),
+        "small.toml:7: `params` is missing in [run]; `params` must be a number with K, M or B, such as \"25M\""
+    );
+    assert_eq!(
+        unlearned("batch = 4", "batch = 4\nouter_momentum = 1.0"),
+        "small.toml:15: `outer.momentum`: must be at least 0 and below 1"
+    );
+}
+
+#[test]
+fn a_text_is_read_from_a_file() {
+    let path = std::env::temp_dir().join(format!("shoal-sim-{}.txt", std::process::id()));
+    std::fs::write(&path, "abcd".repeat(500)).expect("the folder can be written");
+    let scenario = |text: String| {
+        let scenario = Scenario::parse(&text, "small.toml").unwrap_or_else(|why| panic!("{why}"));
+        scenario.spec(0).expect("it was checked")
+    };
+    let line = format!("text = {:?}", path.display().to_string());
+    let whole = scenario(LEARNS.replace("bytes = 20_000", &line));
+    let part = scenario(LEARNS.replace("bytes = 20_000", &format!("{line}\nbytes = 1000")));
+    // 1800 of 2000 bytes are trained on, or 900 of 1000, and one more is the last target.
+    assert_eq!((whole.data.samples(), part.data.samples()), (112, 56));
+    std::fs::remove_file(&path).expect("it has just been written");
+}

@@ -7,9 +7,10 @@
 mod arena;
 mod calm;
 mod churn;
+mod learning;
 mod lies;
 mod replay;
 mod sabotage;
 mod seeds;
-mod spec;
+pub mod spec;
 mod weather;

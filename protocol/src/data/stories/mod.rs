@@ -85,7 +85,7 @@ mod tests {
     fn the_bytes_are_these_on_every_machine() {
         let text = stories(1, 100_000);
         assert_eq!(text.len(), 100_000);
-        assert_eq!(shoal_protocol::id::Digest::of(&text).short(), "dfa2dfdb");
+        assert_eq!(crate::id::Digest::of(&text).short(), "dfa2dfdb");
         assert_eq!(stories(1, 1000), text[..1000]);
         assert_ne!(stories(2, 1000), text[..1000]);
     }

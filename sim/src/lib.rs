@@ -8,6 +8,7 @@ mod clock;
 mod cluster;
 mod compare;
 mod fault;
+mod frame;
 mod holdings;
 mod keys;
 mod liar;
@@ -25,6 +26,7 @@ mod scenario;
 mod shrink;
 mod store;
 mod sweep;
+mod trace;
 mod world;
 
 #[cfg(test)]

@@ -186,7 +186,8 @@ impl Sharing {
         [up, down]
     }
 
-    fn ends_of(&self, id: FlowId) -> (usize, usize) {
+    /// From whom a transfer goes, and to whom.
+    pub fn ends_of(&self, id: FlowId) -> (usize, usize) {
         let flow = self.flows[id].as_ref().expect("listed transfers exist");
         (flow.from, flow.to)
     }

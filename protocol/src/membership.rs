@@ -109,11 +109,11 @@ impl Membership {
 
     /// The peer's entry; `None` when it is refused, or the table is full of living peers.
     pub fn heard(&mut self, peer: PeerId, now: Time) -> Option<&mut Peer> {
-        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             self.forget_one(now);
-        }
-        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
-            return None;
+            if self.peers.len() >= PEERS_MAX {
+                return None;
+            }
         }
         let every = self.beacon_every;
         let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(every, now));
@@ -245,6 +245,15 @@ impl Membership {
     /// Everybody, ascending.
     pub fn all(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
+    }
+
+    /// Whether anybody stands anywhere that [`Membership::head`] could lead to from this record; cheaper, and asked at each input.
+    pub(crate) fn is_ahead(&self, record: &Record, digest: Digest, now: Time) -> bool {
+        let mine = (record.tokens, record.round, digest);
+        self.positions(now).any(|(_, at)| {
+            at.whole && at.weight() > mine
+                || at.round > record.round && at.at(record.round) == Some(digest)
+        })
     }
 
     /// The committed state to go to from `mine`, or `None` when this peer is not behind.

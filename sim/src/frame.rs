@@ -44,16 +44,18 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// The frame of a message, if it is the one that was encoded last.
+    pub fn known(&self, message: &Message) -> Option<Rc<Frame>> {
+        self.last.as_ref().filter(|(last, _)| last == message).map(|(_, frame)| frame.clone())
+    }
+
     /// The frame of a message.
     pub fn frame(&mut self, message: Message) -> Rc<Frame> {
-        match &self.last {
-            Some((last, frame)) if *last == message => frame.clone(),
-            _ => {
-                let frame = Frame::of(wire::to_cbor(&message));
-                self.last = Some((message, frame.clone()));
-                frame
-            }
-        }
+        self.known(&message).unwrap_or_else(|| {
+            let frame = Frame::of(wire::to_cbor(&message));
+            self.last = Some((message, frame.clone()));
+            frame
+        })
     }
 }
 

@@ -51,6 +51,9 @@ impl World {
     fn send(&mut self, p: usize, to: &PeerId, message: Message) {
         let to = self.number(to).expect("a session sends to peers that it knows");
         assert_ne!(to, p, "p{p} sends to itself: {}", log::brief(&message));
+        if let Some(frame) = self.encoder.known(&message) {
+            return self.post(p, to, frame);
+        }
         self.observe(p, &message);
         let frame = self.encoder.frame(message);
         let bytes = frame.len();

@@ -70,6 +70,17 @@ pub enum Chance {
     Lie(usize),
 }
 
+impl Chance {
+    /// The host that it happens to, if it is one.
+    fn host(&self) -> Option<usize> {
+        match self {
+            Chance::Start(p) | Chance::Kill(p) | Chance::Stall(p, _) | Chance::Speed(p, _) => Some(*p),
+            Chance::Corrupt(p, _) | Chance::Skew(p, _) => Some(*p),
+            Chance::Lie(_) | Chance::Cut(_) | Chance::Weather(_) => None,
+        }
+    }
+}
+
 /// All peers, the network, the time, and the outside view.
 pub struct World {
     /// The command that repeats this run; none if nobody is to hear of it.
@@ -94,6 +105,8 @@ pub struct World {
     trace: Trace,
     pub encoder: Encoder,
     bustle: s7_bounds::Bustle,
+    /// Empty, with room for what the next input leads to.
+    outputs: Vec<Output>,
 }
 
 impl World {
@@ -112,17 +125,18 @@ impl World {
             seed,
             now: Time::ZERO,
             peers,
-            net,
             liars: Vec::new(),
             book,
             log: Log::default(),
             under_way: None,
             recorder: None,
-            queue: Queue::new(),
+            queue: Queue::new(net.runs()),
             inputs: 0,
             trace: Trace::default(),
             encoder: Encoder::default(),
             bustle: s7_bounds::Bustle::default(),
+            outputs: Vec::new(),
+            net,
             spec,
             rng,
         }
@@ -250,7 +264,21 @@ impl World {
     // ---- what is under way --------------------------------------------------------------------------------------
 
     pub fn schedule(&mut self, at: Time, event: Event) {
-        self.queue.push(at.max(self.now), event);
+        let island = self.place(&event).map(|host| self.net.run_of(host));
+        self.queue.push(at.max(self.now), island, event);
+    }
+
+    /// A host that an event happens at or near; none if it concerns all.
+    fn place(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Frame { to, .. } | Event::Bulk { to, .. } => Some(*to),
+            Event::Look(due) => Some(self.net.sender(due)),
+            Event::Wake { p, .. } | Event::Tell { p, .. } | Event::Trained { p, .. } => Some(*p),
+            Event::Notice { who, .. } => Some(*who),
+            Event::Reconcile { p } => Some(*p),
+            Event::Lie { liar } | Event::Chance(Chance::Lie(liar)) => Some(self.peers.len() + liar),
+            Event::Chance(chance) => chance.host(),
+        }
     }
 
     pub fn tell_later(&mut self, p: usize, after: Span, input: Input) {
@@ -310,9 +338,20 @@ impl World {
     /// The next event happens; false if there is none up to `until`.
     pub fn step(&mut self, until: Time) -> bool {
         let Some((at, event)) = self.queue.pop(until) else { return false };
-        self.now = self.now.max(at);
+        self.now = at;
         self.happen(event);
         true
+    }
+
+    /// Whether all runs have come equally far.
+    pub fn is_even(&self) -> bool {
+        self.queue.is_even()
+    }
+
+    /// Nothing happens any more: it is as late as it has become anywhere.
+    pub fn ends(&mut self) {
+        self.now = self.now.max(self.queue.latest());
+        self.recorder.iter_mut().for_each(Recorder::put_in_order);
     }
 
     /// Sees to it that the session is woken when it asks for it. A wake that has become too early is looked at then.
@@ -393,7 +432,9 @@ impl World {
             Some(liar) => self.liars[liar].overhears(frame),
             None => {
                 let input = frame.received(self.id(from));
-                if let Input::Received { from, message: Message::Confirm(confirm) } = &input {
+                if let Input::Received { from, message: Message::Confirm(confirm) } = &input
+                    && self.book.is_kept()
+                {
                     self.book.one_result.confirmed(from, confirm);
                 }
                 self.handle(to, input);
@@ -426,7 +467,8 @@ impl World {
 
     /// Tells a peer's session something, and does what it asks for.
     pub fn handle(&mut self, p: usize, input: Input) {
-        self.bustle.count(self.now, self.peers.len());
+        let crowd = self.net.crowd(p);
+        self.bustle.count(self.now, crowd);
         self.inputs += 1;
         self.trace.mark(self.now, p, &input);
         let logged = self.is_logged();
@@ -436,14 +478,14 @@ impl World {
         let reads = self.peers[p].clock.reads(self.now);
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let told = logged.then(|| input.clone());
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.outputs);
         running.session.handle(reads, input, &mut outputs);
-        let crowd = self.hosts();
         s7_bounds::outputs(&self.peers[p].spec, crowd, &told, outputs.len());
         if let (Some(tape), Some(told)) = (&mut self.peers[p].tape, told) {
             tape.push((reads, told, outputs.clone()));
         }
-        outputs.into_iter().for_each(|output| self.asked(p, output, logged));
+        outputs.drain(..).for_each(|output| self.asked(p, output, logged));
+        self.outputs = outputs;
         if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
             s7_bounds::held(p, store, crowd);
         }

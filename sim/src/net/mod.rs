@@ -181,6 +181,21 @@ impl Net {
         self.groups = groups.to_vec();
     }
 
+    /// Runs that share the network.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Hosts that take part in the run of this one.
+    pub fn crowd(&self, p: usize) -> usize {
+        self.runs[self.hosts[p].run].len()
+    }
+
+    /// The host whose transfer is to be looked at.
+    pub fn sender(&self, due: &Due) -> usize {
+        self.sharing.ends_of(due.flow).0
+    }
+
     /// The run that a host's peer takes part in.
     pub fn run_of(&self, p: usize) -> usize {
         self.hosts[p].run

@@ -233,8 +233,8 @@ impl Membership {
 
     /// When the next peer whose connection is broken counts as gone, if it does not come back.
     pub fn next_loss(&self, now: Time) -> Option<Time> {
-        let broken = self.living(now).filter(|(_, entry)| !entry.connected);
-        broken.map(|(_, entry)| entry.heard + RECONNECT_GRACE).min()
+        let broken = self.peers.values().filter(|entry| !entry.connected && entry.alive(now));
+        broken.map(|entry| entry.heard + RECONNECT_GRACE).min()
     }
 
     /// All that can be worked with now, ascending.
@@ -250,10 +250,11 @@ impl Membership {
     /// Whether anybody stands anywhere that [`Membership::head`] could lead to from this record; cheaper, and asked at each input.
     pub(crate) fn is_ahead(&self, record: &Record, digest: Digest, now: Time) -> bool {
         let mine = (record.tokens, record.round, digest);
-        self.positions(now).any(|(_, at)| {
+        let leads = |at: &Position| {
             at.whole && at.weight() > mine
                 || at.round > record.round && at.at(record.round) == Some(digest)
-        })
+        };
+        self.peers.values().any(|entry| entry.at.as_ref().is_some_and(leads) && entry.alive(now))
     }
 
     /// The committed state to go to from `mine`, or `None` when this peer is not behind.

@@ -336,12 +336,16 @@ impl Net {
             return Ok(None);
         }
         let (from, to) = self.sharing.ends_of(due.flow);
-        self.sharing.end(due.flow);
         let link = self.link_mut(from, to);
-        link.flow = None;
         let frame = link.queue.pop_front().expect("the frame that was under way");
         let epoch = link.epoch;
-        self.begin(from, to, now);
+        match link.queue.front().map(|next| u64::from(next.payload.len())) {
+            Some(next) => self.sharing.go_on(now, due.flow, next),
+            None => {
+                link.flow = None;
+                self.sharing.end(due.flow);
+            }
+        }
         let bytes = u64::from(frame.payload.len());
         self.traffic[from].sent += bytes;
         let arrives = self.landings(from, to, now);

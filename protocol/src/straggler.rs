@@ -71,13 +71,7 @@ impl Exchange {
         now + Span(stall.span().0 / 2)
     }
 
-    fn tick_member(
-        &mut self,
-        member: MemberIndex,
-        stall: Span,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn tick_member(&mut self, member: MemberIndex, stall: Span, now: Time, out: &mut Vec<Output>) {
         let contact = self.members[member as usize];
         let silent = now.since(contact.heard);
         // Most members have just been heard: only of the silent ones is it asked, chunk by chunk, what they owe.

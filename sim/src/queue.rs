@@ -153,9 +153,14 @@ mod tests {
             queue.push(at, Some(0), (b'a' + n as u8) as char);
         }
         queue.push(Time::ZERO + Span::from_secs(80), None, '!');
-        let until = Time::ZERO + Span::from_secs(30);
-        let even = std::iter::from_fn(|| queue.pop(until).map(|_| queue.is_even()));
-        assert_eq!(even.collect::<Vec<bool>>(), [false, false, false, true]);
-        assert_eq!(popped(&mut queue, Time::ZERO + Span::from_secs(500)), "cdwx!efyz");
+        let until = Time::ZERO + Span::from_secs(59);
+        let even = std::iter::from_fn(|| {
+            let (_, event) = queue.pop(until)?;
+            Some((event, queue.is_even()))
+        });
+        let (events, even): (String, Vec<bool>) = even.unzip();
+        assert_eq!(events, "abcuvw");
+        assert_eq!(even, [false, false, false, false, false, true]);
+        assert_eq!(popped(&mut queue, Time::ZERO + Span::from_secs(500)), "dx!efyz");
     }
 }

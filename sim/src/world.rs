@@ -74,7 +74,9 @@ impl Chance {
     /// The host that it happens to, if it is one.
     fn host(&self) -> Option<usize> {
         match self {
-            Chance::Start(p) | Chance::Kill(p) | Chance::Stall(p, _) | Chance::Speed(p, _) => Some(*p),
+            Chance::Start(p) | Chance::Kill(p) | Chance::Stall(p, _) | Chance::Speed(p, _) => {
+                Some(*p)
+            }
             Chance::Corrupt(p, _) | Chance::Skew(p, _) => Some(*p),
             Chance::Lie(_) | Chance::Cut(_) | Chance::Weather(_) => None,
         }

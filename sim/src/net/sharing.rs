@@ -337,10 +337,12 @@ mod tests {
 
     /// All rates by progressive filling as the textbook has it: the tightest link of all is looked for anew each time.
     fn textbook(sharing: &Sharing) -> Vec<Option<u64>> {
-        let rates: Vec<u64> = sharing.hosts.iter().flat_map(|h| h.links.iter().map(|l| l.bytes_per_s)).collect();
+        let rates: Vec<u64> =
+            sharing.hosts.iter().flat_map(|h| h.links.iter().map(|l| l.bytes_per_s)).collect();
         let mut left = rates.clone();
         let ends = |id: usize| sharing.flows[id].as_ref().map(|f| [2 * f.from, 2 * f.to + 1]);
-        let mut open: Vec<usize> = (0..sharing.flows.len()).filter(|id| ends(*id).is_some()).collect();
+        let mut open: Vec<usize> =
+            (0..sharing.flows.len()).filter(|id| ends(*id).is_some()).collect();
         let mut given = vec![None; sharing.flows.len()];
         let through = |id: &usize, link: usize| ends(*id).is_some_and(|ends| ends.contains(&link));
         while !open.is_empty() {

@@ -347,6 +347,6 @@ pub fn check_round(
     let chunks: u32 = plan.members.iter().map(|member| member.chunks).sum();
     ensure(committed.results.len() == chunks as usize, "gave too few or too many results")?;
     let result = (record.result, included(&committed.results));
-    let expected = mine.next(plan, result, record.state);
+    let expected = mine.next(record.parent, (record.plan, plan), result, record.state);
     ensure(*record == expected, "gave a record that its plan does not lead to")
 }

@@ -69,7 +69,7 @@ impl Attendance {
 
     /// Who is waited for.
     fn missing(&self) -> Vec<PeerId> {
-        let absent = self.living.iter().filter(|p| !self.ready.contains(p));
+        let absent = self.living.iter().filter(|p| self.ready.binary_search(p).is_err());
         let away = self.behind.iter().chain(&self.elsewhere);
         let away = away.filter(|_| self.behind.len() + self.elsewhere.len() > self.living.len());
         absent.chain(away).copied().collect()

@@ -58,9 +58,9 @@ fn median_of_deviations(values: impl Iterator<Item = u64>, middle: u64) -> u64 {
 
 /// The upper median; 0 of nothing.
 pub fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut sorted: Vec<u64> = values.collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    let mut values: Vec<u64> = values.collect();
+    let middle = values.len() / 2;
+    if values.is_empty() { 0 } else { *values.select_nth_unstable(middle).1 }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub struct Donor {
     /// The last committed rounds, oldest first.
     rounds: VecDeque<Committed>,
     /// The state before the committed one, while somebody still fetches it.
-    previous: Option<Standing>,
+    previous: Option<(Digest, Standing)>,
     joiners: BTreeMap<PeerId, Joiner>,
 }
 
@@ -36,35 +36,30 @@ struct Joiner {
 }
 
 impl Donor {
-    /// A round has been committed on top of `before`: keeps what joiners still need, lets go of the rest.
+    /// A round has been committed on top of `before`, which goes with its digest: keeps what joiners still need, lets go of the
+    /// rest.
     pub fn committed(
         &mut self,
-        before: Standing,
+        before: (Digest, Standing),
         committed: Option<Committed>,
         now: Time,
         out: &mut Vec<Output>,
     ) {
         self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
-        let fetched = |standing: &Standing, joiners: &BTreeMap<PeerId, Joiner>| {
-            let digest = standing.record.digest();
-            joiners.values().any(|joiner| joiner.of == digest)
-        };
-        let keep_previous =
-            self.previous.as_ref().is_some_and(|standing| fetched(standing, &self.joiners));
+        let fetched = |digest: &Digest| self.joiners.values().any(|joiner| joiner.of == *digest);
+        let keep_previous = self.previous.as_ref().is_some_and(|(digest, _)| fetched(digest));
         let dropped = if keep_previous { Some(before) } else { self.previous.replace(before) };
-        out.extend(dropped.map(|standing| Output::Release { digest: standing.record.digest() }));
+        out.extend(dropped.map(|(digest, _)| Output::Release { digest }));
         self.rounds.extend(committed);
         while self.rounds.len() > ROUNDS_KEPT && !planted(Bug::Hoards) {
-            let old = self.rounds.pop_front().map(|round| round.plan.plan.digest());
+            let old = self.rounds.pop_front().map(|round| round.record.plan);
             out.extend(old.map(|plan| Output::Forget { plan }));
         }
     }
 
     /// Another branch was taken: the kept rounds do not lead to the committed state any more.
     pub fn rebased(&mut self, out: &mut Vec<Output>) {
-        out.extend(
-            self.rounds.drain(..).map(|round| Output::Forget { plan: round.plan.plan.digest() }),
-        );
+        out.extend(self.rounds.drain(..).map(|round| Output::Forget { plan: round.record.plan }));
     }
 
     /// What it takes to repeat the round that ended with this digest.
@@ -141,9 +136,8 @@ impl Donor {
     }
 
     fn standing<'a>(&'a self, digest: &Digest, current: &'a Standing) -> Option<&'a Standing> {
-        [Some(current), self.previous.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|standing| standing.record.digest() == *digest)
+        let previous = self.previous.as_ref().filter(|(previous, _)| previous == digest);
+        let current = Some(current).filter(|current| current.record.digest() == *digest);
+        current.or(previous.map(|(_, standing)| standing))
     }
 }

@@ -84,12 +84,23 @@ pub enum Progress {
 impl Exchange {
     /// The exchange of a plan that has been checked, as seen by its member `me`. `chunk_bytes`: of a contribution at the most.
     pub fn new(plan: Plan, me: MemberIndex, chunk_bytes: u64, now: Time) -> Exchange {
+        Exchange::named(plan.digest(), plan, me, chunk_bytes, now)
+    }
+
+    /// The same, of a plan whose digest is known.
+    pub(crate) fn named(
+        id: Digest,
+        plan: Plan,
+        me: MemberIndex,
+        chunk_bytes: u64,
+        now: Time,
+    ) -> Exchange {
         let owners = plan.members.iter().enumerate();
         let owners = owners.flat_map(|(index, m)| (0..m.chunks).map(move |_| index as MemberIndex));
         let chunks: Vec<Chunk> = owners.map(Chunk::new).collect();
         let members = plan.members.len();
         let mut exchange = Exchange {
-            id: plan.digest(),
+            id,
             contributors: contributors(&plan),
             me,
             since: now,

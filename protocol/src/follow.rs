@@ -31,6 +31,9 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
+        if !self.members.is_ahead(&self.standing.record, self.digest, now) {
+            return;
+        }
         let (mine, patience) = (self.position(), self.patience(now));
         let Some(head) = self.members.head(&mine, patience, &self.lacking, now) else {
             return;
@@ -105,7 +108,8 @@ impl Session {
             (Some(exchange), _) => outcome(exchange, &committed.results),
             // A restart: what was sent is gone, but was made with the residual that is still here.
             (None, Some(me)) if plan.members[me].tokens > 0 => {
-                outcome(&Exchange::new(plan.clone(), me as u8, 0, now), &committed.results)
+                let (name, me) = (committed.record.plan, me as u8);
+                outcome(&Exchange::named(name, plan.clone(), me, 0, now), &committed.results)
             }
             _ => (Vec::new(), false),
         };
@@ -114,6 +118,7 @@ impl Session {
             contributed,
             result: committed.record.result,
             results: committed.results,
+            name: committed.record.plan,
             plan: committed.plan,
             expected: Some(committed.record),
         }
@@ -256,7 +261,7 @@ impl Session {
         self.donor.rebased(out);
         let before =
             std::mem::replace(&mut self.standing, Standing { record: manifest.record, chunks });
-        self.donor.committed(before, None, now, out);
+        self.donor.committed((self.digest, before), None, now, out);
         self.committed(now, out);
     }
 

@@ -56,6 +56,11 @@ impl Way {
         self.milestones.iter().take(most).map(|milestone| milestone.digest).collect()
     }
 
+    /// Whether a digest is among the last rounds, of which at most so many count.
+    pub fn has(&self, digest: &Digest, most: usize) -> bool {
+        self.milestones.iter().take(most).any(|milestone| milestone.digest == *digest)
+    }
+
     /// The milestones before a record on this way; all of them if it is not on it.
     pub fn before(&self, digest: &Digest) -> Vec<Milestone> {
         let at = self.milestones.iter().position(|milestone| milestone.digest == *digest);

@@ -88,8 +88,14 @@ impl Record {
 
     /// The record that follows when `plan` led to `result` and `state`. `included`: members that some chunk of the result
     /// includes, a bit each. Of whom nothing came in time has contributed nothing: the work is still to be counted, and the
-    /// lease stands.
-    pub fn next(&self, plan: &Plan, (result, included): (Digest, u64), state: Digest) -> Record {
+    /// lease stands. `parent` and `name` are the digests of this record and of the plan.
+    pub(crate) fn next(
+        &self,
+        parent: Digest,
+        (name, plan): (Digest, &Plan),
+        (result, included): (Digest, u64),
+        state: Digest,
+    ) -> Record {
         let members = plan.members.iter().enumerate();
         let came = |index: usize| included & (1 << index) != 0;
         let contributors = members.filter(|(index, member)| member.tokens > 0 && came(*index));
@@ -101,8 +107,8 @@ impl Record {
         Record {
             run: self.run,
             round: plan.round,
-            parent: self.digest(),
-            plan: plan.digest(),
+            parent,
+            plan: name,
             contributions: trained()
                 .map(|m| Contribution { peer: m.peer, tokens: m.tokens })
                 .collect(),

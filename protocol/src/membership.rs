@@ -109,11 +109,11 @@ impl Membership {
 
     /// The peer's entry; `None` when it is refused, or the table is full of living peers.
     pub fn heard(&mut self, peer: PeerId, now: Time) -> Option<&mut Peer> {
-        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             self.forget_one(now);
-        }
-        if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX {
-            return None;
+            if self.peers.len() >= PEERS_MAX {
+                return None;
+            }
         }
         let every = self.beacon_every;
         let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(every, now));
@@ -233,8 +233,8 @@ impl Membership {
 
     /// When the next peer whose connection is broken counts as gone, if it does not come back.
     pub fn next_loss(&self, now: Time) -> Option<Time> {
-        let broken = self.living(now).filter(|(_, entry)| !entry.connected);
-        broken.map(|(_, entry)| entry.heard + RECONNECT_GRACE).min()
+        let broken = self.peers.values().filter(|entry| !entry.connected && entry.alive(now));
+        broken.map(|entry| entry.heard + RECONNECT_GRACE).min()
     }
 
     /// All that can be worked with now, ascending.
@@ -245,6 +245,16 @@ impl Membership {
     /// Everybody, ascending.
     pub fn all(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
+    }
+
+    /// Whether anybody stands anywhere that [`Membership::head`] could lead to from this record; cheaper, and asked at each input.
+    pub(crate) fn is_ahead(&self, record: &Record, digest: Digest, now: Time) -> bool {
+        let mine = (record.tokens, record.round, digest);
+        let leads = |at: &Position| {
+            at.whole && at.weight() > mine
+                || at.round > record.round && at.at(record.round) == Some(digest)
+        };
+        self.peers.values().any(|entry| entry.at.as_ref().is_some_and(leads) && entry.alive(now))
     }
 
     /// The committed state to go to from `mine`, or `None` when this peer is not behind.
@@ -262,8 +272,8 @@ impl Membership {
         lacking: &Lacking,
         now: Time,
     ) -> Option<Head> {
-        let weights = self.weights(now);
-        let total: u64 = weights.values().sum();
+        let voters = self.voters(now);
+        let total: u64 = voters.iter().map(|voter| voter.weight).sum();
         let (half, quarter) = (total / 2 + 1, total.div_ceil(4));
         let (next, tip, fork) = match patience {
             Patience::Busy => (half, half, half),
@@ -271,100 +281,32 @@ impl Membership {
             Patience::OnTheWay => (1, half, quarter),
             Patience::Over => (quarter, quarter, quarter),
         };
-        self.next_round(mine, &weights, next, now)
+        next_round(mine, &voters, next)
             .and_then(|head| head.without(lacking))
-            .or_else(|| self.heaviest_tip(mine, &weights, (tip, fork), lacking, now))
-    }
-
-    fn next_round(
-        &self,
-        mine: &Position,
-        weights: &Weights,
-        needed: u64,
-        now: Time,
-    ) -> Option<Head> {
-        let round = mine.round + 1;
-        let came_from_mine: Vec<&Position> =
-            self.positions(now).map(|(_, at)| at).filter(|at| at.descends_from(mine)).collect();
-        let reachable = |at: &&Position| at.round <= mine.round + ROUNDS_KEPT as Round;
-        let digests: BTreeSet<Digest> =
-            came_from_mine.iter().filter_map(|at| at.at(round)).collect();
-        digests.into_iter().filter(|_| came_from_mine.iter().any(reachable)).find_map(|digest| {
-            let through = |at: &Position| at.at(round) == Some(digest);
-            // Who has only told where it stands came the way that others tell of.
-            let twin = |at: &Position| {
-                came_from_mine.iter().any(|known| known.digest == at.digest && through(known))
-            };
-            let holders: Vec<PeerId> = self
-                .positions(now)
-                .filter(|(_, at)| through(at) || twin(at))
-                .map(|(peer, _)| *peer)
-                .collect();
-            (weigh(&holders, weights) >= needed).then_some(Head {
-                round,
-                digest,
-                follows: true,
-                holders,
-            })
-        })
-    }
-
-    /// `needed`: the weight that has to be on it, or on the other side of a fork.
-    fn heaviest_tip(
-        &self,
-        mine: &Position,
-        weights: &Weights,
-        (needed, of_a_fork): (u64, u64),
-        lacking: &Lacking,
-        now: Time,
-    ) -> Option<Head> {
-        // Who has only told where it stands will tell the way there with its next beacon.
-        let worth =
-            |at: &Position| at.weight() > mine.weight() && at.whole && !mine.descends_from(at);
-        let mut tips: Vec<&Position> =
-            self.positions(now).map(|(_, at)| at).filter(|at| worth(at)).collect();
-        tips.sort_by_key(|at| std::cmp::Reverse(at.weight()));
-        let supported = |tip: &&Position| {
-            let forked = tip.forked_from(mine);
-            let supports = |at: &Position| {
-                at.digest == tip.digest || at.descends_from(tip) || forked && tip.descends_from(at)
-            };
-            let side = self.positions(now).filter(|(_, at)| supports(at)).map(|(peer, _)| *peer);
-            let weight = weigh(&side.collect::<Vec<_>>(), weights);
-            weight >= if forked { of_a_fork } else { needed }
-        };
-        let head = |tip: &Position| {
-            let (round, digest) = (tip.round, tip.digest);
-            Head { round, digest, follows: false, holders: self.in_step(&digest, now) }
-        };
-        tips.into_iter().filter(supported).find_map(|tip| head(tip).without(lacking))
-    }
-
-    /// Living peers that stand on this committed state, ascending.
-    pub fn in_step(&self, digest: &Digest, now: Time) -> Vec<PeerId> {
-        self.positions(now).filter(|(_, at)| at.digest == *digest).map(|(peer, _)| *peer).collect()
+            .or_else(|| heaviest_tip(mine, &voters, (tip, fork), lacking))
     }
 
     /// Whether living peers of a quarter of the weight have gone on from this state. Fewer would not be followed.
     pub fn passed(&self, mine: &Position, now: Time) -> bool {
-        let weights = self.weights(now);
-        let beyond = self.positions(now).filter(|(_, at)| at.descends_from(mine));
-        let beyond: Vec<PeerId> = beyond.map(|(peer, _)| *peer).collect();
-        weigh(&beyond, &weights) >= weights.values().sum::<u64>().div_ceil(4).max(1)
+        let voters = self.voters(now);
+        let total: u64 = voters.iter().map(|voter| voter.weight).sum();
+        let beyond = voters.iter().filter(|voter| voter.at.descends_from(mine));
+        beyond.map(|voter| voter.weight).sum::<u64>() >= total.div_ceil(4).max(1)
     }
 
-    fn positions(&self, now: Time) -> impl Iterator<Item = (&PeerId, &Position)> {
-        self.living(now).filter_map(|(peer, entry)| entry.at.as_ref().map(|at| (peer, at)))
-    }
-
-    /// A peer's weight is its speed, but never more than twice the median: nobody outvotes the rest by a claim.
-    fn weights(&self, now: Time) -> Weights {
+    /// Living peers that have told where they stand, ascending. A peer's weight is its speed, but never more than twice the
+    /// median: nobody outvotes the rest by a claim.
+    fn voters(&self, now: Time) -> Vec<Voter<'_>> {
         let told = |beacon: &Beacon| beacon.tokens_per_s.min(TOKENS_MAX / 2);
         let speed = |entry: &Peer| entry.beacon.as_ref().map_or(0, told);
-        let most = median(self.living(now).map(|(_, entry)| speed(entry))).saturating_mul(2).max(1);
-        let weigh = |entry: &Peer| speed(entry).clamp(most.div_ceil(4), most);
-        let placed = self.living(now).filter(|(_, entry)| entry.at.is_some());
-        placed.map(|(peer, entry)| (*peer, weigh(entry))).collect()
+        let living: Vec<(&PeerId, &Peer)> = self.living(now).collect();
+        let speeds = living.iter().map(|(_, entry)| speed(entry));
+        let most = median(speeds).saturating_mul(2).max(1);
+        let voter = |(peer, entry): &(&PeerId, &'_ Peer)| {
+            (**peer, speed(entry).clamp(most.div_ceil(4), most))
+        };
+        let placed = living.iter().filter_map(|of| Some((voter(of), of.1.at.as_ref()?)));
+        placed.map(|((peer, weight), at)| Voter { peer, at, weight }).collect()
     }
 
     /// Makes room: whoever was heard longest ago and is not alive goes.
@@ -434,11 +376,63 @@ impl Position {
     }
 }
 
-/// Peers' weights in a vote.
-type Weights = BTreeMap<PeerId, u64>;
+/// A peer whose word counts for so much.
+struct Voter<'a> {
+    peer: PeerId,
+    at: &'a Position,
+    weight: u64,
+}
 
-fn weigh(peers: &[PeerId], weights: &Weights) -> u64 {
-    peers.iter().filter_map(|peer| weights.get(peer)).sum()
+/// The round that follows from `mine`, if those on it or beyond weigh enough.
+fn next_round(mine: &Position, voters: &[Voter], needed: u64) -> Option<Head> {
+    let round = mine.round + 1;
+    let came_from_mine: Vec<&Position> =
+        voters.iter().map(|voter| voter.at).filter(|at| at.descends_from(mine)).collect();
+    let reachable = |at: &&Position| at.round <= mine.round + ROUNDS_KEPT as Round;
+    if !came_from_mine.iter().any(reachable) {
+        return None;
+    }
+    let digests: BTreeSet<Digest> = came_from_mine.iter().filter_map(|at| at.at(round)).collect();
+    digests.into_iter().find_map(|digest| {
+        let through = |at: &Position| at.at(round) == Some(digest);
+        // Who has only told where it stands came the way that others tell of.
+        let known: BTreeSet<Digest> =
+            came_from_mine.iter().filter(|at| through(at)).map(|at| at.digest).collect();
+        let holds = |voter: &&Voter| through(voter.at) || known.contains(&voter.at.digest);
+        let weight: u64 = voters.iter().filter(holds).map(|voter| voter.weight).sum();
+        let holders = || voters.iter().filter(holds).map(|voter| voter.peer).collect();
+        (weight >= needed).then(|| Head { round, digest, follows: true, holders: holders() })
+    })
+}
+
+/// `needed`: the weight that has to be on it, or on the other side of a fork.
+fn heaviest_tip(
+    mine: &Position,
+    voters: &[Voter],
+    (needed, of_a_fork): (u64, u64),
+    lacking: &Lacking,
+) -> Option<Head> {
+    // Who has only told where it stands will tell the way there with its next beacon.
+    let worth = |at: &Position| at.weight() > mine.weight() && at.whole && !mine.descends_from(at);
+    let mut tips: Vec<&Position> =
+        voters.iter().map(|voter| voter.at).filter(|at| worth(at)).collect();
+    tips.sort_by_key(|at| std::cmp::Reverse(at.weight()));
+    tips.dedup();
+    let supported = |tip: &&Position| {
+        let forked = tip.forked_from(mine);
+        let supports = |at: &Position| {
+            at.digest == tip.digest || at.descends_from(tip) || forked && tip.descends_from(at)
+        };
+        let side = voters.iter().filter(|voter| supports(voter.at));
+        let weight: u64 = side.map(|voter| voter.weight).sum();
+        weight >= if forked { of_a_fork } else { needed }
+    };
+    let head = |tip: &Position| {
+        let (round, digest) = (tip.round, tip.digest);
+        let there = voters.iter().filter(|voter| voter.at.digest == digest);
+        Head { round, digest, follows: false, holders: there.map(|voter| voter.peer).collect() }
+    };
+    tips.into_iter().filter(supported).find_map(|tip| head(tip).without(lacking))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::sabotage::{Bug, planted};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{
-    Committed, Confirm, Message, Milestone, Plan, Ready, Signed, SignedPlan, WANTS_MAX,
+    Committed, Confirm, Message, Milestone, Plan, RECENT_MAX, Ready, Signed, SignedPlan, WANTS_MAX,
 };
 use crate::work::Piece;
 
@@ -176,8 +176,12 @@ impl Session {
     }
 
     fn gather(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        let Stage::Gathering(gather) = &self.stage else { return (None, Vec::new()) };
+        if gather.ready_since.is_none() && gather.left_until <= now {
+            // It trains: whoever else is there, it waits for itself.
+            return (None, Vec::new());
+        }
         let seen = self.attendance(now);
-        let passed = self.members.passed(&self.position(), now);
         let Stage::Gathering(gather) = &mut self.stage else { return (None, Vec::new()) };
         let paces = (self.work.took, self.pace.overdue.span());
         if gather.left_until > now {
@@ -191,11 +195,12 @@ impl Session {
                 let Stage::Gathering(gather) = &self.stage else { return (None, on) };
                 (earliest(until, gather.ready_since.map(|_| gather.repeated + REPEAT)), on)
             }
-            // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
-            Step::Convene if passed && now < self.work.ready_since.unwrap_or(now) + PASSED => {
-                (Some(now + SETTLE), Vec::new())
-            }
             Step::Convene => {
+                // Somebody has gone on from here: this peer follows as soon as enough have, and makes no fork.
+                let patient = now < self.work.ready_since.unwrap_or(now) + PASSED;
+                if patient && self.members.passed(&self.position(), now) {
+                    return (Some(now + SETTLE), Vec::new());
+                }
                 self.convene(&seen, now, out);
                 (self.stage_until, self.waits_on.clone())
             }
@@ -210,13 +215,13 @@ impl Session {
     /// Living peers that stand where this one does, or one round before and so about to; those of them that are ready.
     fn attendance(&self, now: Time) -> Attendance {
         let Stage::Gathering(gather) = &self.stage else { return Attendance::default() };
-        let (parent, recent) = (self.standing.record.parent, self.recent());
+        let parent = self.standing.record.parent;
         let near = |at: &Position| at.digest == self.digest || at.digest == parent;
         let mut seen = Attendance::default();
         for (peer, entry) in self.members.living(now) {
             match &entry.at {
                 Some(at) if near(at) => seen.living.push(*peer),
-                Some(at) if recent.contains(&at.digest) => {
+                Some(at) if self.way.has(&at.digest, RECENT_MAX) => {
                     seen.behind.push(*peer);
                     continue;
                 }
@@ -254,16 +259,18 @@ impl Session {
         let lost = self.lost_leaseholders(now, &seen.ready);
         let mut plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
         // A plan that was given up is known by its name, and is not begun again under it.
-        while self.shelved_of(&plan.digest()).is_some() {
+        let mut name = plan.digest();
+        while self.shelved_of(&name).is_some() {
             plan.attempt += 1;
+            name = plan.digest();
         }
-        let signature = self.keyring.sign(&plan.signed_bytes());
+        let signature = self.keyring.sign(&Plan::signed_bytes_of(&name));
         let signed = SignedPlan { plan, signature };
         // Members begin; the others know to wait for it.
         for to in self.everybody(now) {
             self.tell_plan(&to, &signed, now, out);
         }
-        self.adopt(signed, now, out);
+        self.adopt(signed, name, now, out);
     }
 
     /// Everybody that can be worked with now.
@@ -301,27 +308,29 @@ impl Session {
             || plan.round != self.standing.record.round + 1
         {
             if planted(Bug::StalePlan) && plan.members.iter().any(|m| m.peer == self.me) {
-                self.adopt(signed, now, out);
+                let name = plan.digest();
+                self.adopt(signed, name, now, out);
             }
             return;
         }
-        if let Err(reason) = self.check_plan(&signed) {
+        let name = plan.digest();
+        if let Err(reason) = self.check_plan(&signed, &name) {
             return self.strike(from, 1, reason, now, out);
         }
         if !self.is_as_told(plan) {
             return self.leave_to_others(now);
         }
-        let given_up = self.shelved_of(&plan.digest()).is_some();
+        let given_up = self.shelved_of(&name).is_some();
         match &self.stage {
             // Whoever has just begun to wait for a later attempt takes part in an earlier one all the same: its other members
             // carry it out and wait.
             Stage::Gathering(gather) if gather.ready_since.is_some() && !given_up => {
-                self.adopt(signed, now, out);
+                self.adopt(signed, name, now, out);
             }
-            Stage::Exchanging(exchange, known) if exchange.id != plan.digest() => {
+            Stage::Exchanging(exchange, known) if exchange.id != name => {
                 if convene::replaces(plan, &known.plan) && !exchange.has_confirmed() {
                     self.shelve("a plan that comes before it", now, out);
-                    self.adopt(signed, now, out);
+                    self.adopt(signed, name, now, out);
                 } else if convene::replaces(&known.plan, plan) {
                     let known = known.clone();
                     self.tell_plan(&from, &known, now, out);
@@ -339,9 +348,9 @@ impl Session {
         }
     }
 
-    fn check_plan(&self, signed: &SignedPlan) -> Result<(), String> {
+    fn check_plan(&self, signed: &SignedPlan, name: &Digest) -> Result<(), String> {
         convene::check(&self.spec, &signed.plan, &self.standing.record.cursor)?;
-        let bytes = signed.plan.signed_bytes();
+        let bytes = Plan::signed_bytes_of(name);
         if self.keyring.verify(&signed.plan.convener, &bytes, &signed.signature) {
             Ok(())
         } else {
@@ -358,7 +367,8 @@ impl Session {
         })
     }
 
-    fn adopt(&mut self, signed: SignedPlan, now: Time, out: &mut Vec<Output>) {
+    /// Takes part in a plan, which goes by this name.
+    fn adopt(&mut self, signed: SignedPlan, name: Digest, now: Time, out: &mut Vec<Output>) {
         let plan = &signed.plan;
         let Some(me) = plan.members.iter().position(|member| member.peer == self.me) else {
             return;
@@ -372,7 +382,8 @@ impl Session {
         out.push(Output::Note(Note::Planned { round, members, attempt }));
         let elems = self.spec.exchange.chunk_elems as usize;
         let chunk_bytes = self.spec.exchange.up.encoded_len(elems) as u64;
-        let mut exchange = Box::new(Exchange::new(plan.clone(), me as u8, chunk_bytes, now));
+        let exchange = Exchange::named(name, plan.clone(), me as u8, chunk_bytes, now);
+        let mut exchange = Box::new(exchange);
         exchange.start(out);
         if exchange.fold() > 0.0 {
             self.work.pieces.iter_mut().for_each(|piece| piece.given_to(exchange.id, me as u8));
@@ -386,8 +397,8 @@ impl Session {
         let Stage::Exchanging(exchange, signed) = &mut self.stage else {
             return (None, Vec::new());
         };
-        for (member, peer) in exchange.others().collect::<Vec<_>>() {
-            if !self.members.alive(&peer, now) {
+        for member in 0..exchange.plan.members.len() as u8 {
+            if member != exchange.me && !self.members.alive(&exchange.peer(member), now) {
                 exchange.lose(member, now, out);
             }
         }
@@ -401,6 +412,7 @@ impl Session {
             let applying = Applying {
                 settle: exchange.settle(&results),
                 contributed: exchange.counts(&results),
+                name: exchange.id,
                 plan: signed.clone(),
                 result: digest,
                 results,
@@ -454,7 +466,7 @@ impl Session {
 
     pub(crate) fn apply(&mut self, applying: Applying, now: Time, out: &mut Vec<Output>) {
         let plan = &applying.plan.plan;
-        let (round, name, step) = (plan.round, plan.digest(), plan.trained());
+        let (round, name, step) = (plan.round, applying.name, plan.trained());
         if let Stage::Exchanging(exchange, _) = &self.stage {
             let micros = now.since(exchange.since).0;
             out.push(Output::Note(Note::Exchanged { round, micros }));
@@ -479,7 +491,8 @@ impl Session {
             return;
         };
         let result = (applying.result, included(&applying.results));
-        let record = self.standing.record.next(&applying.plan.plan, result, state_root(&chunks));
+        let plan = (applying.name, &applying.plan.plan);
+        let record = self.standing.record.next(self.digest, plan, result, state_root(&chunks));
         if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
             let reason = "the outer step led elsewhere than recorded".to_string();
             out.push(Output::Note(Note::Abandoned { round, reason }));
@@ -494,10 +507,10 @@ impl Session {
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
         out.push(Output::Commit { record: record.clone(), settle: applying.settle });
-        let before = Milestone::of(&self.standing.record);
+        let before = Milestone::named(self.digest, &self.standing.record);
         self.way.goes_on(before, given);
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
-        self.donor.committed(before, Some(committed), now, out);
+        self.donor.committed((self.digest, before), Some(committed), now, out);
         self.committed(now, out);
     }
 

@@ -162,6 +162,8 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Applying {
     pub plan: SignedPlan,
+    /// The plan's name.
+    pub name: Digest,
     pub result: Digest,
     pub results: Vec<ResultChunk>,
     pub settle: Vec<Settle>,
@@ -309,6 +311,7 @@ impl Session {
         match &self.stage {
             Stage::Exchanging(exchange, _) if exchange.is_complete() => exchange.unconfirmed(),
             Stage::Exchanging(exchange, _) => exchange.awaited(),
+            Stage::Gathering(gather) if gather.ready_since.is_none() => vec![self.me],
             _ => self.waits_on.clone(),
         }
     }

@@ -48,8 +48,8 @@ impl Exchange {
     /// Looks at the clock: asks again for what is missing, drops stragglers, hands over what the silent own.
     pub fn tick(&mut self, stall: &Deadline, now: Time, out: &mut Vec<Output>) -> Progress {
         let stall = stall.span().max(self.transfer_least());
-        for (member, peer) in self.others().collect::<Vec<_>>() {
-            self.tick_member(member, peer, stall, now, out);
+        for member in 0..self.plan.members.len() as MemberIndex {
+            self.tick_member(member, stall, now, out);
         }
         self.tick_repair(stall, now, out);
         self.nudge_confirm(stall, now, out);
@@ -71,18 +71,11 @@ impl Exchange {
         now + Span(stall.span().0 / 2)
     }
 
-    fn tick_member(
-        &mut self,
-        member: MemberIndex,
-        peer: PeerId,
-        stall: Span,
-        now: Time,
-        out: &mut Vec<Output>,
-    ) {
+    fn tick_member(&mut self, member: MemberIndex, stall: Span, now: Time, out: &mut Vec<Output>) {
         let contact = self.members[member as usize];
         let silent = now.since(contact.heard);
         // Most members have just been heard: only of the silent ones is it asked, chunk by chunk, what they owe.
-        if self.lost & bit(member) != 0 || silent < stall {
+        if member == self.me || self.lost & bit(member) != 0 || silent < stall {
             return;
         }
         let (owes, result_owed) = (self.owes(member), self.result_owed(member));
@@ -95,7 +88,7 @@ impl Exchange {
             self.drop_owed(member, now, out);
         } else if now.since(contact.asked) >= stall {
             self.members[member as usize].asked = now;
-            self.ask(member, peer, out);
+            self.ask(member, self.peer(member), out);
         }
     }
 

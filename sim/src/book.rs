@@ -130,8 +130,16 @@ impl Book {
         peers.for_each(|p| self.accounts[p].head = head);
     }
 
+    /// Whether there are numbers to be accounted for.
+    pub fn is_kept(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
     /// A plan was seen under way.
     pub fn saw_plan(&mut self, plan: &Plan) {
+        if !self.is_kept() {
+            return;
+        }
         self.plans.entry(plan.digest()).or_insert_with(|| plan.clone());
     }
 

@@ -208,7 +208,9 @@ pub fn run(scenario: &Scenario, seed: u64, again: &str, befalls: impl Fn(usize) 
         }
         l1_together::stays(&mut world, 3, seconds(scenario.patience_s));
     }
-    while !world.recorder.as_ref().is_some_and(Recorder::is_done) && world.step(end) {}
+    let done = |world: &World| world.recorder.as_ref().is_some_and(Recorder::is_done);
+    while !(done(&world) && world.is_even()) && world.step(end) {}
+    world.ends();
     world
 }
 

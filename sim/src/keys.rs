@@ -1,5 +1,6 @@
-//! Keys for tests: a keyed BLAKE3 in the place of a signature. Everybody can compute everybody's, and honest peers do not.
+//! Keys for tests: a keyed hash in the place of a signature. Everybody can compute everybody's, and honest peers do not.
 
+use crate::rng::mix;
 use shoal_protocol::id::{Keyring, PeerId, Signature};
 
 /// Signs as one peer, verifies for all.
@@ -22,7 +23,20 @@ impl Keyring for Keys {
 
 /// What `peer` would sign.
 pub fn sign(peer: &PeerId, message: &[u8]) -> Signature {
-    Signature(blake3::keyed_hash(&peer.0, message).as_bytes().to_vec())
+    let word = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    let key = peer.0.chunks(8).map(word).fold(message.len() as u64, |key, next| mix(key ^ next));
+    let hash = message.chunks(8).map(word).fold(key, stir);
+    Signature((0..4).flat_map(|lane: u64| mix(hash.wrapping_add(lane)).to_le_bytes()).collect())
+}
+
+/// The step of a multiplicative hash (Knuth, TAOCP 3, section 6.4): for each word a bijection of the hash, and for each hash one
+/// of the word, so that whatever differs from what was signed in one place cannot pass, and what differs in several will not.
+fn stir(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The name of peer number `n`: its first four bytes are the number, so that logs show it.
@@ -32,9 +46,14 @@ pub fn peer_id(n: usize) -> PeerId {
     PeerId(id)
 }
 
+/// The number that a name tells, be it anybody's or not.
+pub fn told(peer: &PeerId) -> usize {
+    u32::from_be_bytes([peer.0[0], peer.0[1], peer.0[2], peer.0[3]]) as usize
+}
+
 /// The number of a peer, if it has one.
 pub fn number(peer: &PeerId) -> Option<usize> {
-    let n = u32::from_be_bytes([peer.0[0], peer.0[1], peer.0[2], peer.0[3]]) as usize;
+    let n = told(peer);
     (n < 1 << 16 && peer_id(n) == *peer).then_some(n)
 }
 
@@ -45,5 +64,20 @@ fn a_signature_is_one_peers_over_one_message() {
     assert!(keys.verify(&peer_id(1), b"so", &signature));
     assert!(!keys.verify(&other, b"so", &signature));
     assert!(!keys.verify(&peer_id(1), b"not", &signature));
+    assert!(!keys.verify(&peer_id(1), b"so\0", &signature));
     assert_eq!(number(&other), Some(2));
+}
+
+#[test]
+fn no_flipped_bit_passes() {
+    let (keys, message) = (Keys(peer_id(3)), *b"twenty bytes of text");
+    let signature = keys.sign(&message);
+    assert_eq!(signature.0.len(), 32);
+    for bit in 0..8 * message.len() {
+        let mut flipped = message;
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!keys.verify(&keys.0, &flipped, &signature), "bit {bit}");
+        flipped[(bit / 8 + 9) % message.len()] ^= 1 << (bit % 8);
+        assert!(!keys.verify(&keys.0, &flipped, &signature), "bit {bit} and another");
+    }
 }

@@ -1,15 +1,16 @@
 //! A peer that says what no honest peer says: random bytes, real frames with bits flipped, messages that are well formed
 //! and wrong. It hears what it is sent, and some liars pass for members.
 
+use crate::frame::Frame;
 use crate::keys::{peer_id, sign};
 use crate::rng::Rng;
 use crate::store::Payload;
 use crate::world::{Event, World};
+use shoal_protocol::event::Input;
 use shoal_protocol::id::{Digest, PeerId, RunId, Signature};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::wire::*;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// Messages that a liar remembers.
 const MEMORY: usize = 64;
@@ -41,8 +42,8 @@ impl Liar {
         Liar { id: peer_id(number), number, insider: false, pause_ms: 200, rng, heard, sequence }
     }
 
-    pub fn overhears(&mut self, frame: &[u8]) {
-        if let shoal_protocol::event::Input::Received { message, .. } = decode(self.id, frame) {
+    pub fn overhears(&mut self, frame: &Frame) {
+        if let Input::Received { message, .. } = frame.received(self.id) {
             if self.heard.len() == MEMORY {
                 self.heard.pop_front();
             }
@@ -307,12 +308,12 @@ impl World {
         for to in self.net.linked(from) {
             let liar = &mut self.liars[n];
             if liar.insider && liar.rng.chance(0.5) {
-                let frames = liar.pretence(run).map(|message| Rc::new(to_cbor(&message)));
+                let frames = liar.pretence(run).map(|message| Frame::of(to_cbor(&message)));
                 frames.into_iter().for_each(|frame| self.post(from, to, frame));
             } else if liar.rng.chance(0.3) {
-                let bytes = Rc::new(liar.lie(run));
-                self.learn_of(&bytes);
-                self.post(from, to, bytes);
+                let frame = Frame::of(liar.lie(run));
+                self.learn_of(&frame);
+                self.post(from, to, frame);
             }
             self.lie_in_bulk(n, to);
         }
@@ -320,8 +321,8 @@ impl World {
         self.schedule(again, Event::Lie { liar: n });
     }
 
-    fn learn_of(&mut self, frame: &[u8]) {
-        if let shoal_protocol::event::Input::Received { message, .. } = decode(peer_id(0), frame) {
+    fn learn_of(&mut self, frame: &Frame) {
+        if let Input::Received { message, .. } = frame.received(peer_id(0)) {
             self.observe(usize::MAX, &message);
         }
     }

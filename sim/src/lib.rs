@@ -9,6 +9,7 @@ mod cluster;
 mod compare;
 mod curve;
 mod fault;
+mod frame;
 mod holdings;
 mod keys;
 mod learn;
@@ -29,6 +30,7 @@ mod scenario;
 mod shrink;
 mod store;
 mod sweep;
+mod trace;
 mod world;
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ impl World {
     /// Does what peer `p` asks for.
     pub fn perform(&mut self, p: usize, output: Output) {
         match output {
-            Output::Send { to, message } => self.send(p, &to, &message),
-            Output::Broadcast { message } => self.broadcast(p, &message),
+            Output::Send { to, message } => self.send(p, &to, message),
+            Output::Broadcast { message } => self.broadcast(p, message),
             Output::Refuse { peer, reason } => self.refuse(p, &peer, &reason),
             Output::Train { round, lease } => self.train(p, round, lease),
             Output::Contribute { to, chunk, fold } => self.contribute(p, &to, chunk, fold),
@@ -48,27 +48,24 @@ impl World {
         &mut self.peers[p].running.as_mut().expect("only a living peer asks").store
     }
 
-    fn send(&mut self, p: usize, to: &PeerId, message: &Message) {
-        let to = keys::number(to).expect("a session sends to peers that it knows");
-        assert_ne!(to, p, "p{p} sends to itself: {}", log::brief(message));
-        self.observe(p, message);
-        let bytes = wire::to_cbor(message);
-        assert!(
-            bytes.len() <= wire::FRAME_BYTES_MAX,
-            "S7 is broken: a frame of {} bytes",
-            bytes.len()
-        );
-        self.post(p, to, Rc::new(bytes));
+    fn send(&mut self, p: usize, to: &PeerId, message: Message) {
+        let to = self.number(to).expect("a session sends to peers that it knows");
+        assert_ne!(to, p, "p{p} sends to itself: {}", log::brief(&message));
+        if let Some(frame) = self.encoder.known(&message) {
+            return self.post(p, to, frame);
+        }
+        self.observe(p, &message);
+        let frame = self.encoder.frame(message);
+        let bytes = frame.len();
+        assert!(bytes <= wire::FRAME_BYTES_MAX, "S7 is broken: a frame of {bytes} bytes");
+        self.post(p, to, frame);
     }
 
-    fn broadcast(&mut self, p: usize, message: &Message) {
-        let bytes = Rc::new(wire::to_cbor(message));
-        assert!(
-            bytes.len() <= wire::BEACON_BYTES_MAX,
-            "S7 is broken: a beacon of {} bytes",
-            bytes.len()
-        );
-        self.net.linked(p).into_iter().for_each(|to| self.post(p, to, bytes.clone()));
+    fn broadcast(&mut self, p: usize, message: Message) {
+        let frame = self.encoder.frame(message);
+        let bytes = frame.len();
+        assert!(bytes <= wire::BEACON_BYTES_MAX, "S7 is broken: a beacon of {bytes} bytes");
+        self.net.linked(p).into_iter().for_each(|to| self.post(p, to, frame.clone()));
     }
 
     /// The outside view learns of plans from what is said.
@@ -76,7 +73,7 @@ impl World {
         match message {
             Message::Plan(signed) => {
                 let honest =
-                    keys::number(&signed.plan.convener).is_some_and(|c| c < self.peers.len());
+                    self.number(&signed.plan.convener).is_some_and(|c| c < self.peers.len());
                 if p < self.peers.len() && honest && !self.has_liars() {
                     hold(
                         "plan",
@@ -92,7 +89,7 @@ impl World {
     }
 
     fn refuse(&mut self, p: usize, peer: &PeerId, reason: &str) {
-        let about = keys::number(peer).expect("a session refuses peers that it knows");
+        let about = self.number(peer).expect("a session refuses peers that it knows");
         let deserved = self.peers.get(about).is_none_or(|peer| peer.spoilt);
         assert!(deserved, "S7 is broken: p{p} refuses the honest p{about}: {reason}");
         let until = self.now + REFUSED_FOR + Span::from_secs(1);
@@ -341,7 +338,7 @@ impl World {
     }
 
     fn post_bulk(&mut self, p: usize, to: &PeerId, chunk: ChunkId, payload: Payload) {
-        let target = keys::number(to).expect("a session sends to peers that it knows");
+        let target = self.number(to).expect("a session sends to peers that it knows");
         assert_ne!(target, p, "p{p} sends bulk to itself: {chunk:?}");
         let payload = match payload {
             Payload::Bytes(bytes) if self.rng.chance(self.peers[p].corrupts) => {

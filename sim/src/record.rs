@@ -129,6 +129,12 @@ impl Recorder {
         self.behind == 0
     }
 
+    /// Everything in order of time: runs that share the world come about by turns.
+    pub fn put_in_order(&mut self) {
+        self.rounds.sort_by_key(|row| row.at);
+        self.events.sort_by_key(|row| row.at);
+    }
+
     fn event(&mut self, at: Time, host: usize, kind: &'static str, detail: String) {
         if self.events.len() < EVENTS_MAX {
             self.events.push(EventRow { at, host, kind, detail });

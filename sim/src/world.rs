@@ -3,21 +3,23 @@
 use crate::book::Book;
 use crate::check::s7_bounds;
 use crate::clock::Clock;
+use crate::frame::{Encoder, Frame};
 use crate::keys;
 use crate::learn::Lesson;
 use crate::liar::Liar;
 use crate::log::{self, Log};
-use crate::net::{Due, Frame, Left, Net, Weather};
+use crate::net::{Bulk, Due, Left, Net, Weather};
 use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::store::Payload;
+use crate::trace::Trace;
 use shoal_protocol::event::{Input, Output};
-use shoal_protocol::id::{Digest, Round};
+use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::time::{Span, Time};
-use shoal_protocol::wire::{self, ChunkId, Message};
+use shoal_protocol::wire::{ChunkId, Message};
 use std::rc::Rc;
 
 /// Wakes of one peer at one instant that are no accident any more.
@@ -29,7 +31,7 @@ const LOGGED_PEERS: usize = 64;
 /// What happens next, to whom.
 pub enum Event {
     /// A control frame comes.
-    Frame { from: usize, to: usize, epoch: u32, bytes: Rc<Vec<u8>> },
+    Frame { from: usize, to: usize, epoch: u32, frame: Rc<Frame> },
     /// A bulk frame comes.
     Bulk { from: usize, to: usize, epoch: u32, chunk: ChunkId, payload: Payload },
     /// A transfer may be done.
@@ -69,6 +71,19 @@ pub enum Chance {
     Lie(usize),
 }
 
+impl Chance {
+    /// The host that it happens to, if it is one.
+    fn host(&self) -> Option<usize> {
+        match self {
+            Chance::Start(p) | Chance::Kill(p) | Chance::Stall(p, _) | Chance::Speed(p, _) => {
+                Some(*p)
+            }
+            Chance::Corrupt(p, _) | Chance::Skew(p, _) => Some(*p),
+            Chance::Lie(_) | Chance::Cut(_) | Chance::Weather(_) => None,
+        }
+    }
+}
+
 /// All peers, the network, the time, and the outside view.
 pub struct World {
     /// The command that repeats this run; none if nobody is to hear of it.
@@ -92,8 +107,11 @@ pub struct World {
     queue: Queue<Event>,
     /// Inputs that sessions were given.
     pub inputs: u64,
-    trace: blake3::Hasher,
+    trace: Trace,
+    pub encoder: Encoder,
     bustle: s7_bounds::Bustle,
+    /// Empty, with room for what the next input leads to.
+    outputs: Vec<Output>,
 }
 
 impl World {
@@ -112,17 +130,19 @@ impl World {
             seed,
             now: Time::ZERO,
             peers,
-            net,
             liars: Vec::new(),
             book,
             log: Log::default(),
             under_way: None,
             lesson: None,
             recorder: None,
-            queue: Queue::new(),
+            queue: Queue::new(net.runs()),
             inputs: 0,
-            trace: blake3::Hasher::new(),
+            trace: Trace::default(),
+            encoder: Encoder::default(),
             bustle: s7_bounds::Bustle::default(),
+            outputs: Vec::new(),
+            net,
             spec,
             rng,
         }
@@ -158,6 +178,17 @@ impl World {
 
     pub fn has_liars(&self) -> bool {
         !self.liars.is_empty()
+    }
+
+    /// The name of a peer or liar.
+    pub fn id(&self, n: usize) -> PeerId {
+        self.peers.get(n).map_or_else(|| self.liars[n - self.peers.len()].id, |peer| peer.id)
+    }
+
+    /// The number of a peer or liar, if there is one of that name.
+    pub fn number(&self, peer: &PeerId) -> Option<usize> {
+        let n = keys::told(peer);
+        (n < self.hosts() && self.id(n) == *peer).then_some(n)
     }
 
     // ---- faults and joins ---------------------------------------------------------------------------------------
@@ -218,9 +249,9 @@ impl World {
 
     /// Brings a peer's links up and down as they should be now.
     pub fn reconcile(&mut self, p: usize) {
-        let mut alive: Vec<bool> = self.peers.iter().map(Peer::is_alive).collect();
-        alive.resize(self.hosts(), true);
-        let (news, stranded) = self.net.reconcile(p, &alive, self.now);
+        // Liars are always there.
+        let alive = |n: usize| self.peers.get(n).is_none_or(Peer::is_alive);
+        let (news, stranded) = self.net.reconcile(p, alive, self.now);
         self.strand(stranded);
         for news in news {
             let event = Event::Notice { who: news.who, about: news.about };
@@ -229,7 +260,7 @@ impl World {
     }
 
     /// These frames cannot leave any more: their senders need not wait for them.
-    fn strand(&mut self, frames: Vec<(usize, usize, Frame)>) {
+    fn strand(&mut self, frames: Vec<(usize, usize, Bulk)>) {
         for (from, to, frame) in frames {
             self.left(from, to, frame.life);
         }
@@ -239,7 +270,21 @@ impl World {
     // ---- what is under way --------------------------------------------------------------------------------------
 
     pub fn schedule(&mut self, at: Time, event: Event) {
-        self.queue.push(at.max(self.now), event);
+        let island = self.place(&event).map(|host| self.net.run_of(host));
+        self.queue.push(at.max(self.now), island, event);
+    }
+
+    /// A host that an event happens at or near; none if it concerns all.
+    fn place(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Frame { to, .. } | Event::Bulk { to, .. } => Some(*to),
+            Event::Look(due) => Some(self.net.sender(due)),
+            Event::Wake { p, .. } | Event::Tell { p, .. } | Event::Trained { p, .. } => Some(*p),
+            Event::Notice { who, .. } => Some(*who),
+            Event::Reconcile { p } => Some(*p),
+            Event::Lie { liar } | Event::Chance(Chance::Lie(liar)) => Some(self.peers.len() + liar),
+            Event::Chance(chance) => chance.host(),
+        }
     }
 
     pub fn tell_later(&mut self, p: usize, after: Span, input: Input) {
@@ -248,17 +293,17 @@ impl World {
     }
 
     /// Posts a control frame.
-    pub fn post(&mut self, from: usize, to: usize, bytes: Rc<Vec<u8>>) {
+    pub fn post(&mut self, from: usize, to: usize, frame: Rc<Frame>) {
         let epoch = self.net.epoch(from, to);
-        for at in self.net.control(from, to, bytes.len(), self.now) {
-            self.schedule(at, Event::Frame { from, to, epoch, bytes: bytes.clone() });
+        for at in self.net.control(from, to, frame.len(), self.now).into_iter().flatten() {
+            self.schedule(at, Event::Frame { from, to, epoch, frame: frame.clone() });
         }
     }
 
     /// Ships a bulk frame.
     pub fn ship(&mut self, from: usize, to: usize, chunk: ChunkId, payload: Payload) {
         let life = self.peers.get(from).map_or(0, |peer| peer.life);
-        let frame = Frame { chunk, payload, life };
+        let frame = Bulk { chunk, payload, life };
         if self.net.bulk(from, to, frame, self.now).is_err() {
             self.left(from, to, life);
         }
@@ -267,7 +312,7 @@ impl World {
     /// Tells the sender that a frame has left, or cannot.
     fn left(&mut self, from: usize, to: usize, life: u32) {
         if from < self.peers.len() {
-            let input = Box::new(Input::Sent { to: keys::peer_id(to) });
+            let input = Box::new(Input::Sent { to: self.id(to) });
             self.schedule(self.now, Event::Tell { p: from, life, input });
         }
     }
@@ -283,7 +328,7 @@ impl World {
         match self.net.look(self.now, due) {
             Ok(Some(Left { from, to, frame, epoch, arrives })) => {
                 self.left(from, to, frame.life);
-                for at in arrives {
+                for at in arrives.into_iter().flatten() {
                     let (chunk, payload) = (frame.chunk, frame.payload.clone());
                     self.schedule(at, Event::Bulk { from, to, epoch, chunk, payload });
                 }
@@ -299,9 +344,20 @@ impl World {
     /// The next event happens; false if there is none up to `until`.
     pub fn step(&mut self, until: Time) -> bool {
         let Some((at, event)) = self.queue.pop(until) else { return false };
-        self.now = self.now.max(at);
+        self.now = at;
         self.happen(event);
         true
+    }
+
+    /// Whether all runs have come equally far.
+    pub fn is_even(&self) -> bool {
+        self.queue.is_even()
+    }
+
+    /// Nothing happens any more: it is as late as it has become anywhere.
+    pub fn ends(&mut self) {
+        self.now = self.now.max(self.queue.latest());
+        self.recorder.iter_mut().for_each(Recorder::put_in_order);
     }
 
     /// Sees to it that the session is woken when it asks for it. A wake that has become too early is looked at then.
@@ -341,7 +397,7 @@ impl World {
             return self.schedule(self.peers[p].stalled_until, event);
         }
         match event {
-            Event::Frame { from, to, epoch, bytes } => self.frame(from, to, epoch, &bytes),
+            Event::Frame { from, to, epoch, frame } => self.frame(from, to, epoch, &frame),
             Event::Bulk { from, to, epoch, chunk, payload } => {
                 self.bulk(from, to, epoch, chunk, payload);
             }
@@ -374,15 +430,17 @@ impl World {
         self.peers[p].life == life && self.peers[p].is_alive()
     }
 
-    fn frame(&mut self, from: usize, to: usize, epoch: u32, bytes: &[u8]) {
+    fn frame(&mut self, from: usize, to: usize, epoch: u32, frame: &Frame) {
         if self.net.epoch(from, to) != epoch {
             return;
         }
         match to.checked_sub(self.peers.len()) {
-            Some(liar) => self.liars[liar].overhears(bytes),
+            Some(liar) => self.liars[liar].overhears(frame),
             None => {
-                let input = wire::decode(keys::peer_id(from), bytes);
-                if let Input::Received { from, message: Message::Confirm(confirm) } = &input {
+                let input = frame.received(self.id(from));
+                if let Input::Received { from, message: Message::Confirm(confirm) } = &input
+                    && self.book.is_kept()
+                {
                     self.book.one_result.confirmed(from, confirm);
                 }
                 self.handle(to, input);
@@ -394,9 +452,9 @@ impl World {
         if self.net.epoch(from, to) != epoch || to >= self.peers.len() {
             return;
         }
+        let from = self.id(from);
         let Some(running) = self.peers[to].running.as_mut() else { return };
         let (bytes, digest) = (payload.len(), payload.digest());
-        let from = keys::peer_id(from);
         running.store.take_in(from, chunk, payload);
         self.handle(to, Input::Arrived { from, chunk, bytes, digest });
     }
@@ -405,7 +463,7 @@ impl World {
         if who >= self.peers.len() || !self.peers[who].is_alive() {
             return;
         }
-        let peer = keys::peer_id(about);
+        let peer = self.id(about);
         match self.net.tell(who, about) {
             Some(true) => self.handle(who, Input::Connected { peer }),
             Some(false) => self.handle(who, Input::Disconnected { peer }),
@@ -415,9 +473,10 @@ impl World {
 
     /// Tells a peer's session something, and does what it asks for.
     pub fn handle(&mut self, p: usize, input: Input) {
-        self.bustle.count(self.now, self.peers.len());
+        let crowd = self.net.crowd(p);
+        self.bustle.count(self.now, crowd);
         self.inputs += 1;
-        self.trace(p, &input);
+        self.trace.mark(self.now, p, &input);
         let logged = self.is_logged();
         if logged {
             self.log.input(self.now, p, &input);
@@ -425,14 +484,14 @@ impl World {
         let reads = self.peers[p].clock.reads(self.now);
         let Some(running) = self.peers[p].running.as_mut() else { return };
         let told = logged.then(|| input.clone());
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.outputs);
         running.session.handle(reads, input, &mut outputs);
-        let crowd = self.hosts();
         s7_bounds::outputs(&self.peers[p].spec, crowd, &told, outputs.len());
         if let (Some(tape), Some(told)) = (&mut self.peers[p].tape, told) {
             tape.push((reads, told, outputs.clone()));
         }
-        outputs.into_iter().for_each(|output| self.asked(p, output, logged));
+        outputs.drain(..).for_each(|output| self.asked(p, output, logged));
+        self.outputs = outputs;
         if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
             s7_bounds::held(p, store, crowd);
         }
@@ -457,25 +516,14 @@ impl World {
         self.peers.len() <= LOGGED_PEERS
     }
 
-    /// Every event leaves its mark in the trace.
-    fn trace(&mut self, p: usize, input: &Input) {
-        let (kind, what) = log::mark(input);
-        let mut mark = [0; 21];
-        mark[..8].copy_from_slice(&self.now.0.to_le_bytes());
-        mark[8..12].copy_from_slice(&(p as u32).to_le_bytes());
-        mark[12] = kind;
-        mark[13..].copy_from_slice(&what.to_le_bytes());
-        self.trace.update(&mark);
-    }
-
-    /// The held-out loss of a state leaves its mark in the trace too.
+    /// The held-out loss of a state.
     pub fn trace_loss(&mut self, loss: f64) {
-        self.trace.update(&loss.to_bits().to_le_bytes());
+        self.trace.loss(loss);
     }
 
     /// BLAKE3 over all events so far, and the losses.
     pub fn trace_digest(&self) -> Digest {
-        Digest(*self.trace.finalize().as_bytes())
+        self.trace.digest()
     }
 
     /// Keeps in mind which exchange is under way.

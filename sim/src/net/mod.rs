@@ -12,7 +12,7 @@ use crate::store::Payload;
 use sharing::{FlowId, Sharing};
 use shoal_protocol::time::{Span, Time};
 use shoal_protocol::wire::ChunkId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// What the network does to frames, for all links alike.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Host {
 
 /// A bulk frame on its way.
 #[derive(Debug)]
-pub struct Frame {
+pub struct Bulk {
     pub chunk: ChunkId,
     pub payload: Payload,
     /// The sender's life, to tell it that the frame has left.
@@ -82,7 +82,7 @@ struct Link {
     /// Whether the loss chain is in its bad state.
     bad: bool,
     /// Bulk frames in order; the first is under way.
-    queue: VecDeque<Frame>,
+    queue: VecDeque<Bulk>,
     flow: Option<FlowId>,
 }
 
@@ -104,18 +104,19 @@ pub struct Net {
     place: Vec<usize>,
     links: Vec<Vec<Link>>,
     sharing: Sharing,
-    under_way: BTreeMap<FlowId, (usize, usize)>,
     rng: Rng,
 }
+
+/// When a frame comes, each time that it comes: not at all, once or twice.
+pub type Landings = [Option<Time>; 2];
 
 /// A bulk frame that has left whole.
 pub struct Left {
     pub from: usize,
     pub to: usize,
-    pub frame: Frame,
+    pub frame: Bulk,
     pub epoch: u32,
-    /// When it comes, each time that it comes.
-    pub arrives: Vec<Time>,
+    pub arrives: Landings,
 }
 
 /// A peer that has to be told that a link is up or down, and after how long.
@@ -151,7 +152,6 @@ impl Net {
             place,
             links,
             sharing,
-            under_way: BTreeMap::new(),
             rng,
             hosts,
         }
@@ -179,6 +179,21 @@ impl Net {
     /// Peers of different groups cannot reach each other.
     pub fn set_groups(&mut self, groups: &[u8]) {
         self.groups = groups.to_vec();
+    }
+
+    /// Runs that share the network.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Hosts that take part in the run of this one.
+    pub fn crowd(&self, p: usize) -> usize {
+        self.runs[self.hosts[p].run].len()
+    }
+
+    /// The host whose transfer is to be looked at.
+    pub fn sender(&self, due: &Due) -> usize {
+        self.sharing.ends_of(due.flow).0
     }
 
     /// The run that a host's peer takes part in.
@@ -212,7 +227,7 @@ impl Net {
 
     /// A peer's process has ended: what was under way is lost, even if it is back before anyone notices. Whose frames will
     /// never leave.
-    pub fn died(&mut self, p: usize) -> Vec<(usize, usize, Frame)> {
+    pub fn died(&mut self, p: usize) -> Vec<(usize, usize, Bulk)> {
         let others = self.runs[self.hosts[p].run].clone();
         others.into_iter().flat_map(|q| self.set(p, q, false)).collect()
     }
@@ -221,9 +236,9 @@ impl Net {
     pub fn reconcile(
         &mut self,
         a: usize,
-        alive: &[bool],
+        alive: impl Fn(usize) -> bool,
         now: Time,
-    ) -> (Vec<News>, Vec<(usize, usize, Frame)>) {
+    ) -> (Vec<News>, Vec<(usize, usize, Bulk)>) {
         let (mut news, mut stranded) = (Vec::new(), Vec::new());
         for b in self.runs[self.hosts[a].run].clone() {
             if a == b {
@@ -231,9 +246,9 @@ impl Net {
             }
             let apart = self.groups[a] != self.groups[b];
             let refused = self.link(a, b).refused_until > now;
-            stranded.extend(self.set(a, b, alive[a] && alive[b] && !apart && !refused));
+            stranded.extend(self.set(a, b, alive(a) && alive(b) && !apart && !refused));
             for (who, about) in [(a, b), (b, a)] {
-                if alive[who] && self.link(who, about).told != self.link(who, about).up {
+                if alive(who) && self.link(who, about).told != self.link(who, about).up {
                     let after = self.notice_delay(who, about);
                     news.push(News { who, about, after });
                 }
@@ -242,7 +257,7 @@ impl Net {
         (news, stranded)
     }
 
-    fn set(&mut self, a: usize, b: usize, up: bool) -> Vec<(usize, usize, Frame)> {
+    fn set(&mut self, a: usize, b: usize, up: bool) -> Vec<(usize, usize, Bulk)> {
         let mut stranded = Vec::new();
         for (a, b) in [(a, b), (b, a)] {
             let link = self.link_mut(a, b);
@@ -251,10 +266,9 @@ impl Net {
             }
             link.epoch += 1;
             link.up = up;
-            let frames: Vec<Frame> = link.queue.drain(..).collect();
+            let frames: Vec<Bulk> = link.queue.drain(..).collect();
             if let Some(flow) = link.flow.take() {
                 self.sharing.end(flow);
-                self.under_way.remove(&flow);
             }
             stranded.extend(frames.into_iter().map(|frame| (a, b, frame)));
         }
@@ -276,16 +290,16 @@ impl Net {
         news.then_some(link.up)
     }
 
-    /// When a control frame comes, each time that it comes.
-    pub fn control(&mut self, from: usize, to: usize, bytes: usize, now: Time) -> Vec<Time> {
+    /// When a control frame comes.
+    pub fn control(&mut self, from: usize, to: usize, bytes: usize, now: Time) -> Landings {
         if !self.is_up(from, to) || self.rng.chance(self.weather.control_loss) {
-            return Vec::new();
+            return [None; 2];
         }
-        let copies = 1 + usize::from(self.rng.chance(self.weather.duplicate));
+        let twice = self.rng.chance(self.weather.duplicate);
         self.traffic[from].sent += bytes as u64;
         self.traffic[to].received += bytes as u64;
         let leaves = now + self.takes(from, bytes);
-        (0..copies).map(|_| self.arrival(from, to, leaves)).collect()
+        self.copies(from, to, leaves, twice)
     }
 
     /// How long a frame alone takes to leave.
@@ -294,7 +308,7 @@ impl Net {
     }
 
     /// Queues a bulk frame; `Err` gives it back when there is no link.
-    pub fn bulk(&mut self, from: usize, to: usize, frame: Frame, now: Time) -> Result<(), Frame> {
+    pub fn bulk(&mut self, from: usize, to: usize, frame: Bulk, now: Time) -> Result<(), Bulk> {
         if !self.is_up(from, to) {
             return Err(frame);
         }
@@ -309,7 +323,6 @@ impl Net {
         let (None, Some(frame)) = (link.flow, link.queue.front()) else { return };
         let flow = self.sharing.start(now, from, to, u64::from(frame.payload.len()));
         self.link_mut(from, to).flow = Some(flow);
-        self.under_way.insert(flow, (from, to));
     }
 
     /// Shares the links anew after whatever has changed; when to [`Net::look`].
@@ -322,26 +335,35 @@ impl Net {
         if !self.sharing.look(now, due.flow, due.version)? {
             return Ok(None);
         }
-        let (from, to) = self.under_way.remove(&due.flow).expect("a transfer is of a connection");
-        self.sharing.end(due.flow);
+        let (from, to) = self.sharing.ends_of(due.flow);
         let link = self.link_mut(from, to);
-        link.flow = None;
         let frame = link.queue.pop_front().expect("the frame that was under way");
         let epoch = link.epoch;
-        self.begin(from, to, now);
+        match link.queue.front().map(|next| u64::from(next.payload.len())) {
+            Some(next) => self.sharing.go_on(now, due.flow, next),
+            None => {
+                link.flow = None;
+                self.sharing.end(due.flow);
+            }
+        }
         let bytes = u64::from(frame.payload.len());
         self.traffic[from].sent += bytes;
         let arrives = self.landings(from, to, now);
-        self.traffic[to].received += bytes * arrives.len() as u64;
+        self.traffic[to].received += bytes * arrives.iter().flatten().count() as u64;
         Ok(Some(Left { from, to, frame, epoch, arrives }))
     }
 
-    fn landings(&mut self, from: usize, to: usize, now: Time) -> Vec<Time> {
+    fn landings(&mut self, from: usize, to: usize, now: Time) -> Landings {
         if self.rng.chance(self.weather.bulk_loss) {
-            return Vec::new();
+            return [None; 2];
         }
-        let copies = 1 + usize::from(self.rng.chance(self.weather.duplicate));
-        (0..copies).map(|_| self.arrival(from, to, now)).collect()
+        let twice = self.rng.chance(self.weather.duplicate);
+        self.copies(from, to, now, twice)
+    }
+
+    fn copies(&mut self, from: usize, to: usize, leaves: Time, twice: bool) -> Landings {
+        let first = self.arrival(from, to, leaves);
+        [Some(first), twice.then(|| self.arrival(from, to, leaves))]
     }
 
     /// When a frame that leaves now comes. One that the loss chain strikes is sent again by the transport: it comes a

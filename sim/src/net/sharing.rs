@@ -4,19 +4,36 @@
 //! A transfer costs a few steps whatever its size: its rate changes only when another one begins or ends nearby.
 
 use shoal_protocol::time::{Span, Time};
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// Names a transfer.
 pub type FlowId = usize;
 
 /// What one host can send and receive, and what goes through it now.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Access {
-    up: u64,
-    down: u64,
-    out: Vec<FlowId>,
-    into: Vec<FlowId>,
+    links: [Link; 2],
+    /// The last fill whose component it was found to belong to.
+    seen: u64,
 }
+
+/// An uplink or a downlink.
+#[derive(Debug)]
+struct Link {
+    bytes_per_s: u64,
+    /// Transfers through it, and the host at their other end.
+    through: Vec<(FlowId, usize)>,
+    /// During a fill: what is not given away yet, and to how many it will be.
+    left: u64,
+    open: u64,
+}
+
+/// A link of a host, by [`UP`] or [`DOWN`].
+type LinkId = (usize, usize);
+
+const UP: usize = 0;
+const DOWN: usize = 1;
 
 /// One transfer. Its bytes are counted in millionths, so that a rate in bytes per second times microseconds is exact.
 #[derive(Clone, Debug)]
@@ -30,6 +47,8 @@ struct Flow {
     looked_at: Option<Time>,
     /// Distinguishes it from one that had its place before.
     version: u32,
+    /// The last fill that gave it a rate.
+    filled: u64,
 }
 
 /// A transfer whose end has come closer: look at it then.
@@ -51,59 +70,66 @@ pub struct Sharing {
     free: Vec<FlowId>,
     versions: u32,
     dirty: BTreeSet<usize>,
-}
-
-/// One bottleneck in the making: an uplink or a downlink of the component.
-struct Resource {
-    left: u64,
-    open: u64,
+    /// Looks that are due whatever is shared anew.
+    due: Vec<Due>,
+    fills: u64,
+    /// Empty between fills, with room for the next: links by what each transfer through them would get at the least.
+    tightest: BinaryHeap<Reverse<(u64, LinkId)>>,
+    component: Vec<usize>,
+    picked: Vec<(FlowId, usize)>,
 }
 
 impl Sharing {
     /// One more host, by its rates in bytes per second.
     pub fn add_host(&mut self, up: u64, down: u64) {
-        self.hosts.push(Access {
-            up: up.max(1),
-            down: down.max(1),
-            out: Vec::new(),
-            into: Vec::new(),
-        });
+        self.hosts.push(Access { links: [Link::new(up), Link::new(down)], seen: 0 });
     }
 
     /// Up and down, in bytes per second.
     pub fn rates(&self, host: usize) -> (u64, u64) {
-        (self.hosts[host].up, self.hosts[host].down)
+        let [up, down] = &self.hosts[host].links;
+        (up.bytes_per_s, down.bytes_per_s)
     }
 
     /// Sets both rates of one host, in bytes per second.
     #[cfg(test)]
     pub fn set_rates(&mut self, host: usize, up: u64, down: u64) {
-        (self.hosts[host].up, self.hosts[host].down) = (up.max(1), down.max(1));
+        let links = &mut self.hosts[host].links;
+        (links[UP].bytes_per_s, links[DOWN].bytes_per_s) = (up.max(1), down.max(1));
         self.dirty.insert(host);
     }
 
     /// Begins a transfer of `bytes` bytes; its rate is known after [`Sharing::settle`].
     pub fn start(&mut self, now: Time, from: usize, to: usize, bytes: u64) -> FlowId {
         self.versions += 1;
-        let left = u128::from(bytes) * 1_000_000;
-        let version = self.versions;
-        let flow = Flow { from, to, left, rate: 0, since: now, looked_at: None, version };
+        let flow = Flow::new(now, (from, to), bytes, self.versions);
         let id = self.free.pop().unwrap_or(self.flows.len());
         match self.flows.get_mut(id) {
             Some(place) => *place = Some(flow),
             None => self.flows.push(Some(flow)),
         }
-        self.hosts[from].out.push(id);
-        self.hosts[to].into.push(id);
+        self.hosts[from].links[UP].through.push((id, to));
+        self.hosts[to].links[DOWN].through.push((id, from));
         self.dirty.insert(from);
         id
+    }
+
+    /// The next transfer between the hosts of one that has just ended takes its place: shares depend on who sends to whom, and
+    /// not on what, so that nothing is shared anew.
+    pub fn go_on(&mut self, now: Time, id: FlowId, bytes: u64) {
+        self.versions += 1;
+        let flow = self.flows[id].as_mut().expect("it has just ended");
+        let next = Flow::new(now, (flow.from, flow.to), bytes, self.versions);
+        let rate = std::mem::replace(flow, next).rate;
+        let due = self.set_rate(now, id, rate);
+        self.due.extend(due);
     }
 
     /// Ends a transfer, done or not.
     pub fn end(&mut self, id: FlowId) {
         let Some(flow) = self.flows[id].take() else { return };
-        self.hosts[flow.from].out.retain(|other| *other != id);
-        self.hosts[flow.to].into.retain(|other| *other != id);
+        self.hosts[flow.from].links[UP].through.retain(|(other, _)| *other != id);
+        self.hosts[flow.to].links[DOWN].through.retain(|(other, _)| *other != id);
         self.dirty.extend([flow.from, flow.to]);
         self.free.push(id);
     }
@@ -127,72 +153,84 @@ impl Sharing {
 
     /// Shares anew whatever has changed; transfers that are to be looked at earlier than they would have been.
     pub fn settle(&mut self, now: Time) -> Vec<Due> {
-        let mut due = Vec::new();
-        while let Some(&host) = self.dirty.first() {
-            let component = self.component(host);
-            component.0.iter().for_each(|host| {
-                self.dirty.remove(host);
-            });
-            self.fill(now, &component, &mut due);
+        let mut due = std::mem::take(&mut self.due);
+        while let Some(host) = self.dirty.pop_first() {
+            self.find_component(host);
+            self.fill(now, &mut due);
         }
         due
     }
 
-    /// Hosts and transfers that a change at one host may reach.
-    fn component(&self, host: usize) -> (BTreeSet<usize>, Vec<FlowId>) {
-        let (mut seen, mut queue, mut flows) = (BTreeSet::from([host]), vec![host], Vec::new());
-        while let Some(at) = queue.pop() {
-            flows.extend(&self.hosts[at].out);
-            let ends = |id: &FlowId| self.flows[*id].as_ref().map(|flow| (flow.from, flow.to));
-            let all = self.hosts[at].out.iter().chain(&self.hosts[at].into);
-            for end in all.filter_map(ends).flat_map(|(from, to)| [from, to]) {
-                if seen.insert(end) {
-                    queue.push(end);
+    /// Hosts that a change at one of them may reach: all that transfers connect.
+    fn find_component(&mut self, host: usize) {
+        self.fills += 1;
+        self.hosts[host].seen = self.fills;
+        self.component.clear();
+        self.component.push(host);
+        let mut next = 0;
+        while let Some(&at) = self.component.get(next) {
+            next += 1;
+            self.dirty.remove(&at);
+            for side in [UP, DOWN] {
+                for n in 0..self.hosts[at].links[side].through.len() {
+                    let other = self.hosts[at].links[side].through[n].1;
+                    if std::mem::replace(&mut self.hosts[other].seen, self.fills) != self.fills {
+                        self.component.push(other);
+                    }
                 }
             }
         }
-        flows.sort_unstable();
-        (seen, flows)
     }
 
-    /// Gives every transfer of a component its rate: the tightest link first.
-    fn fill(&mut self, now: Time, component: &(BTreeSet<usize>, Vec<FlowId>), due: &mut Vec<Due>) {
-        let hosts: Vec<usize> = component.0.iter().copied().collect();
-        let mut links: Vec<Resource> =
-            hosts.iter().flat_map(|host| self.resources(*host)).collect();
-        let place = |host: usize| hosts.binary_search(&host).expect("a component is closed");
-        let ends: Vec<(usize, usize)> = component.1.iter().map(|id| self.ends_of(*id)).collect();
-        let ends: Vec<(usize, usize)> =
-            ends.into_iter().map(|(from, to)| (2 * place(from), 2 * place(to) + 1)).collect();
-        let mut open: Vec<usize> = (0..ends.len()).collect();
-        while let Some((tightest, rate)) = tightest(&links) {
-            let through = |i: &usize| ends[*i].0 == tightest || ends[*i].1 == tightest;
-            let (now_set, rest) = open.into_iter().partition(through);
-            open = rest;
-            for i in now_set as Vec<usize> {
-                for link in [ends[i].0, ends[i].1] {
-                    links[link].open -= 1;
-                    links[link].left = links[link].left.saturating_sub(rate);
+    /// Gives every transfer of the component its rate: the tightest link first, of equally tight ones the first. What a link would
+    /// give to each only grows while others are served, so that its place in the heap is looked up when its turn comes.
+    fn fill(&mut self, now: Time, due: &mut Vec<Due>) {
+        for &host in &self.component {
+            for (side, link) in self.hosts[host].links.iter_mut().enumerate() {
+                (link.left, link.open) = (link.bytes_per_s, link.through.len() as u64);
+                self.tightest.extend(link.rate().map(|rate| Reverse((rate, (host, side)))));
+            }
+        }
+        while let Some(Reverse((rate, (host, side)))) = self.tightest.pop() {
+            match self.hosts[host].links[side].rate() {
+                Some(now_gives) if now_gives == rate => {
+                    self.serve(now, (host, side), rate, due);
                 }
-                due.extend(self.set_rate(now, component.1[i], rate));
+                later => self.tightest.extend(later.map(|rate| Reverse((rate, (host, side))))),
             }
         }
     }
 
-    fn resources(&self, host: usize) -> [Resource; 2] {
-        let access = &self.hosts[host];
-        let up = Resource { left: access.up, open: access.out.len() as u64 };
-        let down = Resource { left: access.down, open: access.into.len() as u64 };
-        [up, down]
+    /// All transfers through a link that have no rate yet get this one.
+    fn serve(&mut self, now: Time, (host, side): LinkId, rate: u64, due: &mut Vec<Due>) {
+        let mut picked = std::mem::take(&mut self.picked);
+        for (id, other) in &self.hosts[host].links[side].through {
+            let flow = self.flows[*id].as_mut().expect("listed transfers exist");
+            if std::mem::replace(&mut flow.filled, self.fills) != self.fills {
+                picked.push((*id, *other));
+            }
+        }
+        self.hosts[host].links[side].open = 0;
+        picked.sort_unstable();
+        for (id, other) in picked.drain(..) {
+            let link = &mut self.hosts[other].links[1 - side];
+            (link.left, link.open) = (link.left.saturating_sub(rate), link.open - 1);
+            due.extend(self.set_rate(now, id, rate));
+        }
+        self.picked = picked;
     }
 
-    fn ends_of(&self, id: FlowId) -> (usize, usize) {
+    /// From whom a transfer goes, and to whom.
+    pub fn ends_of(&self, id: FlowId) -> (usize, usize) {
         let flow = self.flows[id].as_ref().expect("listed transfers exist");
         (flow.from, flow.to)
     }
 
     fn set_rate(&mut self, now: Time, id: FlowId, rate: u64) -> Option<Due> {
         let flow = self.flows[id].as_mut().expect("listed transfers exist");
+        if flow.rate == rate.max(1) {
+            return None;
+        }
         flow.left =
             flow.left.saturating_sub(u128::from(flow.rate) * u128::from(now.since(flow.since).0));
         (flow.since, flow.rate) = (now, rate.max(1));
@@ -205,16 +243,26 @@ impl Sharing {
     }
 }
 
-impl Flow {
-    fn ends(&self) -> Option<Time> {
-        (self.rate > 0).then(|| self.since + Span(self.left.div_ceil(u128::from(self.rate)) as u64))
+impl Link {
+    fn new(bytes_per_s: u64) -> Link {
+        Link { bytes_per_s: bytes_per_s.max(1), through: Vec::new(), left: 0, open: 0 }
+    }
+
+    /// What each transfer through it would get that has no rate yet, if there are any.
+    fn rate(&self) -> Option<u64> {
+        self.left.checked_div(self.open)
     }
 }
 
-/// The link whose transfers get the least, and how much each of them gets.
-fn tightest(links: &[Resource]) -> Option<(usize, u64)> {
-    let open = links.iter().enumerate().filter(|(_, link)| link.open > 0);
-    open.map(|(i, link)| (link.left / link.open, i)).min().map(|(rate, i)| (i, rate))
+impl Flow {
+    fn new(now: Time, (from, to): (usize, usize), bytes: u64, version: u32) -> Flow {
+        let left = u128::from(bytes) * 1_000_000;
+        Flow { from, to, left, rate: 0, since: now, looked_at: None, version, filled: 0 }
+    }
+
+    fn ends(&self) -> Option<Time> {
+        (self.rate > 0).then(|| self.since + Span(self.left.div_ceil(u128::from(self.rate)) as u64))
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +333,75 @@ mod tests {
         sharing.start(Time::ZERO, 0, 2, 900);
         let due = sharing.settle(Time::ZERO);
         assert_eq!(run(&mut sharing, due), [(0, 1_000_000), (1, 1_000_000)]);
+    }
+
+    /// All rates by progressive filling as the textbook has it: the tightest link of all is looked for anew each time.
+    fn textbook(sharing: &Sharing) -> Vec<Option<u64>> {
+        let rates: Vec<u64> =
+            sharing.hosts.iter().flat_map(|h| h.links.iter().map(|l| l.bytes_per_s)).collect();
+        let mut left = rates.clone();
+        let ends = |id: usize| sharing.flows[id].as_ref().map(|f| [2 * f.from, 2 * f.to + 1]);
+        let mut open: Vec<usize> =
+            (0..sharing.flows.len()).filter(|id| ends(*id).is_some()).collect();
+        let mut given = vec![None; sharing.flows.len()];
+        let through = |id: &usize, link: usize| ends(*id).is_some_and(|ends| ends.contains(&link));
+        while !open.is_empty() {
+            let gives = |link: usize| {
+                let n = open.iter().filter(|id| through(id, link)).count() as u64;
+                left[link].checked_div(n).map(|rate| (rate, link))
+            };
+            let (rate, link) = (0..left.len()).filter_map(gives).min().expect("some are open");
+            for id in open.extract_if(.., |id| through(id, link)) {
+                given[id] = Some(rate.max(1));
+                ends(id).into_iter().flatten().for_each(|link| left[link] -= rate);
+            }
+        }
+        given
+    }
+
+    /// Transfers begin, end and follow each other at random; after each change the rates are those of a fill from nothing.
+    #[test]
+    fn what_a_change_leads_to_is_what_a_fill_from_nothing_leads_to() {
+        for seed in 0..40 {
+            let mut rng = crate::rng::Rng::new(seed);
+            let hosts = 2 + rng.index(12);
+            let mut sharing = Sharing::default();
+            (0..hosts).for_each(|_| sharing.add_host(1 + rng.below(50), 1 + rng.below(90)));
+            let mut under_way = Vec::new();
+            for step in 0..150 {
+                let now = Time(step * 1000);
+                match rng.below(5) {
+                    0 if !under_way.is_empty() => {
+                        sharing.end(under_way.swap_remove(rng.index(under_way.len())));
+                    }
+                    1 if !under_way.is_empty() => {
+                        sharing.go_on(now, rng.pick(&under_way), 1 + rng.below(1 << 20));
+                    }
+                    _ => {
+                        let from = rng.index(hosts);
+                        let to = (from + 1 + rng.index(hosts - 1)) % hosts;
+                        under_way.push(sharing.start(now, from, to, 1 + rng.below(1 << 20)));
+                    }
+                }
+                sharing.settle(now);
+                let rate = |flow: &Option<Flow>| flow.as_ref().map(|flow| flow.rate);
+                let rates: Vec<Option<u64>> = sharing.flows.iter().map(rate).collect();
+                assert_eq!(rates, textbook(&sharing), "seed {seed}, step {step}");
+            }
+        }
+    }
+
+    /// The second frame of a connection takes the place of the first: it gets its rate, and ends when it should.
+    #[test]
+    fn the_next_frame_goes_on_at_the_same_rate() {
+        let mut sharing = cluster(&[(100, 100); 3]);
+        let first = sharing.start(Time::ZERO, 0, 1, 50);
+        sharing.start(Time::ZERO, 0, 2, 500);
+        assert_eq!(sharing.settle(Time::ZERO).len(), 2);
+        let now = Time(1_000_000);
+        assert_eq!(sharing.look(now, first, 1), Ok(true));
+        sharing.go_on(now, first, 100);
+        assert_eq!(sharing.settle(now), [Due { flow: first, version: 3, at: Time(3_000_000) }]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The command line: `run` one seed, `sweep` many, `compare` settings.
+//! The command line: `run` one seed, `sweep` many, `compare` settings, `plan` a run.
 
 use crate::cluster;
 use crate::compare::{self, Vary};
@@ -71,6 +71,11 @@ pub enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// What a run on a cluster will be like, how many local steps to take, and what limits it
+    #[command(
+        after_help = "Example: shoal-sim plan examples/clusters/sixteen-at-home.toml --params 1B --tokens 20B"
+    )]
+    Plan(crate::plan::cli::Arguments),
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -116,6 +121,7 @@ impl Command {
             Command::Compare { scenario, vary, seed, out } => {
                 compare(&scenario, &vary, seed, out.as_deref())
             }
+            Command::Plan(arguments) => arguments.run(),
         }
     }
 }

@@ -141,17 +141,18 @@ pub fn narrow(hosts: &[Host], volume: &Volume) -> Narrow {
     if wider(1.1, 1.0) <= wider(1.0, 1.1) { Narrow::Uplinks } else { Narrow::Downlinks }
 }
 
-/// The host whose wider uplink would shorten the bound most, if any would by a hundredth.
+/// The host whose wider uplink would shorten the bound most, if one would by a hundredth more than the others.
 pub fn narrowest(hosts: &[Host], volume: &Volume) -> Option<usize> {
     let before = exchange_s(hosts, volume);
     let with = |i: usize| {
         let mut wider = hosts.to_vec();
         wider[i].up_bytes_per_s *= 2.0;
-        exchange_s(&wider, volume)
+        exchange_s(&wider, volume) / before
     };
-    let gains = (0..hosts.len()).map(|i| (i, with(i)));
-    let best = gains.min_by(|a, b| a.1.total_cmp(&b.1));
-    best.filter(|(_, after)| *after <= 0.99 * before).map(|(i, _)| i)
+    let mut gains: Vec<(f64, usize)> = (0..hosts.len()).map(|i| (with(i), i)).collect();
+    gains.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (best, next) = (gains.first()?, gains.get(1).map_or(1.0, |gain| gain.0));
+    (best.0 <= next - 0.01).then_some(best.1)
 }
 
 #[cfg(test)]
@@ -189,7 +190,7 @@ mod tests {
         let four = vec![host(100.0, 1e9, true); 4];
         assert!(close(exchange_s(&four, &EVEN), 2.0 * 3.0 / 4.0 * 1000.0 / 100.0));
         assert_eq!(narrow(&four, &EVEN), Narrow::Uplinks);
-        assert_eq!(narrowest(&four, &EVEN), Some(0));
+        assert_eq!(narrowest(&four, &EVEN), None);
         let narrow_down = vec![host(1e9, 100.0, true); 4];
         assert_eq!(narrow(&narrow_down, &EVEN), Narrow::Downlinks);
         assert_eq!(narrowest(&narrow_down, &EVEN), None);

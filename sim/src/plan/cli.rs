@@ -17,7 +17,7 @@ pub struct Arguments {
     #[arg(long, value_parser = derive::size)]
     tokens: Option<u64>,
     /// Sequences in a local step; the scenario's if absent
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: Option<u32>,
     /// Share of the time that hosts are to train
     #[arg(long, default_value = "0.9", value_parser = share)]

@@ -5,14 +5,17 @@ use crate::cluster;
 use crate::scenario::{Draw, Group, Learner, Scenario, parse_params};
 use serde::Serialize;
 use shoal_protocol::run::RunSpec;
-use shoal_protocol::wire::PEERS_MAX;
+use shoal_protocol::wire::CHUNKS_MAX;
 use toml::Spanned;
 
 /// Elements of the largest chunk that a frame holds in f32.
 const CHUNK_ELEMS_MAX: u64 = 1 << 20;
-/// Chunks for each host in a prediction. Guess: with them the narrowest of 16 uplinks still owns some tens; for 1 B parameters
-/// the exchange takes 0.3 % longer than with four times as many.
-const CHUNKS_A_HOST: u64 = 32;
+/// Parameters that the most and largest chunks hold.
+const CHUNKED_MAX: u64 = CHUNK_ELEMS_MAX * CHUNKS_MAX as u64;
+/// Chunks in a prediction, and the least of them for each host. Guess: with 512 the narrowest of 16 uplinks still owns some tens, and
+/// for 1 B parameters the exchange takes 0.3 % longer than with four times as many.
+const CHUNKS: u64 = 512;
+const CHUNKS_A_HOST: u64 = 8;
 /// Seconds between two beacons in a prediction at least: nobody comes or goes in it.
 const BEACON_EVERY_S: f64 = 20.0;
 /// Virtual hours in which a prediction's rounds must end.
@@ -47,7 +50,7 @@ pub struct Cluster {
     /// The scenario's speeds times this are those of the plan's model.
     pub speed_factor: f64,
     /// What of the scenario is left out of a plan, in words.
-    pub left_out: Vec<&'static str>,
+    pub left_out: Vec<String>,
 }
 
 impl Cluster {
@@ -60,11 +63,17 @@ impl Cluster {
         let before = size(scenario.run.params.get_ref()).expect("it was checked when it was read");
         let params = ask.params.unwrap_or(before);
         let speed_factor = before as f64 / params as f64;
-        let (hosts, groups) = freeze(scenario, ask.seed, speed_factor);
-        check_count(hosts.len())?;
+        let (mut hosts, mut groups) = freeze(scenario, ask.seed, speed_factor);
+        let (n, most) = (hosts.len(), scenario.run.members_max.max(1) as usize);
+        if n > most {
+            hosts = sample(hosts, most);
+            groups = sample(groups, most);
+        }
+        check_chunks(params)?;
         if ask.params.is_some() {
             calm.run.params = spanned(params.to_string());
-            calm.run.chunk_elems = None;
+            calm.run.chunk_elems =
+                (params > CHUNKED_MAX / 4).then(|| spanned(CHUNK_ELEMS_MAX as u32));
         }
         if let Some(batch) = ask.batch {
             calm.run.batch = spanned(batch);
@@ -74,7 +83,14 @@ impl Cluster {
         calm.hours = HOURS;
         let spec = calm.spec(0).map_err(|(_, why)| format!("{} parameters: {why}", params))?;
         check_size(params, spec.elems())?;
-        Ok(Cluster { scenario: calm, hosts, spec, speed_factor, left_out: left_out(scenario) })
+        let mut left_out = left_out(scenario);
+        if n > most {
+            left_out.push(format!(
+                "{} of {n} hosts, since a round has {most} members at the most",
+                n - most
+            ));
+        }
+        Ok(Cluster { scenario: calm, hosts, spec, speed_factor, left_out })
     }
 
     /// The same cluster without one host.
@@ -113,7 +129,8 @@ impl Cluster {
                 scenario.run.steps = spanned(setting.amount as u32);
                 scenario.run.round_s = 0.0;
             }
-            Pace::Time => scenario.run.round_s = setting.amount as f64,
+            // Half a millisecond more, since the spec cuts fractions of one off.
+            Pace::Time => scenario.run.round_s = (setting.amount as f64 + 0.5) / 1e3,
         }
         scenario.rounds = rounds;
         scenario
@@ -121,7 +138,7 @@ impl Cluster {
 
     /// Elements of a chunk in a prediction: the run's own, or larger ones if there would be very many.
     pub fn coarse_chunk(&self) -> u32 {
-        let wanted = self.spec.elems() / (CHUNKS_A_HOST * self.hosts.len() as u64);
+        let wanted = self.spec.elems() / CHUNKS.max(CHUNKS_A_HOST * self.hosts.len() as u64);
         let coarse = (wanted.max(1).next_power_of_two() / 2).clamp(512, CHUNK_ELEMS_MAX);
         self.spec.exchange.chunk_elems.max(coarse as u32)
     }
@@ -143,10 +160,18 @@ pub fn size(text: &str) -> Result<u64, String> {
     })
 }
 
-fn check_count(hosts: usize) -> Result<(), String> {
-    if hosts > PEERS_MAX {
+/// So many of them, evenly chosen.
+fn sample<T>(all: Vec<T>, most: usize) -> Vec<T> {
+    let n = all.len();
+    let is_chosen = |i: usize| (i + 1) * most / n > i * most / n;
+    all.into_iter().enumerate().filter(|(i, _)| is_chosen(*i)).map(|(_, one)| one).collect()
+}
+
+fn check_chunks(params: u64) -> Result<(), String> {
+    if params > CHUNKED_MAX {
         return Err(format!(
-            "the scenario has {hosts} hosts in a run, and a run has {PEERS_MAX} at the most: lower the groups' `count`"
+            "{params} parameters: {CHUNKS_MAX} chunks of {CHUNK_ELEMS_MAX} numbers, the most that an exchange has, hold {CHUNKED_MAX}: \
+             take a smaller model"
         ));
     }
     Ok(())
@@ -161,7 +186,7 @@ fn check_size(asked: u64, got: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn left_out(scenario: &Scenario) -> Vec<&'static str> {
+fn left_out(scenario: &Scenario) -> Vec<String> {
     let comes_and_goes = scenario.group.iter().any(|group| group.stays_h.is_some());
     let starts_late = scenario.group.iter().any(|group| group.starts_s != Draw::Number(0.0));
     let all = [
@@ -171,7 +196,7 @@ fn left_out(scenario: &Scenario) -> Vec<&'static str> {
         (scenario.liars > 0, "liars"),
         (scenario.runs > 1, "the other runs"),
     ];
-    all.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+    all.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect()
 }
 
 /// Hosts of the first run, and for each a group of its own that draws nothing.

@@ -77,7 +77,7 @@ pub struct Setting {
     pub pace: Pace,
     /// How numbers travel.
     pub codec: Codecs,
-    /// Local steps, or seconds.
+    /// Local steps, or milliseconds.
     pub amount: u64,
 }
 
@@ -105,12 +105,12 @@ pub struct Plan {
     /// The scenario's speeds times this are those of the hosts.
     pub speed_factor: f64,
     /// What of the scenario was left out.
-    pub left_out: Vec<&'static str>,
+    pub left_out: Vec<String>,
     /// Elements of a chunk: in the predictions, and in the run.
     pub chunk_elems: (u32, u32),
     /// Every strategy with every codec, the recommended one first.
     pub prospects: Vec<Prospect>,
-    /// The recommended one once more, in the run's own chunks and with its own beacons, over two rounds.
+    /// The recommended one once more, in the run's own chunks and with its own beacons.
     pub check: Round,
     /// What limits the recommended one.
     pub limit: Limit,
@@ -223,7 +223,7 @@ fn probe(
     let changes = limit::changes(cluster, &best.round, limit);
     let jobs: Vec<Option<_>> = [None].into_iter().chain(changes.into_iter().map(Some)).collect();
     let run = |job: Option<limit::Change>| match job {
-        None => measure(&cluster.exact(&best.setting, 3), ask.seed, 1).map(|round| (None, round)),
+        None => measure(&cluster.exact(&best.setting, 2), ask.seed, 1).map(|round| (None, round)),
         Some(change) => {
             let other = change.apply(cluster);
             steps::simulate(&other, ask.seed, &best.setting).map(|round| (Some(change), round))

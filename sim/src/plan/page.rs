@@ -77,7 +77,7 @@ fn advice(plan: &Plan, blocks: &mut Vec<Block>) {
 fn run_file(best: &Prospect) -> String {
     let inner = match best.setting.pace {
         Pace::Steps => format!("steps = {}\nround_ms = 0", best.setting.amount),
-        Pace::Time => format!("round_ms = {}", best.setting.amount * 1000),
+        Pace::Time => format!("round_ms = {}", best.setting.amount),
     };
     let codec = best.setting.codec;
     let exchange = match codec.up == codec.down {
@@ -168,7 +168,7 @@ fn alternative(plan: &Plan, prospect: &Prospect) -> Vec<String> {
     let steps = if least == most { most.to_string() } else { format!("{least}-{most}") };
     let pace = match prospect.setting.pace {
         Pace::Steps => "same steps".to_owned(),
-        Pace::Time => format!("same time, {} s", prospect.setting.amount),
+        Pace::Time => format!("same time, {}", duration(prospect.setting.amount as f64 / 1e3)),
     };
     let mark = if prospect.reaches { "" } else { "*" };
     let round = &prospect.round;
@@ -356,16 +356,15 @@ fn basis(plan: &Plan, blocks: &mut Vec<Block>) {
     let best = &plan.best().round;
     let mut notes = vec![format!(
         "Every figure is simulated with the protocol's own code, one exchange for each setting (several where hosts are late), in \
-         chunks of {coarse} numbers. The recommended setting was simulated once more over two rounds in the run's own chunks of \
+         chunks of {coarse} numbers. The recommended setting was simulated once more in the run's own chunks of \
          {exact}: {} a round, {} from the figure above; {} in training.",
         duration(plan.check.round_s),
         off(plan.check.round_s, best.round_s),
         percent(plan.check.utilisation),
     )];
     notes.push(
-        "Local steps: DiLoCo (arXiv 2311.08105) uses 500 and finds little loss of quality from there to 1,000; INTELLECT-1 (arXiv \
-         2412.01152) uses 100, the scaling laws of DiLoCo (arXiv 2503.09799) 30. More than 500 are little tested; fewer do no harm \
-         to the model."
+        "Local steps: DiLoCo (arXiv 2311.08105) uses 500 and finds the model a little worse with more; INTELLECT-1 (arXiv \
+         2412.01152) uses 100, the scaling laws of DiLoCo (arXiv 2503.09799) 30. So 30 to 500 are tested; fewer cost time only."
             .into(),
     );
     if plan.speed_factor != 1.0 {

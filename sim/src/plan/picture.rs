@@ -100,7 +100,7 @@ fn curves(out: &mut String, plan: &Plan) {
 fn legend(prospect: &Prospect) -> String {
     let pace = match prospect.setting.pace {
         super::Pace::Steps => "same steps",
-        super::Pace::Time => "same time (fastest host)",
+        super::Pace::Time => "same time",
     };
     format!("{}, {pace}", prospect.setting.codec)
 }
@@ -150,7 +150,12 @@ fn grid(out: &mut String, plan: &Plan, axes: &Axes) {
         line(out, (x, TOP), (x, bottom + 4.0), "stroke=\"#000\" stroke-opacity=\"0.15\"");
         text(out, (x, bottom + 18.0), "text-anchor=\"middle\"", &steps.to_string());
     }
-    text(out, (LEFT + PLOT_WIDTH / 2.0, bottom + 34.0), "text-anchor=\"middle\"", "local steps");
+    text(
+        out,
+        (LEFT + PLOT_WIDTH / 2.0, bottom + 34.0),
+        "text-anchor=\"middle\"",
+        "local steps of the host that takes most",
+    );
 }
 
 fn hosts(out: &mut String, plan: &Plan, top: f64) {
@@ -162,7 +167,7 @@ fn hosts(out: &mut String, plan: &Plan, top: f64) {
         ("#c6dbef", "exchange, uplink idle"),
     ];
     for (n, (colour, name)) in legend.into_iter().enumerate() {
-        let x = LEFT + 300.0 + n as f64 * 155.0;
+        let x = LEFT + 300.0 + [0.0, 90.0, 180.0, 345.0][n];
         let _ = writeln!(
             out,
             "<rect x=\"{x}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>",

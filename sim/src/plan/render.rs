@@ -119,7 +119,7 @@ fn element(block: &Block) -> String {
 
 /// With K, M, B or T.
 pub fn count(number: f64) -> String {
-    scaled(number, &[(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")], "")
+    scaled(number, &[(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")], "").replace(".0", "")
 }
 
 /// With kB, MB, GB or TB.
@@ -165,7 +165,7 @@ mod tests {
     fn quantities_have_fitting_units() {
         assert_eq!(
             [1.0, 950.0, 999.9e3, 1.5e9, 20e9].map(count),
-            ["1", "950", "1.0M", "1.5B", "20.0B"]
+            ["1", "950", "1M", "1.5B", "20B"]
         );
         assert_eq!([512.0, 1.0e6, 150e9].map(bytes), ["512 B", "1.0 MB", "150 GB"]);
         let spans = [5.0, 119.0, 120.0, 7200.0, 864_000.0].map(duration);

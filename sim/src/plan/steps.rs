@@ -1,6 +1,6 @@
 //! How many local steps: the fewest with which hosts train for the wanted share of the time.
 //!
-//! A round takes `idle + trains * amount` seconds, where `amount` is steps or seconds of training. Two or three simulated rounds
+//! A round takes `idle + trains * amount` seconds, where `amount` is steps or milliseconds of training. Two or three simulated rounds
 //! find `idle`, which depends little on the amount; what is told of a setting is always simulated at that setting.
 
 use super::derive::{Cluster, Host};
@@ -146,7 +146,8 @@ pub fn steps_of(cluster: &Cluster, setting: &Setting, host: &Host) -> u64 {
     match setting.pace {
         Pace::Steps => setting.amount,
         Pace::Time => {
-            ((host.tokens_per_s * setting.amount as f64 / cluster.step_tokens()) as u64).max(1)
+            let tokens = host.tokens_per_s * setting.amount as f64 / 1e3;
+            ((tokens / cluster.step_tokens()) as u64).max(1)
         }
     }
 }
@@ -164,9 +165,7 @@ fn amount_most(cluster: &Cluster, pace: Pace, steps_max: u32) -> u64 {
         Pace::Steps => u64::from(steps_max),
         Pace::Time => {
             let fastest = cluster.hosts.iter().map(|host| host.tokens_per_s).fold(0.0, f64::max);
-            // Within its last second a host may begin no step more.
-            let seconds = (f64::from(steps_max) + 1.0) * cluster.step_tokens() / fastest;
-            (seconds.ceil() as u64).saturating_sub(1).max(1)
+            (f64::from(steps_max) * cluster.step_tokens() / fastest * 1e3).ceil().max(1.0) as u64
         }
     }
 }
@@ -181,20 +180,24 @@ fn first_line(cluster: &Cluster, pace: Pace, codec: &Codecs) -> Line {
             cluster.hosts.iter().map(step).fold(0.0, f64::max),
             cluster.hosts.iter().map(step).sum::<f64>() / n,
         ),
-        Pace::Time => (1.0, 1.0),
+        Pace::Time => (1e-3, 1e-3),
     };
     Line { idle_s, slowest_s, mean_s, steps: 1.0 }
 }
 
 /// Through what was simulated.
 fn line_of(cluster: &Cluster, pace: Pace, amount: u64, round: &Round) -> Line {
-    let slowest = round.hosts[round.last_ready()].trains_s.min(round.round_s);
+    // Who is left out of rounds trains on while others exchange: then all that is no exchange grows with the amount.
+    let idle_s = match round.members < round.hosts.len() {
+        true => round.exchange_s,
+        false => round.round_s - round.hosts[round.last_ready()].trains_s,
+    };
     let fastest = cluster.hosts.iter().map(|host| host.tokens_per_s).fold(0.0, f64::max);
     Line {
-        idle_s: round.round_s - slowest,
-        slowest_s: slowest / amount as f64,
+        idle_s,
+        slowest_s: (round.round_s - idle_s) / amount as f64,
         mean_s: round.utilisation * round.round_s / amount as f64,
-        steps: if pace == Pace::Steps { 1.0 } else { fastest / cluster.step_tokens() },
+        steps: if pace == Pace::Steps { 1.0 } else { fastest / cluster.step_tokens() / 1e3 },
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Limit {
     pub exchange: Link,
     /// The host of that link, if it is one; else the one whose wider uplink helps most, if any does.
     pub host: Option<usize>,
+    /// Least seconds of an exchange without that host.
+    pub without_bound_s: Option<f64>,
     /// The host that the others wait for, if they wait long.
     pub straggler: Option<usize>,
 }
@@ -75,7 +77,8 @@ pub fn limit(cluster: &Cluster, round: &Round, volume: &Volume) -> Limit {
         Narrow::Downlinks => (Link::AllDownlinks, None),
     };
     let straggler = (round.waiting() >= WAITING_MIN).then(|| round.last_ready());
-    Limit { exchange, host, straggler }
+    let without = |i: usize| bound::exchange_s(&cluster.without(i).hosts, volume);
+    Limit { exchange, host, without_bound_s: host.map(without), straggler }
 }
 
 /// What is worth trying.

@@ -222,12 +222,13 @@ fn exchange_limit(plan: &Plan) -> String {
     match (plan.limit.exchange, plan.limit.host) {
         (Link::OneUplink, Some(i)) => format!(
             "The exchange: the uplink of {} ({} Mbit/s up), busy {} of it. It owns {} of the model; to send its own contribution \
-             alone takes it {}, and nobody is done sooner.",
+             alone takes it {}, and nobody is done sooner. Without it the links of the others would allow {}.",
             name(i),
             mbit(plan.hosts[i].up_bytes_per_s),
             busy(i),
             percent(round.hosts[i].owned),
             duration(plan.contribution_bytes / plan.hosts[i].up_bytes_per_s),
+            duration(plan.limit.without_bound_s.unwrap_or(0.0)),
         ),
         (Link::OneDownlink, Some(i)) => format!(
             "The exchange: the downlink of {} ({} Mbit/s down), which has to receive all results whatever it owns.",

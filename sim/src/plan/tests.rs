@@ -117,6 +117,8 @@ fn the_planted_slow_uplink_is_named_and_better_left_out() {
     let wider =
         plan.what_ifs.iter().find(|w| w.change == Change::WiderUplink(dsl)).expect("it is tried");
     assert!(wider.round < -0.1 && wider.verdict() == "worth it", "{wider:?}");
+    let others = plan.limit.without_bound_s.expect("one host limits it");
+    assert!(others < 0.1 * plan.best().exchange_bound_s, "{:?}", plan.limit);
     let page = page::text(&plan);
     assert!(page.contains("the uplink of dsl-1 (0.5 Mbit/s up)"), "{page}");
 }

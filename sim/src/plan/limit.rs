@@ -10,6 +10,9 @@ const WAITING_MIN: f64 = 0.02;
 /// A change of the tokens a second that is worth to act for.
 pub const WORTH: f64 = 0.02;
 
+/// An exchange that takes so many times as long as the links' rates allow is not limited by them. Guess.
+const LATENCY: f64 = 2.0;
+
 /// What limits a round.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limit {
@@ -29,6 +32,8 @@ pub struct Limit {
 pub enum Link {
     /// There is no exchange.
     Nothing,
+    /// No link's rate: the ways there and back.
+    Latency,
     /// The uplink of one host alone.
     OneUplink,
     /// The downlink of one host alone.
@@ -69,7 +74,11 @@ pub struct WhatIf {
 /// Finds it.
 pub fn limit(cluster: &Cluster, round: &Round, volume: &Volume) -> Limit {
     let hosts = &cluster.hosts;
+    let idle = round.exchange_s > LATENCY * bound::exchange_s(hosts, volume);
     let (exchange, host) = match bound::narrow(hosts, volume) {
+        Narrow::Uplink(_) | Narrow::Downlink(_) | Narrow::Uplinks | Narrow::Downlinks if idle => {
+            (Link::Latency, None)
+        }
         Narrow::Nothing => (Link::Nothing, None),
         Narrow::Uplink(i) => (Link::OneUplink, Some(i)),
         Narrow::Downlink(i) => (Link::OneDownlink, Some(i)),
@@ -93,7 +102,7 @@ pub fn changes(cluster: &Cluster, round: &Round, limit: &Limit) -> Vec<Change> {
     if round.exchanging() >= WAITING_MIN {
         let uplink = limit.host.filter(|_| limit.exchange != Link::OneDownlink);
         changes.extend(uplink.map(Change::WiderUplink));
-        changes.push(Change::WiderUplinks);
+        changes.extend((limit.exchange != Link::Latency).then_some(Change::WiderUplinks));
     }
     changes
 }

@@ -254,6 +254,9 @@ fn exchange_limit(plan: &Plan) -> String {
                 busy(busiest),
             )
         }
+        (Link::Latency, _) => {
+            "The exchange: latency and control frames. The links' rates would allow less than half of its time.".to_owned()
+        }
         (Link::AllDownlinks, _) => "The exchange: all downlinks together.".to_owned(),
         _ => "There is no exchange: one host alone.".to_owned(),
     }

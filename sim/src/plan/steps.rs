@@ -11,7 +11,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Amounts that are simulated for one strategy and codec at the most.
-const TRIES: usize = 5;
+const TRIES: usize = 8;
+/// The fewest steps are known when no more than one in so many could be saved.
+const NEAR: u64 = 10;
 /// Rounds of a simulation in which somebody is left out of a round: its work is counted in the next.
 const UNEVEN_ROUNDS: u64 = 5;
 
@@ -89,18 +91,41 @@ pub fn better_first(a: &Prospect, b: &Prospect) -> Ordering {
 /// If a simulated round does not end.
 pub fn search(cluster: &Cluster, ask: &Ask, pace: Pace, codec: Codecs) -> Result<Prospect, String> {
     let most = amount_most(cluster, pace, ask.steps_max);
-    let mut line = first_line(cluster, pace, &codec);
     let mut seen: BTreeMap<u64, Round> = BTreeMap::new();
-    for _ in 0..TRIES {
-        let amount = line.amount(ask.utilisation).map_or(most, round_up).clamp(1, most);
-        if seen.contains_key(&amount) {
-            break;
-        }
+    let mut next = Some(guess(&first_line(cluster, pace, &codec), ask.utilisation, most));
+    while let Some(amount) = next.filter(|_| seen.len() < TRIES) {
         let round = simulate(cluster, ask.seed, &Setting { pace, codec, amount })?;
-        line = line_of(cluster, pace, amount, &round);
+        let guess = guess(&line_of(cluster, pace, amount, &round), ask.utilisation, most);
         seen.insert(amount, round);
+        let reach =
+            |(amount, round): (&u64, &Round)| (*amount, round.utilisation >= ask.utilisation);
+        next = next_amount(&seen.iter().map(reach).collect::<Vec<_>>(), guess, most);
     }
     Ok(prospect(cluster, ask, pace, codec, &seen))
+}
+
+/// The amount that a line leads to.
+fn guess(line: &Line, utilisation: f64, most: u64) -> u64 {
+    line.amount(utilisation).map_or(most, round_up).clamp(1, most)
+}
+
+/// What to simulate after these amounts, each with whether it reaches what is wanted, ascending; none once the least that does is
+/// known. A guess holds unless it lies where it was tried already: whole steps make utilisation jump where they are few.
+fn next_amount(seen: &[(u64, bool)], guess: u64, most: u64) -> Option<u64> {
+    let reached = seen.iter().find(|(_, reaches)| *reaches).map(|(amount, _)| *amount);
+    let below = seen.iter().map(|(amount, _)| *amount).filter(|a| reached.is_none_or(|r| *a < r));
+    let low = below.max().unwrap_or(0);
+    let Some(high) = reached else {
+        return (low < most).then(|| if guess > low { guess } else { (2 * low).min(most) });
+    };
+    if guess == high || high <= low + (low / NEAR).max(1) {
+        None
+    } else if guess > low && guess < high {
+        Some(guess)
+    } else {
+        let middle = (low.max(1) as f64 * high as f64).sqrt() as u64;
+        (middle > low && middle < high).then_some(middle)
+    }
 }
 
 fn prospect(
@@ -220,6 +245,22 @@ mod tests {
         for (amount, rounded) in cases.into_iter().chain([(2601.0, 2700), (2700.0, 2700)]) {
             assert_eq!(round_up(amount), rounded, "{amount}");
         }
+    }
+
+    #[test]
+    fn guesses_are_followed_and_else_the_middle_is_tried() {
+        let next = |seen: &[(u64, bool)], guess| next_amount(seen, guess, 1000);
+        assert_eq!(next(&[(50, false)], 60), Some(60));
+        assert_eq!(
+            next(&[(50, false)], 40),
+            Some(100),
+            "it was not enough, whatever the guess says"
+        );
+        assert_eq!(next(&[(1000, false)], 1000), None, "more are not allowed");
+        assert_eq!(next(&[(50, false), (60, true)], 60), None);
+        assert_eq!(next(&[(60, true)], 50), Some(50));
+        assert_eq!(next(&[(4, false), (900, true)], 2), Some(60));
+        assert_eq!(next(&[(95, false), (100, true)], 2), None);
     }
 
     /// 10 s of exchange, 2 s a step for the slowest of two and 1 s for the other.

@@ -148,6 +148,17 @@ fn hosts_that_wait_for_each_other_never_train_all_the_time() {
     assert!(plan.hosts[same.round.last_ready()].name.starts_with("slow"), "{same:?}");
 }
 
+/// Where an exchange takes next to no time, a few steps are enough, though with one or two of them hosts are far from equal.
+#[test]
+fn next_to_no_exchange_needs_few_steps() {
+    let tiny = Ask { params: Some(100_000), ..ask() };
+    let plan = plan(&scenario(&[("fast", 3, 2_000, 900.0), ("slow", 1, 300, 900.0)]), &tiny)
+        .expect("it can be planned");
+    let best = plan.best();
+    assert!(best.reaches && best.setting.pace == Pace::Time && best.steps[2] < 200, "{best:?}");
+    assert_eq!(plan.limit.exchange, Link::Latency);
+}
+
 #[test]
 fn too_many_steps_are_not_recommended() {
     let plan = plan(&scenario(&[("home", 3, 10_000, 2.0)]), &Ask { steps_max: 5, ..ask() })

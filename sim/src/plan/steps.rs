@@ -95,11 +95,13 @@ pub fn search(cluster: &Cluster, ask: &Ask, pace: Pace, codec: Codecs) -> Result
     let mut next = Some(guess(&first_line(cluster, pace, &codec), ask.utilisation, most));
     while let Some(amount) = next.filter(|_| seen.len() < TRIES) {
         let round = simulate(cluster, ask.seed, &Setting { pace, codec, amount })?;
-        let guess = guess(&line_of(cluster, pace, amount, &round), ask.utilisation, most);
         seen.insert(amount, round);
-        let reach =
-            |(amount, round): (&u64, &Round)| (*amount, round.utilisation >= ask.utilisation);
-        next = next_amount(&seen.iter().map(reach).collect::<Vec<_>>(), guess, most);
+        let reaches = |round: &Round| round.utilisation >= ask.utilisation;
+        let reached = seen.iter().find(|(_, round)| reaches(round)).map(|(amount, _)| *amount);
+        let from = reached.unwrap_or(amount);
+        let guess = guess(&line_of(cluster, pace, from, &seen[&from]), ask.utilisation, most);
+        let tried: Vec<(u64, bool)> = seen.iter().map(|(a, round)| (*a, reaches(round))).collect();
+        next = next_amount(&tried, guess, most);
     }
     Ok(prospect(cluster, ask, pace, codec, &seen))
 }
@@ -110,7 +112,7 @@ fn guess(line: &Line, utilisation: f64, most: u64) -> u64 {
 }
 
 /// What to simulate after these amounts, each with whether it reaches what is wanted, ascending; none once the least that does is
-/// known. A guess holds unless it lies where it was tried already: whole steps make utilisation jump where they are few.
+/// known. The guess is from the least that does, if one does, and holds unless it lies where it was tried already: whole steps make utilisation jump where they are few.
 fn next_amount(seen: &[(u64, bool)], guess: u64, most: u64) -> Option<u64> {
     let reached = seen.iter().find(|(_, reaches)| *reaches).map(|(amount, _)| *amount);
     let below = seen.iter().map(|(amount, _)| *amount).filter(|a| reached.is_none_or(|r| *a < r));

@@ -1,4 +1,4 @@
-//! The command line: `run` one seed, `sweep` many, `compare` settings, `replay` what a node has recorded.
+//! The command line: `run` one seed, `sweep` many, `compare` settings, `plan` a run, `replay` what a node has recorded.
 
 use crate::cluster;
 use crate::compare::{self, Vary};
@@ -82,6 +82,11 @@ pub enum Command {
         #[arg(value_name = "LOG")]
         log: PathBuf,
     },
+    /// What a run on a cluster will be like, how many local steps to take, and what limits it
+    #[command(
+        after_help = "Example: shoal-sim plan examples/clusters/sixteen-at-home.toml --params 1B --tokens 20B"
+    )]
+    Plan(crate::plan::cli::Arguments),
 }
 
 /// Why a command did not do what it was to.
@@ -152,6 +157,7 @@ impl Command {
                 Ok(compare(&scenario, &vary, seed, out.as_deref())?)
             }
             Command::Replay { log } => replay::replay(&log),
+            Command::Plan(arguments) => Ok(arguments.run()?),
         }
     }
 }

@@ -23,10 +23,17 @@ use shoal_protocol::time::{Span, Time};
 use std::rc::Rc;
 
 /// A host as it was drawn.
-struct Drawn {
-    group: usize,
-    tokens_per_s: u64,
-    host: Host,
+pub struct Drawn {
+    pub group: usize,
+    pub tokens_per_s: u64,
+    pub host: Host,
+}
+
+/// The hosts that a seed draws, as [`build`] takes them, and their names.
+pub fn hosts(scenario: &Scenario, seed: u64) -> (Vec<Drawn>, Vec<String>) {
+    let hosts = draw_hosts(scenario, &mut Rng::new(seed).fork());
+    let names = name_hosts(scenario, &hosts);
+    (hosts, names)
 }
 
 /// The cluster of a seed, before anything has happened, and the faults that are to befall it; `again` is the command that

@@ -21,6 +21,7 @@ mod noise;
 mod peer;
 mod perform;
 mod phantom;
+mod plan;
 mod queue;
 mod record;
 mod replay;

@@ -511,7 +511,8 @@ pub(crate) fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
     }
 }
 
-fn parse_params(text: &str) -> Option<u64> {
+/// A number, with K, M or B.
+pub fn parse_params(text: &str) -> Option<u64> {
     let unit = text.chars().last()?;
     let factor = match unit {
         'K' => 1e3,

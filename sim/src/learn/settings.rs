@@ -32,6 +32,13 @@ pub struct Entry {
     options: Options,
 }
 
+impl Entry {
+    /// Sizes and speeds only.
+    pub fn phantom() -> Entry {
+        Entry { kind: Learner::Phantom, options: Options::default() }
+    }
+}
+
 /// A table's keys.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

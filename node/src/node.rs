@@ -4,7 +4,7 @@ use crate::actor::supervise::Supervisor;
 use crate::dashboard;
 use crate::net::identity::{self, NodeKeyring};
 use crate::net::ticket::Ticket;
-use crate::net::{self, NetConfig, NetEvent, NetHandle};
+use crate::net::{self, Limits, NetConfig, NetEvent, NetHandle};
 use crate::settings::{KEY, Settings};
 use crate::status::SharedStatus;
 use anyhow::Context;
@@ -50,6 +50,8 @@ pub struct JoinSettings {
     pub mdns: bool,
     /// Where nodes of this host announce themselves to each other.
     pub local_dir: Option<PathBuf>,
+    /// Bytes of bulk per second that may leave; as many as can if absent.
+    pub up_bytes_per_s: Option<u64>,
     /// How long to ask for the spec.
     pub patience: Duration,
 }
@@ -107,6 +109,7 @@ fn join_settings(settings: &Settings) -> JoinSettings {
         peers: settings.peers.clone(),
         mdns: settings.mdns,
         local_dir: settings.local_dir.clone(),
+        up_bytes_per_s: settings.up_bytes_per_s,
         patience: Duration::ZERO,
     }
 }
@@ -123,6 +126,7 @@ fn connect(settings: &JoinSettings, run: RunId) -> anyhow::Result<Connected> {
         bootstrap: settings.peers.clone(),
         mdns: settings.mdns,
         local_discovery_dir: settings.local_dir.clone(),
+        limits: Limits { up_bytes_per_s: settings.up_bytes_per_s, ..Limits::default() },
         ..NetConfig::new(keypair, run)
     };
     let (net, events) = net::start(config).context("the network cannot be started")?;

@@ -35,6 +35,8 @@ pub struct Settings {
     pub mdns: bool,
     /// Where nodes of this host announce themselves to each other.
     pub local_dir: Option<PathBuf>,
+    /// Bytes of bulk per second that may leave; as many as can if absent.
+    pub up_bytes_per_s: Option<u64>,
     /// Where the status is served.
     pub api: SocketAddr,
     /// How long to wait for others before training alone.

@@ -143,6 +143,7 @@ impl DemoNode {
             listen: self.listen,
             peers: self.peer,
             mdns: false,
+            up_bytes_per_s: None,
             local_dir: Some(self.local_dir),
             api: self.api,
             alone_after: Duration::from_millis(self.alone_after_ms),

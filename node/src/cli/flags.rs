@@ -5,7 +5,7 @@ use super::place::{self, Address};
 use clap::Args;
 use libp2p::Multiaddr;
 use shoal_node::data::DataError;
-use shoal_node::net::local;
+use shoal_node::net::{self, local};
 use shoal_node::node::{JoinSettings, Started};
 use shoal_node::settings::{CACHE, Settings};
 use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
@@ -43,6 +43,10 @@ pub struct NodeFlags {
     /// Do not look for peers on the local network
     #[arg(long)]
     no_mdns: bool,
+    /// The most of the uplink that the node takes, in Mbit/s. A little below what the link gives, rounds are shorter than without
+    /// a bound [default: as much as it gets]
+    #[arg(long, value_name = "MBIT", value_parser = net::up_mbit)]
+    up_mbit: Option<u64>,
     /// Where nodes of this machine announce themselves to each other [default: a folder of this user]
     #[arg(long, value_name = "DIR")]
     local_dir: Option<PathBuf>,
@@ -79,6 +83,7 @@ impl NodeFlags {
             peers: flat(&self.peer),
             mdns: !self.no_mdns,
             local_dir: Some(self.local_dir()),
+            up_bytes_per_s: self.up_mbit,
             patience,
         }
     }
@@ -102,6 +107,7 @@ impl NodeFlags {
             peers: flat(&self.peer),
             mdns: !self.no_mdns,
             local_dir: Some(self.local_dir()),
+            up_bytes_per_s: self.up_mbit,
             api: self.api,
             alone_after: Duration::from_secs(self.alone_after),
             eval_sequences: self.eval,

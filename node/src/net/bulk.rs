@@ -4,6 +4,7 @@
 
 use super::frame::{Fault, GREETING, STALL, in_time};
 use super::link::{BulkQueue, Chunk, Core, Credit};
+use super::pace::{Flow, Sending};
 use super::traffic::Way;
 use super::{BULK_HEADER_BYTES_MAX, NetEvent, behaviour};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// What the accepting side writes first, so that the opener knows that the stream was not dropped on the way.
 const ACCEPTED: u8 = 1;
 /// Payload is read and written in pieces of this size, each of which must move within [`STALL`].
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// Attempts at opening a stream.
 const OPEN_ATTEMPTS: u32 = 4;
 
@@ -36,14 +37,14 @@ pub(super) async fn send(
     control: Control,
     mut queue: BulkQueue,
 ) -> Fault {
-    let mut stream = None;
+    let (mut stream, mut flow) = (None, Flow::default());
     while let Some(chunk) = queue.next().await {
         let sent = async {
             if stream.is_none() {
                 stream = Some(open(control.clone(), remote).await?);
             }
             match &mut stream {
-                Some(stream) => send_one(&core, &peer, stream, &chunk.content).await,
+                Some(stream) => send_one(&core, &peer, &mut flow, stream, &chunk.content).await,
                 None => Ok(()),
             }
         };
@@ -81,6 +82,7 @@ async fn open(mut control: Control, remote: libp2p::PeerId) -> Result<Stream, Fa
 async fn send_one<S: AsyncWrite + Unpin>(
     core: &Core,
     peer: &PeerId,
+    flow: &mut Flow,
     stream: &mut S,
     chunk: &Chunk,
 ) -> Result<(), Fault> {
@@ -90,18 +92,20 @@ async fn send_one<S: AsyncWrite + Unpin>(
     head.extend_from_slice(&(chunk.payload.len() as u32).to_le_bytes());
     head.extend_from_slice(&chunk.header);
     core.traffic.begin(peer, Way::Up);
-    let outcome = write_pieces(stream, &head, &chunk.payload).await;
+    let outcome = write_pieces(core.pace.begin(flow), stream, &head, &chunk.payload).await;
     let bytes = if outcome.is_ok() { chunk.payload.len() } else { 0 };
     core.traffic.end(peer, Way::Up, bytes);
     outcome
 }
 
 async fn write_pieces<S: AsyncWrite + Unpin>(
+    mut sending: Sending<'_>,
     stream: &mut S,
     head: &[u8],
     payload: &[u8],
 ) -> Result<(), Fault> {
     for piece in std::iter::once(head).chain(payload.chunks(PIECE_BYTES)) {
+        sending.turn(piece.len()).await;
         in_time(STALL, async { Ok(stream.write_all(piece).await?) }).await?;
     }
     in_time(STALL, async { Ok(stream.flush().await?) }).await

@@ -1,5 +1,6 @@
 //! What the parts of the network share, and the bounded queues towards each peer.
 
+use super::pace::Pace;
 use super::traffic::Traffic;
 use super::{BULK_HEADER_BYTES_MAX, Limits, NetEvent, address};
 use bytes::Bytes;
@@ -143,6 +144,7 @@ pub(super) struct Core {
     pub(super) frames_in: Arc<Semaphore>,
     pub(super) bulk_in: Arc<Semaphore>,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) pace: Pace,
     links: Mutex<BTreeMap<PeerId, Link>>,
     whereabouts: Mutex<Whereabouts>,
 }
@@ -170,6 +172,7 @@ impl Core {
             events,
             frames_in: Arc::new(Semaphore::new(limits.frames_in_bytes)),
             bulk_in: Arc::new(Semaphore::new(limits.bulk_in_bytes)),
+            pace: Pace::new(limits.up_bytes_per_s),
             limits,
             traffic: Arc::default(),
             links: Mutex::default(),

@@ -16,7 +16,7 @@
 //! | `local` | nodes of one host find each other through files |
 //! | `session` | one task a peer: greeting, streams, end |
 //! | `frame`, `bulk` | what is on a stream: control frames, bulk chunks |
-//! | `link`, `handle` | queues towards a peer; the handle |
+//! | `link`, `handle`, `pace` | queues towards a peer; the handle; no more than the owner gives |
 
 mod address;
 mod behaviour;
@@ -29,6 +29,7 @@ pub mod identity;
 mod link;
 pub mod local;
 mod muxer;
+mod pace;
 mod roster;
 mod session;
 mod swarm;
@@ -38,6 +39,7 @@ mod transport;
 
 pub use handle::{NetHandle, start};
 pub use link::{Credit, Priority, SendError};
+pub use pace::up_mbit;
 pub use traffic::PeerTraffic;
 
 use bytes::Bytes;
@@ -108,6 +110,8 @@ pub struct Limits {
     pub bulk_out_bytes: usize,
     /// Bytes of control frames that wait for one peer.
     pub frames_out_bytes: usize,
+    /// Bytes of bulk per second that leave, all peers together; as many as can if absent.
+    pub up_bytes_per_s: Option<u64>,
 }
 
 impl Default for Limits {
@@ -119,6 +123,7 @@ impl Default for Limits {
             frames_in_bytes: 32 << 20,
             bulk_out_bytes: 256 << 20,
             frames_out_bytes: 8 << 20,
+            up_bytes_per_s: None,
         }
     }
 }

@@ -52,6 +52,9 @@ impl Guard {
             command.args([flag, &value.to_string()]);
         }
         command.args(["--codec", &bench.codec.to_string()]);
+        if let Some(bytes_per_s) = bench.up_mbit {
+            command.args(["--up-mbit", &(bytes_per_s as f64 * 8e-6).to_string()]);
+        }
         Ok(Guard(command.spawn().context("starting a peer")?))
     }
 
@@ -159,6 +162,7 @@ fn report(
         "seconds_max": seconds.iter().copied().fold(0.0, f64::max),
         "settle_seconds": median(&settle),
         "gb_per_s": bytes / middle / 1e9,
+        "up_mbit": bench.up_mbit.map(|bytes_per_s| bytes_per_s as f64 * 8e-6),
         "relative_error": error,
         "bytes_sent": sent,
         "bytes_needed": need,

@@ -49,6 +49,9 @@ pub struct BenchAllreduce {
     /// Worker threads of each peer's network.
     #[arg(long, default_value_t = 2)]
     pub net_threads: usize,
+    /// The most of its uplink that each peer takes, in Mbit/s [default: as much as it gets]
+    #[arg(long, value_name = "MBIT", value_parser = crate::net::up_mbit)]
+    pub up_mbit: Option<u64>,
     /// Where each peer listens.
     #[arg(long, default_value = "/ip4/127.0.0.1/tcp/0")]
     pub listen: Multiaddr,

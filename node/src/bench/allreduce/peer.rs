@@ -5,7 +5,7 @@ use super::control::{Hello, Line, Order, RoundFigures, Word};
 use super::driver::Driver;
 use super::vector;
 use crate::bench::cpu::Cpu;
-use crate::net::{self, NetConfig, NetEvent, NetHandle};
+use crate::net::{self, Limits, NetConfig, NetEvent, NetHandle};
 use anyhow::{Context, Result, bail, ensure};
 use libp2p::identity::Keypair;
 use shoal_protocol::id::{PeerId, RunId};
@@ -71,6 +71,7 @@ fn start_net(bench: &BenchAllreduce) -> Result<(NetHandle, Receiver<NetEvent>)> 
         mdns: false,
         local_discovery_dir: None,
         threads: bench.net_threads,
+        limits: Limits { up_bytes_per_s: bench.up_mbit, ..Limits::default() },
         ..NetConfig::new(Keypair::generate_ed25519(), RunId([7; 32]))
     })
 }

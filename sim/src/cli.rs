@@ -9,6 +9,7 @@ use crate::shrink;
 use crate::sweep::{self, Failed};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -131,7 +132,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match cli.command.run() {
         Ok(text) => {
-            println!("{text}");
+            // Who reads only the first lines has closed the pipe.
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(failure) => {

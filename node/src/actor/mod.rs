@@ -5,3 +5,4 @@ pub mod mesh;
 pub mod session;
 pub mod supervise;
 pub mod trainer;
+pub mod witness;

@@ -1,6 +1,7 @@
 //! The session: brings what happens to the protocol's machine, and performs what it asks. The one `match` on `Output` of the node.
 
 use crate::actor::archive::Endorsement;
+use crate::actor::witness::Witness;
 use crate::exchange::Job;
 use crate::message::{
     Archive, Archived, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train, Worked,
@@ -77,6 +78,7 @@ pub struct Contacts {
 pub struct SessionActor {
     machine: Session,
     scribe: Option<Scribe>,
+    witness: Option<Witness>,
     clock: Clock,
     settings: Settings,
     contacts: Contacts,
@@ -100,7 +102,10 @@ impl SessionActor {
         contacts: Contacts,
         status: SharedStatus,
     ) -> SessionActor {
+        let chunks = settings.spec.chunks();
+        let witness = || Witness::new(contacts.net.me(), chunks, machine.record().clone());
         SessionActor {
+            witness: cfg!(debug_assertions).then(witness),
             phase: machine.waiting().phase,
             machine,
             scribe,
@@ -139,6 +144,9 @@ impl SessionActor {
     }
 
     fn perform(&mut self, output: Output) {
+        if let Some(Err(why)) = self.witness.as_mut().map(|witness| witness.see(&output)) {
+            return self.contacts.stop.do_send(Stop(Some(why)));
+        }
         match output {
             Output::Send { to, message } => self.send(to, &message),
             Output::Broadcast { message } => self.broadcast(&message),

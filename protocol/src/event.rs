@@ -257,7 +257,8 @@ pub enum Settle {
         /// This peer's weight over the sum of the weights that were added.
         share: f32,
     },
-    /// This peer added the chunk up; `own` says whether its own contribution is in.
+    /// This peer added the chunk up; `own` says whether its own contribution is in. The committed bytes need not be those that
+    /// it encoded: if they were spoilt on their way, the difference belongs in its downward residual.
     Owned {
         /// Whether this peer's own contribution is in the sum.
         own: bool,

@@ -59,8 +59,10 @@ pub(crate) struct Chunk {
     pub reducing: bool,
     /// The result, once it is here.
     pub result: Option<ResultChunk>,
-    /// The digest of the sum that this peer has made itself, if it did; also when the chunk was handed over afterwards.
-    pub added: Option<Digest>,
+    /// The sum that this peer has made itself, if it did; also when the chunk was handed over afterwards.
+    pub added: Option<ResultChunk>,
+    /// Whether this peer's contribution has ever left for another owner.
+    pub given: bool,
 }
 
 /// What was last heard of a member on the data plane.
@@ -155,7 +157,10 @@ impl Exchange {
         for (to, chunk) in self.outbox.drain(self.id) {
             let to = self.plan.members[to as usize].peer;
             out.push(match chunk.kind {
-                ChunkKind::Contribution => Output::Contribute { to, chunk, fold },
+                ChunkKind::Contribution => {
+                    self.chunks[chunk.index as usize].given = true;
+                    Output::Contribute { to, chunk, fold }
+                }
                 _ => Output::SendResult { to, chunk },
             });
         }
@@ -224,15 +229,16 @@ impl Exchange {
 
     /// A sum that [`Output::Reduce`] asked for is done: its result goes to everybody.
     pub fn reduced(&mut self, index: u32, digest: Digest, now: Time, out: &mut Vec<Output>) {
-        let Some(chunk) = self.chunks.get_mut(index as usize) else { return };
+        let Some(chunk) = self.chunks.get(index as usize) else { return };
         if chunk.owner != self.me || !chunk.reducing {
             return;
         }
-        chunk.added = Some(digest);
         let all = if planted(Bug::MaskOfAll) { self.contributors } else { 0 };
         let included = self.included(index as usize) | all;
+        let result = ResultChunk(digest, included);
+        self.chunks[index as usize].added = Some(result);
         self.moved = now;
-        self.close(index as usize, ResultChunk(digest, included), now);
+        self.close(index as usize, result, now);
         let id = self.chunk_id(ChunkKind::Result, index, included);
         let others: Vec<MemberIndex> = self.others().map(|(member, _)| member).collect();
         others
@@ -473,17 +479,22 @@ impl Exchange {
         if !self.plan.trained() || self.fold() > 0.0 && !self.counts(committed) {
             return Vec::new();
         }
-        let (own_bit, fold) = (bit(self.me), self.fold());
-        let outcome = |(chunk, result): (&Chunk, &ResultChunk)| match (
-            chunk.added == Some(result.0),
-            result.1 & own_bit != 0,
-        ) {
-            (true, own) => Settle::Owned { own },
-            (false, true) if planted(Bug::CountedKept) => Settle::Missed,
-            (false, true) => Settle::Counted { fold, share: self.share(result.1) },
-            (false, false) => Settle::Missed,
-        };
-        self.chunks.iter().zip(committed).map(outcome).collect()
+        self.chunks.iter().zip(committed).map(|(chunk, result)| self.fate(chunk, *result)).collect()
+    }
+
+    /// What became of this member's contribution to one chunk.
+    fn fate(&self, chunk: &Chunk, result: ResultChunk) -> Settle {
+        let own = result.1 & bit(self.me) != 0;
+        let as_added = chunk.added.is_some_and(|added| added.0 == result.0);
+        // A contribution that was given to nobody can only be in the sum that was made here: its bytes were spoilt on their
+        // way, and that is what the others committed.
+        let spoilt = own && !chunk.given && chunk.added.is_some_and(|added| added.1 == result.1);
+        match own {
+            _ if as_added || spoilt => Settle::Owned { own },
+            true if planted(Bug::CountedKept) => Settle::Missed,
+            true => Settle::Counted { fold: self.fold(), share: self.share(result.1) },
+            false => Settle::Missed,
+        }
     }
 
     /// The result's chunks, once all are here.
@@ -494,10 +505,10 @@ impl Exchange {
     /// Notes that an owner changed: forgets what this member had for the chunk.
     pub(crate) fn reopen(&mut self, index: usize, owner: MemberIndex) {
         let was_closed = self.chunks[index].result.is_some();
-        let added = self.chunks[index].added;
+        let Chunk { added, given, .. } = self.chunks[index];
         // Once added up, contributions are gone.
         let got = if added.is_none() { self.chunks[index].got } else { 0 };
-        self.chunks[index] = Chunk { got, dropped: self.lost, added, ..Chunk::new(owner) };
+        self.chunks[index] = Chunk { got, dropped: self.lost, added, given, ..Chunk::new(owner) };
         if was_closed {
             self.open += 1;
             self.complete_since = None;
@@ -512,7 +523,15 @@ impl Exchange {
 
 impl Chunk {
     fn new(owner: MemberIndex) -> Chunk {
-        Chunk { owner, got: 0, dropped: 0, reducing: false, result: None, added: None }
+        Chunk {
+            owner,
+            got: 0,
+            dropped: 0,
+            reducing: false,
+            result: None,
+            added: None,
+            given: false,
+        }
     }
 }
 
@@ -567,3 +586,6 @@ pub fn indices(ranges: &[(u32, u32)], len: usize) -> impl Iterator<Item = u32> +
     }
     (0..len as u32).filter(move |index| wanted[*index as usize])
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ pub enum Outcome<'a> {
         target: &'a [f32],
         /// The codec of the result.
         codec: Codec,
-        /// The committed result.
+        /// The committed result. If it was spoilt on its way, the next round takes back what is wrong with it.
         result: &'a [u8],
         /// Whether the peer's own contribution was among the parts.
         counted_own: bool,

@@ -3,8 +3,10 @@
 use super::seeds::for_seeds;
 use super::spec;
 use crate::check::{l1_together, l3_progress};
+use crate::cluster;
 use crate::keys::peer_id;
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::world::World;
 use shoal_protocol::event::Input;
 use shoal_protocol::time::Span;
@@ -68,6 +70,17 @@ fn a_member_spoils_what_it_sends() {
         world.run_for(Span::from_secs(60));
         l1_together::within_three_rounds(&mut world, Span::from_secs(240));
     });
+}
+
+/// An owner's result is spoilt on its way to the only member that has it when the owner is cut off: it decodes, the others commit
+/// it, and the owner, which never sent its own part to anybody, has to settle what it did not encode.
+#[test]
+fn a_spoilt_result_that_is_committed_is_settled_by_its_owner() {
+    let text = include_str!("../../../examples/clusters/all-faults.toml");
+    let text = text.replace("learner = \"noise\"\n", "").replace("params = \"8K\"\n", "");
+    let text = format!("{text}\n[learner]\nkind = \"text\"\n");
+    let scenario = Scenario::parse(&text, "all-faults").unwrap_or_else(|why| panic!("{why}"));
+    cluster::run(&scenario, 99, "", |_| true);
 }
 
 /// A donor whose state chunks are spoilt never leads a joiner to a wrong state (S8).

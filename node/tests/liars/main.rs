@@ -21,11 +21,11 @@ fn nodes_refuse_a_member_that_sends_garbage_and_go_on() {
     for lie in [Lie::NotANumber, Lie::WrongSize, Lie::Noise] {
         let liar = Liar::start(&nodes.spec, &nodes.local(), lie);
         let joined = nodes.until("the liar's first plan", |_| liar.member_of());
-        let line = nodes.until("a refusal with a reason", |nodes| refusal(nodes, liar.peer, lie));
-        println!("{lie:?}, member in round {joined}: {line}");
+        nodes.until("a refusal with a reason", |nodes| refusal(nodes, liar.peer, lie));
         let statuses = nodes.until("more rounds", |nodes| both_past(nodes, joined + ROUNDS));
         agree(&statuses, joined);
         statuses.iter().for_each(learns);
+        println!("{lie:?}, member in round {joined}:\n{}", about(&nodes, liar.peer).join("\n"));
     }
 }
 
@@ -36,11 +36,16 @@ fn both_past(nodes: &Nodes, round: Round) -> Option<Vec<NodeStatus>> {
     statuses.iter().all(past).then_some(statuses)
 }
 
-/// The log's line that names the liar, and what it did, in short.
+/// The line of a log that says what the liar did.
 fn refusal(nodes: &Nodes, liar: PeerId, lie: Lie) -> Option<String> {
-    let says = ["refused what a peer sent", &liar.short(), lie.reason()];
-    let mut lines = NAMES.into_iter().flat_map(|name| nodes.log_lines(name));
-    lines.find(|line| says.iter().all(|part| line.contains(part)))
+    let says = ["refused what a peer sent", lie.reason()];
+    about(nodes, liar).into_iter().find(|line| says.iter().all(|part| line.contains(part)))
+}
+
+/// What both nodes have logged of a peer.
+fn about(nodes: &Nodes, peer: PeerId) -> Vec<String> {
+    let lines = NAMES.into_iter().flat_map(|name| nodes.log_lines(name));
+    lines.filter(|line| line.contains(&peer.short())).collect()
 }
 
 /// Both have the same digest at every round that both know of since `round`.

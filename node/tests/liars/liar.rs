@@ -1,5 +1,5 @@
-//! A peer that keeps to the protocol in what it says and lies in what it sends: a proper session and a true state, but every
-//! contribution, sum and piece of state that leaves is made up. It trains nothing, adds nothing up, and says that it has.
+//! A peer that keeps to the protocol in all that it says, and lies in the data that it sends: a proper session and true
+//! arithmetic, but its contributions, or its sums, are made up. It trains nothing, and says that it has.
 
 use bytes::Bytes;
 use libp2p::identity::Keypair;
@@ -9,31 +9,33 @@ use shoal_node::model::initial_params;
 use shoal_node::net::identity::NodeKeyring;
 use shoal_node::net::{self, NetConfig, NetEvent, NetHandle, Priority};
 use shoal_node::store::StateBytes;
-use shoal_protocol::event::{Input, Note, Output};
+use shoal_protocol::event::{Input, Note, Output, Part};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::{Session, Settings, Standing};
 use shoal_protocol::time::Span;
-use shoal_protocol::wire::{self, ChunkId, from_cbor, to_cbor};
+use shoal_protocol::wire::{self, ChunkId, ChunkKind, from_cbor, to_cbor};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
 
 /// Longest time without a look at the clock.
 const TICK: Duration = Duration::from_millis(20);
+/// What it takes to do nothing: once it is banned it makes rounds alone, and is not to take the machine for that.
+const WORK: Duration = Duration::from_millis(100);
 /// Members of a plan in which the liar meets both honest nodes.
 const EVERYBODY: usize = 3;
 
 /// What is sent in place of numbers.
 #[derive(Clone, Copy, Debug)]
-pub enum Lie {
-    /// As many bytes as are due, all of them 255: each scale, and each float, is a NaN.
+pub enum Garbage {
+    /// As many bytes as are due, all of them 255: each scale is a NaN.
     NotANumber,
     /// A byte too few.
     WrongSize,
@@ -41,22 +43,34 @@ pub enum Lie {
     Noise,
 }
 
+/// Which of its data a liar makes up, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Lie {
+    /// Contributions or results.
+    pub of: ChunkKind,
+    pub garbage: Garbage,
+}
+
 impl Lie {
-    /// What an honest node says of it in its log.
+    /// How an honest node's log names it.
     pub fn reason(self) -> &'static str {
-        match self {
-            Lie::NotANumber | Lie::Noise => "is not a finite number",
-            Lie::WrongSize => "bytes where",
+        match (self.of, self.garbage) {
+            (ChunkKind::Contribution, Garbage::WrongSize) => "sent a chunk of",
+            (ChunkKind::Contribution, _) => {
+                "contributed int8: the scale of block 0 is not a finite"
+            }
+            (_, Garbage::WrongSize) => "bytes where",
+            _ => "\"int8: the scale of block 0 is not a finite",
         }
     }
 
     /// Bytes in place of `elems` numbers.
     fn bytes(self, codec: Codec, elems: usize, seed: &mut u64) -> Vec<u8> {
         let due = codec.encoded_len(elems);
-        match self {
-            Lie::NotANumber => vec![255; due],
-            Lie::WrongSize => vec![0; due - 1],
-            Lie::Noise => loop {
+        match self.garbage {
+            Garbage::NotANumber => vec![255; due],
+            Garbage::WrongSize => vec![0; due - 1],
+            Garbage::Noise => loop {
                 let bytes = noise(due, seed);
                 if codec.check(&bytes, elems).is_err() {
                     return bytes;
@@ -124,10 +138,11 @@ struct Driver {
     net: NetHandle,
     machine: Session,
     clock: Clock,
-    /// What it needs to follow the run.
     arithmetic: Arithmetic,
     inputs: VecDeque<Input>,
-    /// What it claims to have added up, by plan and index: the same for everybody.
+    /// When it will say that it has trained, and what.
+    work: Option<(Instant, Input)>,
+    /// Made-up sums, by plan and index: everybody gets the same.
     results: BTreeMap<(Digest, u32), Bytes>,
     member_of: Arc<AtomicU64>,
     seed: u64,
@@ -151,6 +166,7 @@ impl Driver {
             clock,
             arithmetic,
             inputs: VecDeque::new(),
+            work: None,
             results: BTreeMap::new(),
             member_of: Arc::default(),
             seed: 0,
@@ -168,6 +184,9 @@ impl Driver {
         while !over.load(Ordering::Relaxed) {
             if self.machine.next_wake().is_some_and(|wake| wake <= self.clock.now()) {
                 self.tell(Input::Wake);
+            }
+            if let Some((_, done)) = self.work.take_if(|(at, _)| *at <= Instant::now()) {
+                self.tell(done);
             }
             let next = runtime.block_on(async { tokio::time::timeout(TICK, events.recv()).await });
             match next {
@@ -216,20 +235,17 @@ impl Driver {
             Output::Train { round, lease } => {
                 let samples: u64 = lease.iter().map(|range| range.end - range.start).sum();
                 let tokens = samples * u64::from(self.spec.model.context);
-                self.inputs.push_back(Input::LocalWorkReady { round, tokens });
+                self.work = Some((Instant::now() + WORK, Input::LocalWorkReady { round, tokens }));
             }
-            Output::Contribute { to, chunk, .. } => {
-                let bytes = self.lie(self.spec.exchange.up, chunk.index);
-                self.send(to, chunk, bytes);
-            }
-            Output::Reduce { plan, index, .. } => self.reduce(plan, index),
+            Output::Contribute { to, chunk, fold } => self.contribute(to, chunk, fold),
+            Output::Reduce { plan, index, parts } => self.reduce(plan, index, &parts),
             Output::SendResult { to, chunk } => {
-                let bytes = self.results[&(chunk.of, chunk.index)].clone();
+                let made_up = self.results.get(&(chunk.of, chunk.index)).cloned();
+                let bytes = made_up.or_else(|| self.arithmetic.result(&chunk));
                 self.send(to, chunk, bytes);
             }
             Output::SendState { to, chunk } => {
-                let bytes = noise(self.spec.elems() as usize * 8, &mut self.seed);
-                self.send(to, chunk, bytes.into());
+                self.send(to, chunk, self.arithmetic.state_chunk(&chunk));
             }
             Output::Note(note) => self.note(&note),
             other => self.follow(other),
@@ -241,7 +257,7 @@ impl Driver {
         match output {
             Output::Discard { from, chunk } => self.arithmetic.discard(&from, &chunk),
             Output::Apply { round, plan, step } => {
-                // Without the sums, which it never made, there is no step to take.
+                // Where its own sums are made up, there is no step to take.
                 if let Ok(chunks) = self.arithmetic.apply(round, &plan, step) {
                     self.inputs.push_back(Input::Applied { round, chunks });
                 }
@@ -270,22 +286,38 @@ impl Driver {
         }
     }
 
+    fn contribute(&mut self, to: PeerId, chunk: ChunkId, fold: f32) {
+        let bytes = match self.lie.of {
+            ChunkKind::Contribution => self.garbage(self.spec.exchange.up, chunk.index),
+            _ => self.arithmetic.contribution(&chunk, fold),
+        };
+        self.send(to, chunk, Some(bytes));
+    }
+
+    fn reduce(&mut self, plan: Digest, index: u32, parts: &[Part]) {
+        let digest = match self.lie.of {
+            ChunkKind::Result => {
+                let bytes = self.garbage(self.spec.exchange.down, index);
+                let digest = Digest::of(&bytes);
+                self.results.insert((plan, index), bytes);
+                digest
+            }
+            _ => self.arithmetic.reduce(plan, index, parts).expect("honest nodes send numbers"),
+        };
+        self.inputs.push_back(Input::Reduced { plan, index, digest });
+    }
+
     /// What it has in place of a chunk's numbers.
-    fn lie(&mut self, codec: Codec, index: u32) -> Bytes {
+    fn garbage(&mut self, codec: Codec, index: u32) -> Bytes {
         let size = u64::from(self.spec.exchange.chunk_elems);
         let elems = (self.spec.elems() - u64::from(index) * size).min(size);
         self.lie.bytes(codec, elems as usize, &mut self.seed).into()
     }
 
-    fn reduce(&mut self, plan: Digest, index: u32) {
-        let bytes = self.lie(self.spec.exchange.down, index);
-        let digest = Digest::of(&bytes);
-        self.results.insert((plan, index), bytes);
-        self.inputs.push_back(Input::Reduced { plan, index, digest });
-    }
-
-    fn send(&mut self, to: PeerId, chunk: ChunkId, bytes: Bytes) {
-        if self.net.send_bulk(to, to_cbor(&chunk), bytes, Priority::Urgent).is_err() {
+    fn send(&mut self, to: PeerId, chunk: ChunkId, bytes: Option<Bytes>) {
+        let header = to_cbor(&chunk);
+        let sent = bytes.map(|bytes| self.net.send_bulk(to, header, bytes, Priority::Urgent));
+        if !matches!(sent, Some(Ok(()))) {
             self.inputs.push_back(Input::Sent { to });
         }
     }

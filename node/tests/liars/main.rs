@@ -3,10 +3,11 @@
 mod liar;
 mod nodes;
 
-use liar::{Liar, Lie};
+use liar::{Garbage, Liar, Lie};
 use nodes::{NAMES, Nodes};
 use shoal_node::status::NodeStatus;
 use shoal_protocol::id::{PeerId, Round};
+use shoal_protocol::wire::ChunkKind;
 use std::collections::BTreeMap;
 
 /// Rounds that both nodes commit before anybody lies, and after somebody did.
@@ -14,11 +15,21 @@ const ROUNDS: u64 = 3;
 /// A model that knows nothing has a loss of 5.55 nats; one that garbage has gone into, far more.
 const LOSS_MAX: f64 = 6.0;
 
+/// One liar each, one after the other.
+const LIES: [(ChunkKind, Garbage); 5] = [
+    (ChunkKind::Contribution, Garbage::NotANumber),
+    (ChunkKind::Contribution, Garbage::WrongSize),
+    (ChunkKind::Contribution, Garbage::Noise),
+    (ChunkKind::Result, Garbage::NotANumber),
+    (ChunkKind::Result, Garbage::WrongSize),
+];
+
 #[test]
 fn nodes_refuse_a_member_that_sends_garbage_and_go_on() {
     let mut nodes = Nodes::start();
     nodes.until("the nodes' first rounds together", |nodes| both_past(nodes, ROUNDS));
-    for lie in [Lie::NotANumber, Lie::WrongSize, Lie::Noise] {
+    for (of, garbage) in LIES {
+        let lie = Lie { of, garbage };
         let liar = Liar::start(&nodes.spec, &nodes.local(), lie);
         let joined = nodes.until("the liar's first plan", |_| liar.member_of());
         nodes.until("a refusal with a reason", |nodes| refusal(nodes, liar.peer, lie));

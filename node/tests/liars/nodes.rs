@@ -1,0 +1,123 @@
+//! Two honest nodes as a person starts them, and waiting for what they tell.
+
+use shoal_node::net::local;
+use shoal_node::probe::node_status;
+use shoal_node::runfile::RunFile;
+use shoal_node::status::NodeStatus;
+use shoal_protocol::run::RunSpec;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for one thing: only a test that fails takes so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+const TICK: Duration = Duration::from_millis(50);
+/// For one answer of a node that is busy.
+const ANSWER: Duration = Duration::from_secs(10);
+/// What the nodes' homes and logs go by.
+pub const NAMES: [&str; 2] = ["a", "b"];
+/// Lines of a log that a failure quotes.
+const LOG_LINES: usize = 20;
+
+const RUN: &str = "name = \"liars\"\nrounds = 100000\n\
+    [model]\ndim = 16\nlayers = 1\nheads = 2\nhidden = 24\ncontext = 16\ntied = true\n\
+    [data]\nstories_bytes = 200_000\n[inner]\nsteps = 300\nbatch = 4\n[exchange]\nchunk_elems = 512\n";
+
+/// The nodes and the folder that all of theirs is in. They are killed when this is dropped.
+pub struct Nodes {
+    folder: TempDir,
+    pub spec: RunSpec,
+    children: Vec<Child>,
+}
+
+impl Nodes {
+    /// Starts two nodes of a small run.
+    pub fn start() -> Nodes {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.toml");
+        std::fs::write(&file, RUN).unwrap();
+        let made = RunFile::read(&file).unwrap();
+        let spec = made.resolve(None, None, folder.path()).unwrap().spec;
+        let mut nodes = Nodes { folder, spec, children: Vec::new() };
+        for name in NAMES {
+            nodes.children.push(up(nodes.folder.path(), name));
+        }
+        nodes
+    }
+
+    /// Where they announce themselves.
+    pub fn local(&self) -> PathBuf {
+        self.folder.path().join("local")
+    }
+
+    /// What both tell of themselves; `None` as long as one of them is not up.
+    pub fn statuses(&self) -> Option<Vec<NodeStatus>> {
+        let known = local::list(&self.local()).ok()?;
+        let status = |child: &Child| {
+            let node = known.iter().find(|node| node.pid == child.id())?;
+            node_status(node.api?, ANSWER).ok()
+        };
+        self.children.iter().map(status).collect()
+    }
+
+    /// What a node has logged, line by line, with its name in front.
+    pub fn log_lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(log(self.folder.path(), name)).unwrap();
+        text.lines().map(|line| format!("{name}: {line}")).collect()
+    }
+
+    /// Waits until `look` finds something; neither node may end meanwhile.
+    pub fn until<T>(&mut self, what: &str, look: impl Fn(&Nodes) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            let ended = self.children.iter_mut().find_map(|child| child.try_wait().unwrap());
+            assert_eq!(ended, None, "a node has ended\n{}", self.last_words());
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what} does not happen\n{}", self.last_words());
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// The end of each log, and what each waits for.
+    fn last_words(&self) -> String {
+        let mut words = Vec::new();
+        for name in NAMES {
+            let lines = self.log_lines(name);
+            words.extend_from_slice(&lines[lines.len().saturating_sub(LOG_LINES)..]);
+        }
+        words.extend(self.statuses().into_iter().flatten().map(|status| status.waiting));
+        words.join("\n")
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill(); // an error says that it has ended already
+            let _ = child.wait();
+        }
+    }
+}
+
+fn log(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name).with_extension("log")
+}
+
+fn up(folder: &Path, name: &str) -> Child {
+    let flags = "up run.toml --device cpu --threads 1 --eval 8 --no-mdns --listen 127.0.0.1:0 \
+                 --local-dir local --alone-after 30 --home";
+    Command::new(env!("CARGO_BIN_EXE_shoal"))
+        .args(flags.split_whitespace())
+        .arg(name)
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(log(folder, name)).unwrap())
+        .spawn()
+        .unwrap()
+}

@@ -14,6 +14,8 @@ pub mod data;
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.
 pub mod exchange;
+/// Methods of training together, compared in virtual time.
+pub mod lab;
 /// What is logged, where, and in which form.
 pub mod log;
 /// Every message between the actors.

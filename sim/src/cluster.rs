@@ -71,7 +71,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
     let liar = |i| Liar::new(peers_n + i, world.rng.fork());
     world.liars = (0..scenario.liars).map(liar).collect();
     let mut recorder = Recorder::new(names, scenario.runs, scenario.rounds);
-    world.lesson = scenario.lesson.clone().map(Lesson::new);
+    world.lesson = scenario.lesson.clone().map(|setup| Lesson::new(Box::new(setup)));
     recorder.losses = world.lesson.as_mut().map(|lesson| losses(scenario, lesson, &disks));
     world.recorder = Some(recorder);
     lay_out(scenario, &hosts, &mut world, &mut rng);
@@ -123,10 +123,11 @@ fn open_book(disks: &[Disk], hosts: &[Drawn], elems: usize) -> Book {
 
 /// The losses that the runs begin with, and which are wanted.
 fn losses(scenario: &Scenario, lesson: &mut Lesson, disks: &[Disk]) -> Losses {
-    let begin = |disk: &Disk| match disk {
-        Disk::Real(saved) => lesson.evaluate(saved.record.state, &saved.numbers.params).0,
-        Disk::Phantom(_) => f64::NAN,
+    let mut begin = |disk: &Disk| match disk {
+        Disk::Real(saved) => lesson.evaluate(saved.record.state, 0, &saved.numbers.params),
+        Disk::Phantom(_) => None,
     };
+    let begin = |disk| begin(disk).map_or(f64::NAN, |(loss, _)| loss);
     let begins = disks.iter().map(begin).collect();
     let target = scenario.target_loss.as_ref().map(|target| *target.get_ref());
     Losses::new(begins, lesson.optimum(), target)

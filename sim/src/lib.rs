@@ -6,6 +6,7 @@ mod check;
 pub mod cli;
 mod clock;
 mod cluster;
+pub mod cohort;
 mod compare;
 mod curve;
 mod fault;

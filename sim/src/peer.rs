@@ -4,7 +4,7 @@ use crate::check::s6_leases::Trained;
 use crate::clock::Clock;
 use crate::holdings::Holdings;
 use crate::keys::Keys;
-use crate::learn::Local;
+use crate::learn::Worker;
 use crate::store::Disk;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};
@@ -51,7 +51,7 @@ pub struct Running {
     pub store: Holdings,
     pub training: Option<(Round, Vec<Range<u64>>)>,
     /// Its trainer, if what it learns is real; its optimiser's history is of this life.
-    pub local: Option<Box<Local>>,
+    pub worker: Option<Box<dyn Worker>>,
     /// What was trained in this life.
     pub trained: Trained,
     /// Started again from its disk, and has reached no new round since.
@@ -95,7 +95,7 @@ impl Peer {
             session,
             store,
             training: None,
-            local: None,
+            worker: None,
             trained: Trained::new(),
             just_woken: self.life > 1,
             wakes: (Time::ZERO, 0),

@@ -105,14 +105,14 @@ impl World {
         let running = self.peers[p].running.as_mut().expect("only a living peer asks");
         assert_eq!(running.training, None, "p{p} is asked to train twice at a time");
         s6_leases::lease_is_its_own(running.store.record(), &id, &lease);
-        if running.store.real().is_some() {
+        if running.store.real().is_some() && self.book.is_kept() {
             let head = running.store.head();
             s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
             running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
         }
         if let (Some(lesson), Some(store)) = (&self.lesson, running.store.real()) {
-            let local = running.local.get_or_insert_with(|| Box::new(lesson.trainer(&store.spec)));
-            local.begin(&store.numbers.params);
+            let worker = running.worker.get_or_insert_with(|| lesson.worker(&store.spec));
+            worker.begin(&store.numbers.params);
         }
         running.training = Some((round, lease));
         self.schedule(self.now + takes, Event::Trained { p, life, tokens });
@@ -125,7 +125,7 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.trained(self.now, p);
         }
-        if running.store.real().is_some() && !self.learned(p, &lease) {
+        if running.store.real().is_some() && !self.learned(p, round, &lease) {
             tokens = 0;
         }
         self.peers[p].tokens += tokens;
@@ -134,12 +134,12 @@ impl World {
 
     /// What a lease has taught goes into the workspace. False if it led nowhere: it counts for nothing then, as on a node, and the
     /// lease stands.
-    fn learned(&mut self, p: usize, lease: &[Range<u64>]) -> bool {
+    fn learned(&mut self, p: usize, round: Round, lease: &[Range<u64>]) -> bool {
         let running = self.peers[p].running.as_mut().expect("only the living learn");
         let Some(store) = running.store.real_mut() else { return true };
         let work = &mut store.work;
-        let delta = match &mut running.local {
-            Some(local) => local.finish(lease),
+        let delta = match &mut running.worker {
+            Some(worker) => worker.finish(round, lease),
             None => Some(noise::pseudo_gradient(work.delta().len(), lease)),
         };
         let Some(delta) = delta else {
@@ -148,8 +148,10 @@ impl World {
             return false;
         };
         work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
-        self.book.trained(p, &delta);
-        self.conserves(p);
+        if self.book.is_kept() {
+            self.book.trained(p, &delta);
+            self.conserves(p);
+        }
         true
     }
 
@@ -172,7 +174,9 @@ impl World {
             Ok(digest) => Input::Reduced { plan, index, digest },
             Err((member, reason)) => Input::Unsound { plan, index, member, reason },
         };
-        if let (Input::Reduced { .. }, Some(store)) = (&told, store.real()) {
+        if let (Input::Reduced { .. }, Some(store), true) =
+            (&told, store.real(), self.book.is_kept())
+        {
             self.book.summed(p, life, store, at, parts);
         }
         let takes = self.rng.millis(0, 3);
@@ -208,13 +212,14 @@ impl World {
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
         let chunks = self.peers[p].spec.chunks();
         s4_nothing_dropped::settled_whole(p, settle, chunks);
-        if self.store(p).real().is_some() {
+        if self.store(p).real().is_some() && self.book.is_kept() {
             return self.commit_numbers(p, record, settle);
         }
         let done = self.store(p).commit(record, settle, false);
         done.unwrap_or_else(|why| panic!("p{p} commits round {}: {why}", record.round));
         let peer = &mut self.peers[p];
         peer.disk = peer.running.as_ref().expect("only a living peer asks").store.disk();
+        self.evaluate(p);
     }
 
     /// The numbers move, and the outside view sees to it that none is lost or counted twice.
@@ -245,7 +250,9 @@ impl World {
         let Some(lesson) = &mut self.lesson else { return };
         let running = self.peers[p].running.as_ref().expect("only a living peer asks");
         let Some(store) = running.store.real() else { return };
-        let (loss, new) = lesson.evaluate(store.record.state, &store.numbers.params);
+        let (state, round) = (store.record.state, store.record.round);
+        let evaluated = lesson.evaluate(state, round, &store.numbers.params);
+        let Some((loss, new)) = evaluated else { return };
         if let Some(recorder) = &mut self.recorder {
             recorder.evaluated(self.now, p, self.net.run_of(p), &store.record, loss);
         }
@@ -288,7 +295,7 @@ impl World {
     }
 
     fn load(&mut self, p: usize, record: &Record) {
-        if self.store(p).real().is_some() {
+        if self.store(p).real().is_some() && self.book.is_kept() {
             s8_verified::is_committed(&self.book, p, record);
         }
         let chunks = self.store(p).load(record);

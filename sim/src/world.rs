@@ -206,7 +206,9 @@ impl World {
         let measured = Input::Measured { up_bytes_per_s, down_bytes_per_s, tokens_per_s };
         let soon = self.rng.millis(100, 1000);
         self.tell_later(p, soon, measured);
-        if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real()) {
+        if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real())
+            && self.book.is_kept()
+        {
             self.book.accounts[p].write_off(&store.work);
         }
         self.reconcile(p);

@@ -11,6 +11,7 @@ mod generate;
 mod import;
 mod inspect;
 mod join;
+mod lab;
 mod new;
 mod place;
 mod show;
@@ -58,6 +59,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Bench(bench::Bench),
+    Lab(lab::Lab),
     /// Drives the same protocol over virtual hosts, links and faults, as shoal-sim does
     #[command(subcommand, after_help = SIM_EXAMPLE)]
     Sim(shoal_sim::cli::Command),
@@ -88,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Bench(args) => bench::run(args),
+        Command::Lab(lab) => lab.run(),
         Command::Sim(command) => {
             command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::new)
         }

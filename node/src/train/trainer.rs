@@ -76,6 +76,12 @@ impl Trainer {
         &self.model
     }
 
+    /// Puts another inner optimiser in the place of the one it has, which goes where that was: several workers with a history
+    /// each can share one model.
+    pub fn swap_optimiser(&mut self, other: &mut AdamW) {
+        std::mem::swap(&mut self.optimiser, other);
+    }
+
     /// Starts from `outer` and takes one step a batch. The local parameters stay in the model: see [`Trainer::delta`].
     ///
     /// # Errors

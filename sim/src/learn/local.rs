@@ -1,9 +1,10 @@
 //! Local work as on a node: from the committed parameters, one step for each batch of a lease's samples, and the way that was
 //! gone as the pseudo-gradient.
 
-use super::Task;
 use super::optimizer::{Kind, Optimizer};
+use super::{Task, Worker};
 use shoal_protocol::data::Permutation;
+use shoal_protocol::id::Round;
 use shoal_protocol::run::RunSpec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,14 +31,27 @@ impl Local {
         Local { task, optimizer, batch, seed, from: Vec::new() }
     }
 
-    /// Training begins: `params` are the committed ones, `[elems]`.
-    pub fn begin(&mut self, params: &[f32]) {
+    /// The samples at the positions of a lease, in order: each epoch has an order of its own.
+    fn samples(&self, lease: &[Range<u64>]) -> Vec<u64> {
+        let n = self.task.samples();
+        let (mut epoch, mut order) = (0, Permutation::new(n, self.seed, 0));
+        let mut sample = |position: u64| {
+            if position / n != epoch {
+                epoch = position / n;
+                order = Permutation::new(n, self.seed, epoch);
+            }
+            order.get(position % n)
+        };
+        lease.iter().cloned().flatten().map(&mut sample).collect()
+    }
+}
+
+impl Worker for Local {
+    fn begin(&mut self, params: &[f32]) {
         self.from = params.to_vec();
     }
 
-    /// Training is done: the pseudo-gradient, outer minus local, `[elems]`. None if it diverged, as on a node: then there is
-    /// nothing to give.
-    pub fn finish(&mut self, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+    fn finish(&mut self, _: Round, lease: &[Range<u64>]) -> Option<Vec<f32>> {
         let n = self.task.params();
         let mut delta = std::mem::take(&mut self.from);
         let (mut params, mut gradient) = (delta[..n].to_vec(), vec![0.0; n]);
@@ -54,20 +68,6 @@ impl Local {
         trained.iter_mut().zip(&params).for_each(|(outer, local)| *outer -= local);
         padding.fill(0.0);
         sound.then_some(delta)
-    }
-
-    /// The samples at the positions of a lease, in order: each epoch has an order of its own.
-    fn samples(&self, lease: &[Range<u64>]) -> Vec<u64> {
-        let n = self.task.samples();
-        let (mut epoch, mut order) = (0, Permutation::new(n, self.seed, 0));
-        let mut sample = |position: u64| {
-            if position / n != epoch {
-                epoch = position / n;
-                order = Permutation::new(n, self.seed, epoch);
-            }
-            order.get(position % n)
-        };
-        lease.iter().cloned().flatten().map(&mut sample).collect()
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         let mut local = local(Kind::Sgd);
         let batch = local.batch as u64;
         local.begin(&[0.0; 9]);
-        let delta = local.finish(&[0..batch, 10..10 + batch]).expect("it does not diverge");
+        let delta = local.finish(1, &[0..batch, 10..10 + batch]).expect("it does not diverge");
         assert_eq!((delta.len(), delta[8]), (9, 0.0));
         let mut by_hand = vec![0.0; 8];
         let mut gradient = vec![0.0; 8];
@@ -149,8 +149,8 @@ mod tests {
     fn what_diverges_gives_nothing() {
         let mut local = local(Kind::Sgd);
         local.begin(&[f32::INFINITY; 8]);
-        assert_eq!(local.finish(&[0..2, 2..4]), None);
+        assert_eq!(local.finish(1, &[0..2, 2..4]), None);
         local.begin(&[2.0 * LARGEST; 8]);
-        assert_eq!(local.finish(&[]), None);
+        assert_eq!(local.finish(1, &[]), None);
     }
 }

@@ -5,18 +5,17 @@
 //! machine.
 
 mod convex;
+mod course;
 mod local;
 mod mlp;
 mod optimizer;
 pub mod settings;
 mod text;
 
+pub use course::{Course, Lesson, Worker};
 pub use local::Local;
-pub use settings::Setup;
 
 use shoal_protocol::id::Digest;
-use shoal_protocol::run::RunSpec;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// Something that can be learned. A *sample* is one sequence of the run's `context` tokens; a position of a lease names one, as
@@ -43,44 +42,4 @@ pub trait Task: Debug + Send + Sync {
 
     /// The least loss that any parameters have, if it is known.
     fn optimum(&self) -> Option<f64>;
-}
-
-/// What a world learns, and the loss of each state that was committed.
-#[derive(Debug)]
-pub struct Lesson {
-    setup: Setup,
-    losses: BTreeMap<Digest, f64>,
-}
-
-impl Lesson {
-    pub fn new(setup: Setup) -> Lesson {
-        Lesson { setup, losses: BTreeMap::new() }
-    }
-
-    /// A host's trainer, without history.
-    pub fn trainer(&self, spec: &RunSpec) -> Local {
-        Local::new(self.setup.task.clone(), self.setup.optimizer, spec)
-    }
-
-    /// The least loss that there is, if it is known.
-    pub fn optimum(&self) -> Option<f64> {
-        self.setup.task.optimum()
-    }
-
-    /// States whose loss is known.
-    #[cfg(test)]
-    pub fn evaluated(&self) -> usize {
-        self.losses.len()
-    }
-
-    /// The held-out loss of a committed state, `params`, and whether it was not known: many peers commit the same.
-    pub fn evaluate(&mut self, state: Digest, params: &[f32]) -> (f64, bool) {
-        if let Some(loss) = self.losses.get(&state) {
-            return (*loss, false);
-        }
-        let task = &self.setup.task;
-        let loss = task.loss(&params[..task.params()]);
-        self.losses.insert(state, loss);
-        (loss, true)
-    }
 }

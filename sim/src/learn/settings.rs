@@ -1,15 +1,16 @@
 //! The `learner` of a scenario file: a name, or a table of a kind and its options; and what is made of it.
 
-use super::Task;
 use super::convex::Convex;
 use super::optimizer::Kind;
 use super::text::{HELDOUT_PERMILLE, Text};
+use super::{Course, Local, Task, Worker};
 use crate::noise::Numbers;
 use crate::scenario::Learner;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use shoal_protocol::data::stories::stories;
+use shoal_protocol::id::Round;
 use shoal_protocol::run::{DataSpec, ModelSpec, RunSpec, TokenizerSpec};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -257,6 +258,20 @@ impl Setup {
         let mut params = self.task.initial(spec.seed);
         params.resize(elems, 0.0);
         Numbers { params, momentum: vec![0.0; elems] }
+    }
+}
+
+impl Course for Setup {
+    fn worker(&self, spec: &RunSpec) -> Box<dyn Worker> {
+        Box::new(Local::new(self.task.clone(), self.optimizer, spec))
+    }
+
+    fn loss(&self, _: Round, params: &[f32]) -> Option<f64> {
+        Some(self.task.loss(&params[..self.task.params()]))
+    }
+
+    fn optimum(&self) -> Option<f64> {
+        self.task.optimum()
     }
 }
 

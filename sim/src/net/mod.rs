@@ -91,6 +91,9 @@ struct Link {
 pub struct Traffic {
     pub sent: u64,
     pub received: u64,
+    /// Bulk frames among them; their headers are not in the bytes.
+    pub bulk_sent: u64,
+    pub bulk_received: u64,
 }
 
 /// The whole network.
@@ -348,8 +351,11 @@ impl Net {
         }
         let bytes = u64::from(frame.payload.len());
         self.traffic[from].sent += bytes;
+        self.traffic[from].bulk_sent += 1;
         let arrives = self.landings(from, to, now);
-        self.traffic[to].received += bytes * arrives.iter().flatten().count() as u64;
+        let times = arrives.iter().flatten().count() as u64;
+        self.traffic[to].received += bytes * times;
+        self.traffic[to].bulk_received += times;
         Ok(Some(Left { from, to, frame, epoch, arrives }))
     }
 

@@ -1,7 +1,7 @@
 //! Whole runs whose learning is real: what it comes to with codecs, with many hosts and with deaths.
 
 use crate::cluster;
-use crate::learn::Local;
+use crate::learn::{Local, Worker};
 use crate::losses::Outcome;
 use crate::scenario::Scenario;
 use crate::sweep;
@@ -131,7 +131,7 @@ fn a_host_trains_on_its_lease_and_nothing_else() {
     let mut params = setup.initial(&spec).params;
     for pair in records.windows(2).filter(|pair| !pair[1].contributions.is_empty()) {
         local.begin(&params);
-        let delta = local.finish(&lease(pair[0])).expect("it does not diverge");
+        let delta = local.finish(pair[1].round, &lease(pair[0])).expect("it does not diverge");
         params.iter_mut().zip(&delta).for_each(|(p, d)| *p -= d);
     }
     let store = world.peers[0].running.as_ref().and_then(|running| running.store.real());

@@ -1,0 +1,242 @@
+//! The simulator's learner that trains with libtorch: the node's model, initial parameters, inner optimiser and order of data.
+//!
+//! All virtual workers share one model: what a worker keeps from round to round is its optimiser's history. The inner rate
+//! follows the node's schedule over a worker's local steps, one step in the place of one round, so that rounds of any length
+//! see the same rates after the same tokens.
+
+use crate::data::{Batch, Dataset};
+use crate::model::Layout;
+use crate::train::adamw::AdamW;
+use crate::train::schedule::Schedule;
+use crate::train::{TrainError, Trainer, trainer::evaluate};
+use shoal_protocol::id::Round;
+use shoal_protocol::run::{InnerSpec, RunSpec};
+use shoal_sim::cohort::{Course, Worker};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Instant;
+use tch::Device;
+
+/// Sequences that go through the model at once when it is measured.
+const ROWS: usize = 16;
+
+/// A model and what it learns from. Clones share it.
+#[derive(Clone)]
+pub struct TorchCourse(Rc<Shared>);
+
+struct Shared {
+    trainer: RefCell<Trainer>,
+    dataset: Dataset,
+    heldout: Batch,
+    spec: RunSpec,
+    schedule: Schedule,
+    length: Length,
+    spent_s: Cell<f64>,
+    failed: RefCell<Option<TrainError>>,
+}
+
+/// How long a run is, and how often it is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length {
+    /// Local steps of a worker.
+    pub steps: u64,
+    /// Rounds that count work.
+    pub rounds: u64,
+    /// Times that the held-out loss is taken after the beginning; every round if there are fewer.
+    pub evaluations: u64,
+    /// Share of the steps in which the rate rises.
+    pub warmup: f64,
+}
+
+impl Length {
+    /// Whether the loss is taken after so many rounds; always at the beginning and at the end.
+    pub fn measures(&self, done: u64) -> bool {
+        let passed = |done: u64| done * self.evaluations / self.rounds.max(1);
+        done == 0 || (done <= self.rounds && passed(done) > passed(done - 1)) || done == self.rounds
+    }
+}
+
+impl TorchCourse {
+    /// A model on `device` for a run of this spec.
+    ///
+    /// # Errors
+    /// The device is absent or has too little memory.
+    pub fn new(
+        spec: &RunSpec,
+        dataset: Dataset,
+        heldout: Batch,
+        length: Length,
+        device: Device,
+    ) -> Result<TorchCourse, TrainError> {
+        let warmup_rounds = (length.warmup * length.steps as f64).round() as u64;
+        let schedule =
+            Schedule::over(&InnerSpec { warmup_rounds, ..spec.inner.clone() }, length.steps);
+        let trainer = Trainer::with(&spec.model, &spec.inner, schedule.clone(), device)?;
+        Ok(TorchCourse(Rc::new(Shared {
+            trainer: RefCell::new(trainer),
+            dataset,
+            heldout,
+            spec: spec.clone(),
+            schedule,
+            length,
+            spent_s: Cell::new(0.0),
+            failed: RefCell::new(None),
+        })))
+    }
+
+    /// Seconds spent in training and measuring.
+    pub fn spent_s(&self) -> f64 {
+        self.0.spent_s.get()
+    }
+
+    /// Why training came to nothing, if it did.
+    pub fn failure(&self) -> Option<TrainError> {
+        self.0.failed.take()
+    }
+
+    /// Loads these parameters, `[params]`.
+    ///
+    /// # Errors
+    /// Another length, or the device failed.
+    pub fn load(&self, params: &[f32]) -> Result<(), TrainError> {
+        self.0.timed(|shared| shared.trainer.borrow_mut().load(params))
+    }
+
+    /// One step, the `index`-th of all (from 0), of the model as it is on the sequences at these positions.
+    ///
+    /// # Errors
+    /// The loss is no number any more, a token is outside the vocabulary, or the device failed.
+    pub fn step(&self, index: u64, positions: Range<u64>) -> Result<(), TrainError> {
+        self.0.timed(|shared| shared.step(index, shared.dataset.batch(positions)?))
+    }
+
+    /// The held-out loss of the model as it is, in nats per token.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn measure(&self) -> Result<f64, TrainError> {
+        self.0.timed(|shared| evaluate(shared.trainer.borrow().model(), &shared.heldout, ROWS))
+    }
+}
+
+impl Shared {
+    fn timed<T>(&self, work: impl FnOnce(&Shared) -> T) -> T {
+        let start = Instant::now();
+        let result = work(self);
+        self.spent_s.set(self.spent_s.get() + start.elapsed().as_secs_f64());
+        result
+    }
+
+    fn step(&self, index: u64, batch: Batch) -> Result<(), TrainError> {
+        let lr = self.schedule.rate(index + 1, 0, 1);
+        let loss = self.trainer.borrow_mut().step(&batch, lr)?;
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::Diverged { round: index + 1, step: 1, loss })
+    }
+
+    /// A lease's local steps from `from`, the first of them the `first`-th of all; the pseudo-gradient, `[params]`.
+    fn local(
+        &self,
+        from: &[f32],
+        lease: &[Range<u64>],
+        first: u64,
+    ) -> Result<Vec<f32>, TrainError> {
+        self.trainer.borrow_mut().load(from)?;
+        for (index, batch) in (first..).zip(self.dataset.batches(lease, self.spec.inner.batch)) {
+            self.step(index, batch?)?;
+        }
+        let mut delta = Vec::new();
+        self.trainer.borrow().delta(from, &mut delta)?;
+        Ok(delta)
+    }
+
+    /// What has failed once is over: the rest of the run costs nothing.
+    fn unless_failed<T>(&self, work: impl FnOnce(&Shared) -> Result<T, TrainError>) -> Option<T> {
+        if self.failed.borrow().is_some() {
+            return None;
+        }
+        self.timed(work).map_err(|why| self.failed.replace(Some(why))).ok()
+    }
+}
+
+impl fmt::Debug for TorchCourse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TorchCourse({} parameters)", self.0.spec.elems())
+    }
+}
+
+impl Course for TorchCourse {
+    fn worker(&self, spec: &RunSpec) -> Box<dyn Worker> {
+        let layout = Layout::new(&spec.model);
+        let device = self.0.trainer.borrow().model().device();
+        let history = AdamW::new(&spec.inner, layout.decay_runs(), layout.len(), device);
+        let history = history.map_err(|why| self.0.failed.replace(Some(why.into()))).ok();
+        Box::new(TorchWorker { course: self.clone(), history, steps: 0, from: Vec::new() })
+    }
+
+    fn loss(&self, round: Round, params: &[f32]) -> Option<f64> {
+        // The first round deals out leases and counts no work.
+        let done = round.saturating_sub(1);
+        if !self.0.length.measures(done) {
+            return None;
+        }
+        let evaluate =
+            |shared: &Shared| shared.trainer.borrow_mut().evaluate(params, &shared.heldout, ROWS);
+        self.0.unless_failed(evaluate)
+    }
+}
+
+/// One virtual worker.
+struct TorchWorker {
+    course: TorchCourse,
+    /// None only if there was no memory for it: the run has failed then.
+    history: Option<AdamW>,
+    /// Local steps taken.
+    steps: u64,
+    from: Vec<f32>,
+}
+
+impl fmt::Debug for TorchWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TorchWorker after {} steps", self.steps)
+    }
+}
+
+impl Worker for TorchWorker {
+    fn begin(&mut self, params: &[f32]) {
+        self.from = params.to_vec();
+    }
+
+    fn finish(&mut self, _: Round, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+        let shared = &self.course.0;
+        let from = std::mem::take(&mut self.from);
+        let history = self.history.as_mut();
+        let delta = shared.unless_failed(|shared| {
+            let history = history.ok_or(TrainError::Gone)?;
+            shared.trainer.borrow_mut().swap_optimiser(history);
+            let delta = shared.local(&from, lease, self.steps);
+            shared.trainer.borrow_mut().swap_optimiser(history);
+            delta
+        });
+        self.steps += lease.iter().map(|range| range.end - range.start).sum::<u64>()
+            / u64::from(shared.spec.inner.batch);
+        // After a failure rounds go on with nothing in them, so that the world comes to its end.
+        Some(delta.unwrap_or_else(|| vec![0.0; from.len()]))
+    }
+}
+
+#[test]
+fn losses_are_taken_evenly_and_at_both_ends() {
+    let measured = |rounds, evaluations| {
+        let length = Length { steps: 1, rounds, evaluations, warmup: 0.0 };
+        (0..=rounds + 1).filter(|done| length.measures(*done)).collect::<Vec<u64>>()
+    };
+    assert_eq!(measured(10, 5), [0, 2, 4, 6, 8, 10]);
+    assert_eq!(measured(3, 10), [0, 1, 2, 3]);
+    assert_eq!(measured(7, 2), [0, 4, 7]);
+    assert_eq!(measured(1, 1), [0, 1]);
+}

@@ -1,7 +1,7 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
 use crate::id::{Digest, PeerId, RunId};
-use crate::math::codec::{BLOCK, Codec};
+use crate::math::codec::Codec;
 use crate::wire;
 use serde::{Deserialize, Serialize};
 
@@ -163,7 +163,8 @@ pub struct ExchangeSpec {
     pub up: Codec,
     /// Codec from owner to member.
     pub down: Codec,
-    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of [`BLOCK`].
+    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of the block of both
+    /// codecs ([`Codec::block`]).
     pub chunk_elems: u32,
 }
 
@@ -348,8 +349,10 @@ impl OuterSpec {
 impl ExchangeSpec {
     fn validate(&self, elems: u64) -> Result<(), SpecError> {
         let chunk = self.chunk_elems as usize;
-        check(chunk > 0 && chunk.is_multiple_of(BLOCK), "exchange.chunk_elems", || {
-            format!("{chunk} must be a multiple of {BLOCK}")
+        let larger = if self.up.block() > self.down.block() { self.up } else { self.down };
+        let block = larger.block();
+        check(chunk > 0 && chunk.is_multiple_of(block), "exchange.chunk_elems", || {
+            format!("{chunk} must be a multiple of {block}, the block of {larger}")
         })?;
         check(chunk * 4 <= wire::BULK_BYTES_MAX, "exchange.chunk_elems", || {
             format!("{chunk} elements exceed {} bytes", wire::BULK_BYTES_MAX)

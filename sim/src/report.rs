@@ -162,13 +162,16 @@ pub fn s(at: Time) -> f64 {
 }
 
 fn rounds_csv(recorder: &Recorder) -> String {
-    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,digest,loss\n");
+    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,sent_bytes,digest,loss\n");
     for row in &recorder.rounds {
         let (at, exchange) = (s(row.at), row.exchange_us as f64 / 1e6);
         let (run, round, members, tokens) = (row.run, row.round, row.members, row.tokens);
+        let sent = row.sent_by_host;
         let (digest, loss) = (&row.digest, row.loss.map_or(String::new(), |loss| loss.to_string()));
-        let _ =
-            writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{digest},{loss}");
+        let _ = writeln!(
+            out,
+            "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{sent},{digest},{loss}"
+        );
     }
     out
 }

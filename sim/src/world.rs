@@ -505,7 +505,7 @@ impl World {
             self.log.output(self.now, p, &output);
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.asked(self.now, p, self.net.run_of(p), &output);
+            recorder.asked(self.now, p, &self.net, &output);
         }
         self.aim(p, &output);
         self.perform(p, output);

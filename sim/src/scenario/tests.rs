@@ -37,6 +37,14 @@ fn errors_name_the_line_the_key_and_what_would_be_right() {
         "small.toml:7: `params` must be a number with K, M or B, such as \"25M\""
     );
     assert_eq!(refused("= 1000", "= -5"), "small.toml:14: `tokens_per_s` must be above 0");
+    assert_eq!(
+        refused("latency_ms = 10", "latency_ms = 10\nstays = \"gone.csv\""),
+        "small.toml:18: `stays`: gone.csv: No such file or directory (os error 2): give the path of a file of stays"
+    );
+    assert_eq!(
+        refused("latency_ms = 10", "latency_ms = 10\nstays_h = 1\nstays = \"gone.csv\""),
+        "small.toml:19: `stays` says when hosts come and go: leave out `starts_s` and `stays_h`"
+    );
     assert_eq!(refused("count = 3", "count = 0"), "small.toml:13: `count` must be at least 1");
     let draw = refused("latency_ms = 10", "latency_ms = \"ten\"");
     assert_eq!(

@@ -283,18 +283,16 @@ impl SessionActor {
             status.members = members;
             status.bytes_sent = traffic.bytes_sent;
             status.bytes_received = traffic.bytes_received;
+            status.up_bytes_per_s = traffic.up_bytes_per_s;
+            status.down_bytes_per_s = traffic.down_bytes_per_s;
             status.uptime_s = self.clock.started.elapsed().as_secs_f64();
             status.tokens_committed = self.machine.record().tokens;
             status.peak_memory_bytes = peak_memory_bytes();
             status.ticket = ticket;
         });
-        let rate = |rate: Option<f64>| rate.unwrap_or(0.0) as u64;
-        let measured = Input::Measured {
-            up_bytes_per_s: rate(traffic.up_bytes_per_s),
-            down_bytes_per_s: rate(traffic.down_bytes_per_s),
-            tokens_per_s: self.tokens_per_s as u64,
-        };
-        self.tell_machine(measured);
+        let (up_bytes_per_s, down_bytes_per_s) = traffic.link(self.settings.up_bytes_per_s);
+        let tokens_per_s = self.tokens_per_s as u64;
+        self.tell_machine(Input::Measured { up_bytes_per_s, down_bytes_per_s, tokens_per_s });
     }
 }
 

@@ -405,7 +405,8 @@ impl Scenario {
         for group in &mut self.group {
             let Some(stays) = &group.stays else { continue };
             if group.stays_h.is_some() || group.starts_s != Draw::default() {
-                let what = "`stays` says when hosts come and go: leave out `starts_s` and `stays_h`";
+                let what =
+                    "`stays` says when hosts come and go: leave out `starts_s` and `stays_h`";
                 return Err((stays.span(), what.into()));
             }
             let churn = Churn::read(&folder.join(stays.get_ref()), *group.count.get_ref());

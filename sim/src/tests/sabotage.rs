@@ -62,6 +62,15 @@ fn seeds_of_cuts_that_found_a_bug() {
     }
 }
 
+/// Survivors of a plan of seven, one of them back from a long stall, that took each other for lost and handed over by turns, for
+/// ever, what a member that had started anew was to confirm.
+#[test]
+fn a_seed_of_faults_that_found_a_bug() {
+    let again = "shoal-sim run examples/clusters/all-faults.toml --seed 2043 --faults 1,2,3,5,7";
+    let befalls = |fault: usize| [1, 2, 3, 5, 7].contains(&fault);
+    assert_eq!(sweep::one(&all_faults(), 2043, again, befalls).map(|_| ()), Ok(()), "{again}");
+}
+
 /// A claimed speed that made a sum of weights overflow.
 #[test]
 fn a_seed_of_lies_that_found_a_bug() {

@@ -437,7 +437,7 @@ impl Session {
             }
             Message::WantManifest { digest } => {
                 let held = (&self.standing, &self.way);
-                let message = self.donor.manifest(from, digest, held, now);
+                let message = self.donor.manifest(from, digest, held, &self.members, now);
                 out.push(Output::Send { to: from, message });
             }
             Message::Round(committed) => self.take_round(from, *committed, now, out),
@@ -489,7 +489,7 @@ impl Session {
 
     fn take_want(&mut self, from: PeerId, want: &Want, now: Time, out: &mut Vec<Output>) {
         if want.kind == ChunkKind::State {
-            return self.donor.state(from, want, &self.standing, now, out);
+            return self.donor.state(from, want, &self.standing, &self.members, now, out);
         }
         match self.exchange_of(&want.of) {
             Some(exchange) => exchange.wanted(&from, want, out),

@@ -26,7 +26,7 @@ import time
 from dataclasses import dataclass
 
 # Rounds that are left out at the beginning (connections open, rates are learned), and rounds that are measured.
-WARM, MEASURED = 4, 12
+WARM, MEASURED = 12, 12
 # Longest wait for all rounds of a setting, seconds.
 PATIENCE_S = 400
 

@@ -91,13 +91,14 @@ impl Session {
 
 /// Bytes that a chunk has, by its name alone; `None` beyond the end of what it is a part of.
 fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
-    let (total, size) = match chunk.kind {
-        ChunkKind::State => (spec.elems() * 8, STATE_CHUNK_BYTES as u64),
-        _ => (spec.elems(), u64::from(spec.exchange.chunk_elems)),
+    let len = match chunk.kind {
+        ChunkKind::State => {
+            let start = u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
+            (spec.elems() * 8).saturating_sub(start).min(STATE_CHUNK_BYTES as u64) as usize
+        }
+        _ => spec.chunk_len(chunk.index),
     };
-    let start = u64::from(chunk.index) * size;
-    let len = total.checked_sub(start).filter(|left| *left > 0)?.min(size) as usize;
-    Some(match chunk.kind {
+    (len > 0).then(|| match chunk.kind {
         ChunkKind::State => len,
         ChunkKind::Contribution => spec.exchange.up.encoded_len(len),
         ChunkKind::Result => spec.exchange.down.encoded_len(len),

@@ -1,7 +1,7 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
 use crate::id::{Digest, PeerId, RunId};
-use crate::math::codec::{BLOCK, Codec};
+use crate::math::codec::{BLOCK, Codec, CodecError};
 use crate::wire;
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +210,21 @@ impl RunSpec {
     /// Chunks that the fragment is cut into.
     pub fn chunks(&self) -> u32 {
         self.elems().div_ceil(u64::from(self.exchange.chunk_elems)) as u32
+    }
+
+    /// Elements of a chunk; 0 beyond the last.
+    pub fn chunk_len(&self, index: u32) -> usize {
+        let size = u64::from(self.exchange.chunk_elems);
+        self.elems().saturating_sub(u64::from(index) * size).min(size) as usize
+    }
+
+    /// Whether bytes are a result of this chunk. It will be confirmed by its digest alone, so a driver looks at the bytes before it
+    /// tells the session that they came.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_result(&self, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
+        self.exchange.down.check(bytes, self.chunk_len(index))
     }
 
     /// Checks every key; the first fault is reported.

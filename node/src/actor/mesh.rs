@@ -68,17 +68,11 @@ impl Mesh {
         self.tell(input, Some(credit));
     }
 
-    /// A chunk's name; a result has to decode as well, since it is confirmed by its digest alone.
+    /// A chunk's name; a result has to decode as well.
     fn check(&self, header: &[u8], payload: &[u8]) -> Result<ChunkId, String> {
         let chunk: ChunkId = wire::from_cbor(header)?;
         if chunk.kind == ChunkKind::Result {
-            let size = u64::from(self.spec.exchange.chunk_elems);
-            let elems = self.spec.elems().saturating_sub(u64::from(chunk.index) * size).min(size);
-            self.spec
-                .exchange
-                .down
-                .check(payload, elems as usize)
-                .map_err(|error| error.to_string())?;
+            self.spec.check_result(chunk.index, payload).map_err(|error| error.to_string())?;
         }
         Ok(chunk)
     }

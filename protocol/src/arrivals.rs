@@ -18,7 +18,7 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) {
-        let discard = Output::Discard { from, chunk };
+        let discard = Output::Discard { from, chunk, digest };
         if self.members.heard(from, now).is_none() {
             return out.push(discard);
         }
@@ -60,15 +60,15 @@ impl Session {
     fn keep_early(&mut self, from: PeerId, chunk: ChunkId, digest: Digest, out: &mut Vec<Output>) {
         let known = self.donor.by_plan(&chunk.of).is_some();
         if known || matches!(self.stage, Stage::Finished) {
-            return out.push(Output::Discard { from, chunk });
+            return out.push(Output::Discard { from, chunk, digest });
         }
         let kept = self.early.entry(from).or_default();
         if kept.iter().any(|(other, _)| *other == chunk) {
-            return;
+            return out.push(Output::Discard { from, chunk, digest });
         }
         if kept.len() == EARLY_MAX {
-            let oldest = kept.pop_front().map(|(chunk, _)| chunk);
-            out.extend(oldest.map(|chunk| Output::Discard { from, chunk }));
+            let oldest = kept.pop_front();
+            out.extend(oldest.map(|(chunk, digest)| Output::Discard { from, chunk, digest }));
         }
         kept.push_back((chunk, digest));
     }
@@ -82,7 +82,7 @@ impl Session {
                     None => false,
                 };
                 if !taken {
-                    out.push(Output::Discard { from, chunk });
+                    out.push(Output::Discard { from, chunk, digest });
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::data::Dataset;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
-use crate::message::{Answered, Happened, StateCommitted, Stop, Train};
+use crate::message::{Answered, Delivered, Happened, StateCommitted, Stop, Train};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
@@ -133,7 +133,7 @@ impl Supervisor {
         let mesh = Mesh {
             spec: spec.clone(),
             session: session.clone().recipient::<Happened>(),
-            jobs: exchange.jobs(),
+            deliveries: session.clone().recipient::<Delivered>(),
         };
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);

@@ -18,6 +18,7 @@ mod log;
 mod losses;
 mod net;
 mod noise;
+mod parallel;
 mod peer;
 mod perform;
 mod phantom;

@@ -49,11 +49,11 @@ impl Session {
 
     /// A chunk's size follows from its name; anything else is a lie.
     fn check_size(&self, chunk: &ChunkId, bytes: u32) -> Result<(), String> {
-        let expected = chunk_bytes(&self.spec, chunk);
-        if expected == Some(bytes as usize) {
-            return Ok(());
+        match chunk_bytes(&self.spec, chunk) {
+            Some(due) if due == bytes as usize => Ok(()),
+            Some(due) => Err(format!("sent a chunk of {bytes} bytes where {due} are due")),
+            None => Err(format!("sent a chunk of {bytes} bytes where none is due")),
         }
-        Err(format!("sent a chunk of {bytes} bytes where {expected:?} are due"))
     }
 
     /// A chunk that came before its plan waits for it, within bounds.

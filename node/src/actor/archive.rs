@@ -69,8 +69,11 @@ impl ArchiveActor {
 
 impl Actor for ArchiveActor {
     type Context = Context<Self>;
+}
 
-    fn stopped(&mut self, _: &mut Context<Self>) {
+/// A panic ends the thread as well, after what it has: nobody is told that the actor has stopped then.
+impl Drop for ArchiveActor {
+    fn drop(&mut self) {
         self.desk.change(|waiting| waiting.closed = true);
     }
 }

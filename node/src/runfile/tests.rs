@@ -172,7 +172,7 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000",
             "20_000\n[inner]\nwhatever = 5",
             ":7: `inner.whatever`",
-            "right would be steps, batch",
+            "steps, batch, round_ms",
         ),
         (
             "20_000",

@@ -93,6 +93,16 @@ pub struct Answered {
 #[rtype(result = "()")]
 pub struct Archive(pub Box<Committed>, pub Option<f64>);
 
+/// To the archive: a device's inner optimiser stands so after its work; the next checkpoints take it along.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct InnerState {
+    /// Which device.
+    pub device: usize,
+    /// Its state as bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// To everybody: the node stops, and why if it is not by request.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]

@@ -1,5 +1,9 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+mod inner;
+
+pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+
 use crate::id::{Digest, PeerId, RunId};
 use crate::math::codec::{BLOCK, Codec, CodecError};
 use crate::wire;
@@ -103,34 +107,6 @@ pub enum DataSpec {
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
     },
-}
-
-/// AdamW with warm-up and cosine decay, as each peer runs it between exchanges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InnerSpec {
-    /// Local steps in a round (H).
-    pub steps: u32,
-    /// Sequences in a step.
-    pub batch: u32,
-    /// If not zero, a peer asks for as many steps as it expects to finish in this many milliseconds instead of `steps`.
-    pub round_ms: u64,
-    /// Peak learning rate.
-    pub lr: f32,
-    /// Learning rate at the end, as a share of the peak.
-    pub lr_floor: f32,
-    /// Rounds of linear warm-up.
-    pub warmup_rounds: u64,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Added to the root of the second moment.
-    pub eps: f32,
-    /// Decoupled weight decay.
-    pub weight_decay: f32,
-    /// Largest norm of a step's gradient; 0 switches clipping off.
-    pub clip: f32,
 }
 
 /// The outer optimiser.
@@ -322,31 +298,6 @@ impl DataSpec {
         })?;
         check(self.heldout_permille() < 1000, "data.heldout_permille", || {
             "must be below 1000".into()
-        })
-    }
-}
-
-impl InnerSpec {
-    fn validate(&self) -> Result<(), SpecError> {
-        check((1..=1_000_000).contains(&self.steps), "inner.steps", || {
-            "must be 1 to 1000000".into()
-        })?;
-        check((1..=1 << 16).contains(&self.batch), "inner.batch", || "must be 1 to 65536".into())?;
-        let share = |key, value: f32| {
-            check((0.0..1.0).contains(&value), key, || {
-                format!("{value} must be at least 0 and below 1")
-            })
-        };
-        share("inner.beta1", self.beta1)?;
-        share("inner.beta2", self.beta2)?;
-        check((0.0..=1.0).contains(&self.lr_floor), "inner.lr_floor", || {
-            "must lie in 0..=1".into()
-        })?;
-        check(self.lr > 0.0 && self.lr.is_finite(), "inner.lr", || "must be above 0".into())?;
-        check(self.eps > 0.0 && self.eps.is_finite(), "inner.eps", || "must be above 0".into())?;
-        let free = [("inner.weight_decay", self.weight_decay), ("inner.clip", self.clip)];
-        free.iter().try_for_each(|(key, value)| {
-            check(*value >= 0.0 && value.is_finite(), key, || "must not be negative".into())
         })
     }
 }

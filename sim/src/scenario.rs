@@ -9,8 +9,8 @@ use crate::rng::Rng;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec,
-    PROTOCOL_VERSION, RunSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
+    OuterKind, OuterSpec, PROTOCOL_VERSION, RunSpec, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -528,6 +528,8 @@ pub(crate) fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
         lr: 1e-3,
         lr_floor: 0.1,
         warmup_rounds: 0,
+        schedule: InnerSchedule::Cosine,
+        optimizer: InnerOptimizer::AdamW,
         beta1: 0.9,
         beta2: 0.95,
         eps: 1e-8,

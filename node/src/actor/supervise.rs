@@ -23,6 +23,7 @@ use shoal_protocol::recording::Opening;
 use shoal_protocol::session::{self, Standing};
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::from_cbor;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -95,7 +96,8 @@ impl Supervisor {
             beginning.state,
             residuals,
         );
-        let losses = beginning.checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.losses);
+        let (losses, inner) =
+            beginning.checkpoint.map_or_else(Default::default, |c| (c.losses, c.local));
         let opening = Opening {
             program: concat!("shoal ", env!("CARGO_PKG_VERSION")).into(),
             now: clock.now(),
@@ -111,19 +113,20 @@ impl Supervisor {
         let session = context.address();
         let devices = DeviceFaces::default();
         let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
-        let threads = start_devices(settings, &devices)?;
+        let threads = start_devices(settings, &inner, &devices)?;
+        let (archive, archive_thread) =
+            ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
+        let archive = archive.start();
         let trainer = TrainerActor::new(
             threads,
             session.clone().recipient(),
             session.clone().recipient(),
+            archive.clone().recipient(),
             exchange.jobs(),
             settings.eval_sequences,
         )
         .start();
         devices.set(trainer.clone());
-        let (archive, archive_thread) =
-            ArchiveActor::new(settings.clone(), losses, session.clone().recipient())?;
-        let archive = archive.start();
         let contacts = Contacts {
             net: net.clone(),
             jobs: exchange.jobs(),
@@ -226,7 +229,12 @@ fn start_exchange(
         .context("starting the exchange thread")
 }
 
-fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec<DeviceThread>> {
+/// `inner`: what the last life kept of the devices' inner optimisers.
+fn start_devices(
+    settings: &Settings,
+    inner: &BTreeMap<String, Arc<Vec<u8>>>,
+    faces: &DeviceFaces,
+) -> anyhow::Result<Vec<DeviceThread>> {
     if settings.devices.is_empty() {
         return Ok(Vec::new());
     }
@@ -247,6 +255,7 @@ fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec
             &settings.spec,
             data.clone(),
             settings.threads,
+            inner.get(&archive::inner_name(index)).cloned(),
             Box::new(answer),
         );
         thread.with_context(|| format!("starting device {device:?}"))

@@ -160,15 +160,23 @@ fn errors_of_a_learner_name_the_line_the_key_and_what_would_be_right() {
     );
     assert_eq!(
         refused(LEARNS, "hidden = 16", "noise = 1.0"),
-        "small.toml:9: `noise` is no option of the learner \"text\", which has `text`, `bytes`, `window`, `embedding`, `hidden`, `optimizer`, `lr`, `clip`"
+        "small.toml:9: `noise` is no option of the learner \"text\", which has `text`, `bytes`, `window`, `embedding`, `hidden`, `optimizer`, `momentum`, `lr`, `clip`"
     );
     assert_eq!(
-        refused(LEARNS, "hidden = 16", "hidden = 0"),
-        "small.toml:9: `hidden` must be 1 to 4096"
+        refused(LEARNS, "hidden = 16", "momentum = 0.9"),
+        "small.toml:9: `momentum` goes with the optimizer \"sgd\" or \"rmsprop\""
+    );
+    assert_eq!(
+        refused(LEARNS, "hidden = 16", "optimizer = \"sgd\"\nmomentum = 1.0"),
+        "small.toml:10: `inner.momentum`: 1 must be at least 0 and below 1"
     );
     assert_eq!(
         refused(LEARNS, "hidden = 16", "lr = 0"),
         "small.toml:9: `inner.lr`: must be above 0"
+    );
+    assert_eq!(
+        refused(LEARNS, "hidden = 16", "hidden = 0"),
+        "small.toml:9: `hidden` must be 1 to 4096"
     );
     assert_eq!(
         refused(LEARNS, "20_000", "100"),

@@ -456,9 +456,10 @@ impl Session {
             self.shelved.push(*exchange);
         }
         if self.shelved.len() > SHELVED_MAX {
-            // The oldest of those that the fewest took part in: a liar's plans are carried out by nobody else.
+            // The oldest of those that the fewest took part in: a liar's plans are carried out by nobody else. Never the newest:
+            // if others went on, it was with that.
             let taking_part = |index: &usize| self.shelved[*index].taking_part();
-            let least = (0..self.shelved.len()).min_by_key(taking_part).unwrap_or(0);
+            let least = (0..self.shelved.len() - 1).min_by_key(taking_part).unwrap_or(0);
             let dropped = self.shelved.remove(least);
             out.push(Output::Abandon { plan: dropped.id });
         }

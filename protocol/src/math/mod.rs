@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`codec`] | how a chunk of numbers becomes bytes, block by block |
 //! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
+//! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
@@ -18,6 +19,7 @@
 mod wide;
 
 pub mod codec;
+pub mod inner;
 pub mod outer;
 pub mod partition;
 mod vector;

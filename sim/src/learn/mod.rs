@@ -59,7 +59,7 @@ impl Lesson {
 
     /// A host's trainer, without history.
     pub fn trainer(&self, spec: &RunSpec) -> Local {
-        Local::new(self.setup.task.clone(), self.setup.optimizer, spec)
+        Local::new(self.setup.task.clone(), spec)
     }
 
     /// The least loss that there is, if it is known.

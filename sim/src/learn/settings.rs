@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use shoal_protocol::data::stories::stories;
-use shoal_protocol::run::{DataSpec, ModelSpec, RunSpec, TokenizerSpec};
+use shoal_protocol::run::{DataSpec, InnerOptimizer, ModelSpec, RunSpec, TokenizerSpec};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +62,8 @@ struct Options {
     hidden: Option<Spanned<usize>>,
     /// The inner optimiser.
     optimizer: Option<Spanned<Kind>>,
+    /// Its momentum, if it has one; 0 if absent.
+    momentum: Option<Spanned<f32>>,
     /// Its learning rate.
     lr: Option<Spanned<f32>>,
     /// Largest norm of a step's gradient; 0 switches clipping off.
@@ -72,7 +74,7 @@ struct Options {
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub task: Arc<dyn Task>,
-    pub optimizer: Kind,
+    pub optimizer: InnerOptimizer,
     pub lr: f32,
     pub clip: f32,
 }
@@ -119,7 +121,7 @@ impl Entry {
         let o = &self.options;
         Ok(Some(Setup {
             task,
-            optimizer: value(&o.optimizer, optimizer),
+            optimizer: o.optimizer(optimizer)?,
             lr: value(&o.lr, lr),
             clip: value(&o.clip, clip),
         }))
@@ -129,6 +131,7 @@ impl Entry {
     pub fn span(&self, key: &str) -> Option<Range<usize>> {
         match key {
             "inner.lr" => span(&self.options.lr),
+            "inner.momentum" => span(&self.options.momentum),
             "inner.clip" => span(&self.options.clip),
             _ => None,
         }
@@ -177,6 +180,7 @@ impl Options {
         ];
         let any = [
             ("optimizer", span(&self.optimizer)),
+            ("momentum", span(&self.momentum)),
             ("lr", span(&self.lr)),
             ("clip", span(&self.clip)),
         ];
@@ -189,6 +193,15 @@ impl Options {
             Some((name, span)) => Err((span, not_an_option(name, kind, &own))),
             None => Ok(()),
         }
+    }
+
+    /// The inner optimiser, by default `usual`.
+    fn optimizer(&self, usual: Kind) -> Result<InnerOptimizer, Wrong> {
+        let momentum = self.momentum.as_ref().map(|given| *given.get_ref());
+        value(&self.optimizer, usual).with(momentum).ok_or_else(|| {
+            let what = "`momentum` goes with the optimizer \"sgd\" or \"rmsprop\"";
+            (span(&self.momentum).unwrap_or(0..0), what.to_owned())
+        })
     }
 
     fn convex(&self, context: usize) -> Result<Convex, Wrong> {
@@ -248,6 +261,7 @@ impl Setup {
         let samples = self.task.samples();
         let bytes = samples * u64::from(spec.model.context);
         spec.data = DataSpec::Text { digest, bytes, samples, heldout_permille: HELDOUT_PERMILLE };
+        spec.inner.optimizer = self.optimizer;
         (spec.inner.lr, spec.inner.clip) = (self.lr, self.clip);
     }
 

@@ -9,7 +9,6 @@ mod limit;
 mod measure;
 mod memory;
 mod page;
-mod parallel;
 mod picture;
 mod render;
 mod steps;
@@ -17,6 +16,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use crate::parallel;
 use crate::scenario::Scenario;
 use bound::Volume;
 use derive::{Cluster, Host};

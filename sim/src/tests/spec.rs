@@ -62,6 +62,8 @@ fn inner() -> InnerSpec {
         lr: 1e-3,
         lr_floor: 0.1,
         warmup_rounds: 0,
+        schedule: InnerSchedule::Cosine,
+        optimizer: InnerOptimizer::AdamW,
         beta1: 0.9,
         beta2: 0.95,
         eps: 1e-8,

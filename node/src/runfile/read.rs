@@ -163,8 +163,9 @@ fn read_outer(mut outer: Section) -> Result<OuterSpec, RunFileError> {
 }
 
 fn read_exchange(mut exchange: Section) -> Result<ExchangeSpec, RunFileError> {
+    let known = Codec::ALL.map(|codec| format!("{:?}", codec.to_string())).join(", ");
     let codec = |exchange: &mut Section, key| {
-        exchange.parsed(key, |name| name.parse::<Codec>().ok(), "\"int8\", \"bf16\" or \"f32\"")
+        exchange.parsed(key, |name| name.parse::<Codec>().ok(), &format!("one of {known}"))
     };
     let both = codec(&mut exchange, "codec")?.unwrap_or(Codec::Int8);
     let spec = ExchangeSpec {

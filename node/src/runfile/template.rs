@@ -135,7 +135,9 @@ momentum = 0.9            # outer momentum; 0 with "sgd"
 
 [exchange]
 codec = "int8"            # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
-chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512
+# Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
+# the same numbers as "topk"), "dct" (0.018).
+chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk", "topk-tight" and "dct"
 
 [group]
 members_max = 64          # most members of one exchange, up to 64

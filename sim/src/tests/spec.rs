@@ -23,8 +23,8 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         inner: inner(),
         outer: outer(rng),
         exchange: ExchangeSpec {
-            up: rng.pick(&Codec::ALL),
-            down: rng.pick(&Codec::ALL),
+            up: rng.pick(&Codec::NEARLY_EXACT),
+            down: rng.pick(&Codec::NEARLY_EXACT),
             chunk_elems: rng.pick(&[512, 1024]),
         },
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },

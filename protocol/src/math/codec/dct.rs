@@ -61,7 +61,7 @@ const fn cosines() -> Square {
         let mut i = 0;
         while i < SIDE {
             // sqrt(1 / 64) and sqrt(2 / 64).
-            let norm = if u == 0 { 0.125 } else { 0.176_776_695_296_636_88 };
+            let norm = if u == 0 { 0.125 } else { 0.176_776_695_296_636_9 };
             table[u][i] = (norm * cosine((2 * i + 1) * u)) as f32;
             i += 1;
         }

@@ -81,7 +81,7 @@ const fn counter(
     Metric { name, kind: "counter", help, read }
 }
 
-const METRICS: [Metric; 15] = [
+const METRICS: [Metric; 17] = [
     gauge("shoal_round", "Last committed round.", |s| Some(s.round as f64)),
     gauge("shoal_rounds_planned", "The run's last round.", |s| Some(s.rounds_total as f64)),
     gauge("shoal_members_alive", "Other nodes that are alive.", |s| Some(alive(s) as f64)),
@@ -98,6 +98,12 @@ const METRICS: [Metric; 15] = [
     }),
     counter("shoal_received_bytes_total", "Bytes taken from the network.", |s| {
         Some(s.bytes_received as f64)
+    }),
+    gauge("shoal_uplink_bytes_per_second", "Measured rate of bulk to others.", |s| {
+        s.up_bytes_per_s
+    }),
+    gauge("shoal_downlink_bytes_per_second", "Measured rate of bulk from others.", |s| {
+        s.down_bytes_per_s
     }),
     gauge("shoal_train_loss_nats", "Mean loss of the last local work, per token.", |s| {
         s.train_loss

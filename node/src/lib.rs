@@ -38,5 +38,5 @@ pub mod settings;
 pub mod status;
 /// Checkpoints, the bytes of committed state, and Hugging Face folders.
 pub mod store;
-/// Local training: the device thread, AdamW, schedules, evaluation and sampling.
+/// Local training: the device thread, inner optimisers, schedules, evaluation and sampling.
 pub mod train;

@@ -1,8 +1,9 @@
 //! Every message between the node's actors, on one screen.
 
-use crate::exchange::{Committed, State};
+use crate::exchange::{Committed, Frame, State};
 use crate::net::Credit;
 use actix::Message;
+use bytes::Bytes;
 use shoal_protocol::event::Input;
 use shoal_protocol::id::Round;
 use std::ops::Range;
@@ -12,6 +13,11 @@ use std::path::PathBuf;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Happened(pub Input, pub Option<Credit>);
+
+/// To the session: a bulk frame has arrived, with these bytes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Delivered(pub Frame, pub Bytes, pub Credit);
 
 /// To the session: a committed state is in the exchange's hands.
 #[derive(Message)]
@@ -86,6 +92,16 @@ pub struct Answered {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Archive(pub Box<Committed>, pub Option<f64>);
+
+/// To the archive: a device's inner optimiser stands so after its work; the next checkpoints take it along.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct InnerState {
+    /// Which device.
+    pub device: usize,
+    /// Its state as bytes.
+    pub bytes: Vec<u8>,
+}
 
 /// To everybody: the node stops, and why if it is not by request.
 #[derive(Message, Clone)]

@@ -42,6 +42,10 @@ pub struct NodeStatus {
     pub bytes_sent: u64,
     /// Bytes taken from the network, likewise.
     pub bytes_received: u64,
+    /// Measured rate of bulk transfers to others, bytes per second: what its share of a round is cut to.
+    pub up_bytes_per_s: Option<f64>,
+    /// Measured rate of bulk transfers from others, bytes per second.
+    pub down_bytes_per_s: Option<f64>,
     /// Mean loss of the last local work, nats per token.
     pub train_loss: Option<f64>,
     /// Held-out loss of the last evaluated committed parameters, nats per token.

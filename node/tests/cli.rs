@@ -50,8 +50,8 @@ fn checkpoint(dir: &Path) -> PathBuf {
     let record = Record::genesis(spec.id(), state);
     let extras = BTreeMap::from([("record".to_owned(), wire::to_cbor(&record))]);
     let digest = record.digest();
-    let checkpoint =
-        Checkpoint { round: 0, digest, spec, params, momentum, extras, losses: vec![(0, 5.5)] };
+    let (local, losses) = (BTreeMap::new(), vec![(0, 5.5)]);
+    let checkpoint = Checkpoint { round: 0, digest, spec, params, momentum, extras, local, losses };
     save(&dir.join("run/checkpoints"), &checkpoint, 3).unwrap()
 }
 

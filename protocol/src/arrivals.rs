@@ -18,7 +18,7 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) {
-        let discard = Output::Discard { from, chunk };
+        let discard = Output::Discard { from, chunk, digest };
         if self.members.heard(from, now).is_none() {
             return out.push(discard);
         }
@@ -49,26 +49,26 @@ impl Session {
 
     /// A chunk's size follows from its name; anything else is a lie.
     fn check_size(&self, chunk: &ChunkId, bytes: u32) -> Result<(), String> {
-        let expected = chunk_bytes(&self.spec, chunk);
-        if expected == Some(bytes as usize) {
-            return Ok(());
+        match chunk_bytes(&self.spec, chunk) {
+            Some(due) if due == bytes as usize => Ok(()),
+            Some(due) => Err(format!("sent a chunk of {bytes} bytes where {due} are due")),
+            None => Err(format!("sent a chunk of {bytes} bytes where none is due")),
         }
-        Err(format!("sent a chunk of {bytes} bytes where {expected:?} are due"))
     }
 
     /// A chunk that came before its plan waits for it, within bounds.
     fn keep_early(&mut self, from: PeerId, chunk: ChunkId, digest: Digest, out: &mut Vec<Output>) {
         let known = self.donor.by_plan(&chunk.of).is_some();
         if known || matches!(self.stage, Stage::Finished) {
-            return out.push(Output::Discard { from, chunk });
+            return out.push(Output::Discard { from, chunk, digest });
         }
         let kept = self.early.entry(from).or_default();
         if kept.iter().any(|(other, _)| *other == chunk) {
-            return;
+            return out.push(Output::Discard { from, chunk, digest });
         }
         if kept.len() == EARLY_MAX {
-            let oldest = kept.pop_front().map(|(chunk, _)| chunk);
-            out.extend(oldest.map(|chunk| Output::Discard { from, chunk }));
+            let oldest = kept.pop_front();
+            out.extend(oldest.map(|(chunk, digest)| Output::Discard { from, chunk, digest }));
         }
         kept.push_back((chunk, digest));
     }
@@ -82,7 +82,7 @@ impl Session {
                     None => false,
                 };
                 if !taken {
-                    out.push(Output::Discard { from, chunk });
+                    out.push(Output::Discard { from, chunk, digest });
                 }
             }
         }
@@ -91,13 +91,14 @@ impl Session {
 
 /// Bytes that a chunk has, by its name alone; `None` beyond the end of what it is a part of.
 fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
-    let (total, size) = match chunk.kind {
-        ChunkKind::State => (spec.elems() * 8, STATE_CHUNK_BYTES as u64),
-        _ => (spec.elems(), u64::from(spec.exchange.chunk_elems)),
+    let len = match chunk.kind {
+        ChunkKind::State => {
+            let start = u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
+            (spec.elems() * 8).saturating_sub(start).min(STATE_CHUNK_BYTES as u64) as usize
+        }
+        _ => spec.chunk_len(chunk.index),
     };
-    let start = u64::from(chunk.index) * size;
-    let len = total.checked_sub(start).filter(|left| *left > 0)?.min(size) as usize;
-    Some(match chunk.kind {
+    (len > 0).then(|| match chunk.kind {
         ChunkKind::State => len,
         ChunkKind::Contribution => spec.exchange.up.encoded_len(len),
         ChunkKind::Result => spec.exchange.down.encoded_len(len),

@@ -4,6 +4,7 @@ use crate::event::{ChunkId, ChunkKind, Output};
 use crate::exchange::indices;
 use crate::fork::Way;
 use crate::id::{Digest, PeerId};
+use crate::membership::Membership;
 use crate::sabotage::{Bug, planted};
 use crate::session::Standing;
 use crate::time::{Span, Time};
@@ -78,21 +79,28 @@ impl Donor {
         from: PeerId,
         digest: Digest,
         (standing, way): (&Standing, &Way),
+        members: &Membership,
         now: Time,
     ) -> Message {
         let Some(found) = self.standing(&digest, standing).cloned() else {
             return Message::Gone { digest };
         };
-        if !self.admits(from, digest, now) {
+        if !self.admits(from, digest, members, now) {
             return Message::Busy { retry_ms: RETRY_MS };
         }
         let way = way.before(&digest);
         Message::Manifest(Box::new(Manifest { record: found.record, chunks: found.chunks, way }))
     }
 
-    /// Whether a joiner is served: it is already, or there is room for one more.
-    fn admits(&mut self, from: PeerId, of: Digest, now: Time) -> bool {
-        self.joiners.retain(|_, joiner| now.since(joiner.active) < JOINER_IDLE);
+    /// Whether a joiner is served: it is already, or there is room for one more. Who is seen to stand on what it fetched is done.
+    fn admits(&mut self, from: PeerId, of: Digest, members: &Membership, now: Time) -> bool {
+        let is_done = |peer: &PeerId, of: &Digest| {
+            let at = members.get(peer).and_then(|peer| peer.at.as_ref());
+            at.is_some_and(|at| at.digest == *of || at.recent.contains(of))
+        };
+        self.joiners.retain(|peer, joiner| {
+            now.since(joiner.active) < JOINER_IDLE && !is_done(peer, &joiner.of)
+        });
         let admitted = self.joiners.len() < JOINERS_MAX || self.joiners.contains_key(&from);
         if admitted {
             self.joiners.insert(from, Joiner { of, active: now });
@@ -106,6 +114,7 @@ impl Donor {
         from: PeerId,
         want: &Want,
         standing: &Standing,
+        members: &Membership,
         now: Time,
         out: &mut Vec<Output>,
     ) {
@@ -113,7 +122,7 @@ impl Donor {
         let Some(chunks) = self.standing(&want.of, standing).map(|found| found.chunks.len()) else {
             return out.push(gone);
         };
-        if !self.admits(from, want.of, now) {
+        if !self.admits(from, want.of, members, now) {
             let message = Message::Busy { retry_ms: RETRY_MS };
             return out.push(Output::Send { to: from, message });
         }
@@ -139,5 +148,33 @@ impl Donor {
         let previous = self.previous.as_ref().filter(|(previous, _)| previous == digest);
         let current = Some(current).filter(|current| current.record.digest() == *digest);
         current.or(previous.map(|(_, standing)| standing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RunId;
+    use crate::ledger::Record;
+
+    #[test]
+    fn who_stands_on_what_it_fetched_makes_room() {
+        let record = Record::genesis(RunId([7; 32]), Digest([1; 32]));
+        let (digest, standing) = (record.digest(), Standing { record, chunks: Vec::new() });
+        let (mut donor, way) = (Donor::default(), Way::default());
+        let mut members = Membership::new(Span::from_secs(2));
+        let joiner = |n: usize| PeerId([n as u8 + 1; 32]);
+        let asks = |donor: &mut Donor, n, members: &Membership| {
+            let answer = donor.manifest(joiner(n), digest, (&standing, &way), members, Time::ZERO);
+            matches!(answer, Message::Manifest(_))
+        };
+        for n in 0..JOINERS_MAX {
+            members.heard(joiner(n), Time::ZERO);
+            assert!(asks(&mut donor, n, &members));
+        }
+        assert!(!asks(&mut donor, JOINERS_MAX, &members));
+        members.stands_on(&joiner(3), (0, digest), None);
+        assert!(asks(&mut donor, JOINERS_MAX, &members));
+        assert!(!asks(&mut donor, JOINERS_MAX + 1, &members));
     }
 }

@@ -169,12 +169,14 @@ pub enum Output {
         /// A state chunk's name.
         chunk: ChunkId,
     },
-    /// Drop the bytes of an arrived bulk frame.
+    /// Drop the bytes of a bulk frame that has arrived, now or earlier. The same sender may have sent others under the same name.
     Discard {
         /// Who sent it.
         from: PeerId,
         /// Which.
         chunk: ChunkId,
+        /// BLAKE3 of its bytes.
+        digest: Digest,
     },
     /// A plan is given up: drop its contributions and results. The workspace's delta and residuals stay as they are.
     Abandon {

@@ -248,7 +248,7 @@ impl Exchange {
         self.pump(out);
     }
 
-    /// A contribution did not decode: it is left out and the sum is done again. Whose it was.
+    /// A contribution did not decode, its bytes are dropped: it is left out and the sum is done again. Whose it was.
     pub fn unsound(
         &mut self,
         index: u32,
@@ -263,8 +263,6 @@ impl Exchange {
         chunk.dropped |= bit(member);
         chunk.reducing = false;
         let peer = self.peer(member);
-        let id = self.chunk_id(ChunkKind::Contribution, index, 0);
-        out.push(Output::Discard { from: peer, chunk: id });
         self.reduce_if_due(index as usize, out);
         Some(peer)
     }

@@ -263,7 +263,8 @@ impl Membership {
     /// repeat it. Else the heaviest tip (more committed tokens, then the later round, then the larger digest) that is heavier
     /// than `mine` and has enough living peers on it. That order is the same for everybody, so all end on one.
     ///
-    /// Enough is more than half; or a quarter, as `patience` says.
+    /// Enough is more than half; or a quarter, as `patience` says. If everybody stands somewhere else, so that no state has a
+    /// quarter, then any is enough: after a time in which all were alone they would stay so for ever.
     /// `lacking` are peers that have said that they do not have what a digest names: nothing is asked of them.
     pub fn head(
         &self,
@@ -281,9 +282,11 @@ impl Membership {
             Patience::OnTheWay => (1, half, quarter),
             Patience::Over => (quarter, quarter, quarter),
         };
-        next_round(mine, &voters, next)
-            .and_then(|head| head.without(lacking))
-            .or_else(|| heaviest_tip(mine, &voters, (tip, fork), lacking))
+        next_round(mine, &voters, next).and_then(|head| head.without(lacking)).or_else(|| {
+            let scattered = patience != Patience::Busy && is_scattered(mine, &voters, quarter);
+            let needed = if scattered { (0, 0) } else { (tip, fork) };
+            heaviest_tip(mine, &voters, needed, lacking)
+        })
     }
 
     /// Whether living peers of a quarter of the weight have gone on from this state. Fewer would not be followed.
@@ -405,6 +408,21 @@ fn next_round(mine: &Position, voters: &[Voter], needed: u64) -> Option<Head> {
     })
 }
 
+/// Whether neither this peer's state nor any other's has living peers of that weight on its way.
+fn is_scattered(mine: &Position, voters: &[Voter], weight: u64) -> bool {
+    let on_one_way = |a: &Position, b: &Position| {
+        a.digest == b.digest || a.descends_from(b) || b.descends_from(a)
+    };
+    let with = |at: &Position| {
+        voters
+            .iter()
+            .filter(|voter| on_one_way(voter.at, at))
+            .map(|voter| voter.weight)
+            .sum::<u64>()
+    };
+    voters.iter().map(|voter| voter.at).chain([mine]).all(|at| with(at) < weight)
+}
+
 /// `needed`: the weight that has to be on it, or on the other side of a fork.
 fn heaviest_tip(
     mine: &Position,
@@ -516,6 +534,16 @@ mod tests {
         check_with(Patience::Ready, &[here, here, here, here, (4, 40, 30, 1)], None);
         check_with(Patience::Ready, &[here, far], None);
         check_with(Patience::Over, &[here, far], Some((9, 90, 1)));
+    }
+
+    #[test]
+    fn where_all_stand_alone_the_heaviest_is_followed() {
+        let alone = |n: u8| (4, 40 + n, 30 + n, 1);
+        let scattered = [alone(1), alone(2), (5, 53, 43, 1), alone(4), alone(5)];
+        check_with(Patience::Busy, &scattered, None);
+        check_with(Patience::Ready, &scattered, Some((5, 53, 1)));
+        let with_two_together = [alone(1), alone(1), (5, 53, 43, 1), alone(4), (3, 30, 99, 1)];
+        check_with(Patience::Ready, &with_two_together, Some((4, 41, 2)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Repair {
     number: u32,
     /// Who sent it.
     author: MemberIndex,
+    /// Members whose loss some amendment was about, a bit each.
+    mended: u64,
     /// The survey that this peer runs.
     survey: Option<Running>,
 }
@@ -213,7 +215,11 @@ impl Exchange {
     }
 
     fn carry_out(&mut self, amendment: &Amendment, now: Time, out: &mut Vec<Output>) {
-        self.touched(now);
+        // Survivors that take each other for lost amend by turns: only what is new to all of that may keep the plan going.
+        if amendment.lost & !self.repair.mended != 0 {
+            self.repair.mended |= amendment.lost;
+            self.touched(now);
+        }
         let mut moved = 0;
         for handover in &amendment.handovers {
             for index in handover.start..handover.end {

@@ -456,9 +456,8 @@ impl Session {
             self.shelved.push(*exchange);
         }
         if self.shelved.len() > SHELVED_MAX {
-            // The oldest of those that the fewest took part in: a liar's plans are carried out by nobody else.
-            let taking_part = |index: &usize| self.shelved[*index].taking_part();
-            let least = (0..self.shelved.len()).min_by_key(taking_part).unwrap_or(0);
+            let taking_part: Vec<u32> = self.shelved.iter().map(Exchange::taking_part).collect();
+            let least = forgotten(&taking_part);
             let dropped = self.shelved.remove(least);
             out.push(Output::Abandon { plan: dropped.id });
         }
@@ -564,6 +563,12 @@ impl Session {
     }
 }
 
+/// Which plan is forgotten, by how many others have taken part in each, oldest first: the oldest of those that the fewest took
+/// part in, since a liar's plans are carried out by nobody else. Never the newest: if others went on, it was with that.
+fn forgotten(taking_part: &[u32]) -> usize {
+    (0..taking_part.len().saturating_sub(1)).min_by_key(|plan| taking_part[*plan]).unwrap_or(0)
+}
+
 /// Says that all results are here, to oneself and to all members.
 fn confirm(exchange: &mut Exchange, me: &PeerId, now: Time, out: &mut Vec<Output>) {
     let Some(result) = exchange.result() else { return };
@@ -577,5 +582,13 @@ fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[test]
+fn the_newest_plan_is_never_forgotten() {
+    for (taking_part, plan) in [(&[4, 4, 5, 3][..], 0), (&[4, 2, 5, 0], 1), (&[1, 1], 0), (&[7], 0)]
+    {
+        assert_eq!(forgotten(taking_part), plan, "{taking_part:?}");
     }
 }

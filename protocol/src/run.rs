@@ -1,7 +1,11 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+mod inner;
+
+pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+
 use crate::id::{Digest, PeerId, RunId};
-use crate::math::codec::{BLOCK, Codec};
+use crate::math::codec::{Codec, CodecError};
 use crate::wire;
 use serde::{Deserialize, Serialize};
 
@@ -105,34 +109,6 @@ pub enum DataSpec {
     },
 }
 
-/// AdamW with warm-up and cosine decay, as each peer runs it between exchanges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InnerSpec {
-    /// Local steps in a round (H).
-    pub steps: u32,
-    /// Sequences in a step.
-    pub batch: u32,
-    /// If not zero, a peer asks for as many steps as it expects to finish in this many milliseconds instead of `steps`.
-    pub round_ms: u64,
-    /// Peak learning rate.
-    pub lr: f32,
-    /// Learning rate at the end, as a share of the peak.
-    pub lr_floor: f32,
-    /// Rounds of linear warm-up.
-    pub warmup_rounds: u64,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Added to the root of the second moment.
-    pub eps: f32,
-    /// Decoupled weight decay.
-    pub weight_decay: f32,
-    /// Largest norm of a step's gradient; 0 switches clipping off.
-    pub clip: f32,
-}
-
 /// The outer optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,7 +139,8 @@ pub struct ExchangeSpec {
     pub up: Codec,
     /// Codec from owner to member.
     pub down: Codec,
-    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of [`BLOCK`].
+    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of the block of both
+    /// codecs ([`Codec::block`]).
     pub chunk_elems: u32,
 }
 
@@ -210,6 +187,21 @@ impl RunSpec {
     /// Chunks that the fragment is cut into.
     pub fn chunks(&self) -> u32 {
         self.elems().div_ceil(u64::from(self.exchange.chunk_elems)) as u32
+    }
+
+    /// Elements of a chunk; 0 beyond the last.
+    pub fn chunk_len(&self, index: u32) -> usize {
+        let size = u64::from(self.exchange.chunk_elems);
+        self.elems().saturating_sub(u64::from(index) * size).min(size) as usize
+    }
+
+    /// Whether bytes are a result of this chunk. It will be confirmed by its digest alone, so a driver looks at the bytes before it
+    /// tells the session that they came.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_result(&self, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
+        self.exchange.down.check(bytes, self.chunk_len(index))
     }
 
     /// Checks every key; the first fault is reported.
@@ -311,31 +303,6 @@ impl DataSpec {
     }
 }
 
-impl InnerSpec {
-    fn validate(&self) -> Result<(), SpecError> {
-        check((1..=1_000_000).contains(&self.steps), "inner.steps", || {
-            "must be 1 to 1000000".into()
-        })?;
-        check((1..=1 << 16).contains(&self.batch), "inner.batch", || "must be 1 to 65536".into())?;
-        let share = |key, value: f32| {
-            check((0.0..1.0).contains(&value), key, || {
-                format!("{value} must be at least 0 and below 1")
-            })
-        };
-        share("inner.beta1", self.beta1)?;
-        share("inner.beta2", self.beta2)?;
-        check((0.0..=1.0).contains(&self.lr_floor), "inner.lr_floor", || {
-            "must lie in 0..=1".into()
-        })?;
-        check(self.lr > 0.0 && self.lr.is_finite(), "inner.lr", || "must be above 0".into())?;
-        check(self.eps > 0.0 && self.eps.is_finite(), "inner.eps", || "must be above 0".into())?;
-        let free = [("inner.weight_decay", self.weight_decay), ("inner.clip", self.clip)];
-        free.iter().try_for_each(|(key, value)| {
-            check(*value >= 0.0 && value.is_finite(), key, || "must not be negative".into())
-        })
-    }
-}
-
 impl OuterSpec {
     fn validate(&self) -> Result<(), SpecError> {
         check(self.lr > 0.0 && self.lr.is_finite(), "outer.lr", || "must be above 0".into())?;
@@ -348,8 +315,10 @@ impl OuterSpec {
 impl ExchangeSpec {
     fn validate(&self, elems: u64) -> Result<(), SpecError> {
         let chunk = self.chunk_elems as usize;
-        check(chunk > 0 && chunk.is_multiple_of(BLOCK), "exchange.chunk_elems", || {
-            format!("{chunk} must be a multiple of {BLOCK}")
+        let larger = if self.up.block() > self.down.block() { self.up } else { self.down };
+        let block = larger.block();
+        check(chunk > 0 && chunk.is_multiple_of(block), "exchange.chunk_elems", || {
+            format!("{chunk} must be a multiple of {block}, the block of {larger}")
         })?;
         check(chunk * 4 <= wire::BULK_BYTES_MAX, "exchange.chunk_elems", || {
             format!("{chunk} elements exceed {} bytes", wire::BULK_BYTES_MAX)

@@ -5,6 +5,7 @@
 
 use crate::catchup::CatchUp;
 use crate::convene::Gather;
+use crate::data::rng;
 use crate::deadline::Deadline;
 use crate::donor::Donor;
 use crate::event::{ChunkId, ChunkKind, Input, Note, Output, Settle};
@@ -364,7 +365,7 @@ impl Session {
 
     /// A fresh beacon; the next one is due after a jittered while.
     pub(crate) fn beacon(&mut self, now: Time) -> Beacon {
-        self.jitter = splitmix(self.jitter);
+        self.jitter = rng::mix(self.jitter);
         let every = self.settings.beacon_every.0;
         self.beacon_due = now + Span(every / 4 * 3 + self.jitter % (every / 2).max(1));
         self.sequence = now.0.max(self.sequence + 1);
@@ -437,7 +438,7 @@ impl Session {
             }
             Message::WantManifest { digest } => {
                 let held = (&self.standing, &self.way);
-                let message = self.donor.manifest(from, digest, held, now);
+                let message = self.donor.manifest(from, digest, held, &self.members, now);
                 out.push(Output::Send { to: from, message });
             }
             Message::Round(committed) => self.take_round(from, *committed, now, out),
@@ -489,7 +490,7 @@ impl Session {
 
     fn take_want(&mut self, from: PeerId, want: &Want, now: Time, out: &mut Vec<Output>) {
         if want.kind == ChunkKind::State {
-            return self.donor.state(from, want, &self.standing, now, out);
+            return self.donor.state(from, want, &self.standing, &self.members, now, out);
         }
         match self.exchange_of(&want.of) {
             Some(exchange) => exchange.wanted(&from, want, out),
@@ -583,14 +584,6 @@ impl Session {
             out.push(Output::Refuse { peer, reason });
         }
     }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the next of a sequence of well-mixed numbers.
-fn splitmix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

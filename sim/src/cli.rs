@@ -4,6 +4,7 @@ use crate::cluster;
 use crate::compare::{self, Vary};
 use crate::replay;
 use crate::report;
+use crate::save;
 use crate::scenario::Scenario;
 use crate::shrink;
 use crate::sweep::{self, Failed};
@@ -203,9 +204,7 @@ fn compare(file: &Path, vary: &Vary, seed: u64, out: Option<&Path>) -> Result<St
     let again = format!("shoal-sim compare {} --seed {seed}", file.display());
     let runs = compare::compare(&text, vary, seed, &again)?;
     if let Some(out) = out {
-        std::fs::write(out, compare::picture(vary, &runs)).map_err(|why| {
-            format!("{}: {why}: choose a file that can be written", out.display())
-        })?;
+        save::file(out, &compare::picture(vary, &runs))?;
     }
     Ok(compare::table(vary, &runs))
 }

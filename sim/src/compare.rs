@@ -1,7 +1,8 @@
 //! One scenario under several values of one of its keys: a table, and a picture of bars.
 
 use crate::cluster;
-use crate::report::{Summary, escape};
+use crate::markup::{escape, svg};
+use crate::report::Summary;
 use crate::scenario::Scenario;
 use std::fmt::Write;
 use toml::{Table, Value};
@@ -164,12 +165,9 @@ pub fn picture(vary: &Vary, runs: &[Summary]) -> String {
     let tall = 60.0 + runs.len() as f64 * BAR;
     let (width, height) =
         (PANEL * COLUMNS as f64 + 20.0, TOP + tall * measures.len().div_ceil(COLUMNS) as f64);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"{LABEL}\" y=\"20\" font-size=\"14\">by {}</text>\n",
-        escape(&vary.key)
-    );
+    let mut out = svg(width, height, 11);
+    let key = escape(&vary.key);
+    let _ = writeln!(out, "<text x=\"{LABEL}\" y=\"20\" font-size=\"14\">by {key}</text>");
     for (n, (name, unit, digits, of)) in measures.iter().enumerate() {
         let (x, y) =
             ((n % COLUMNS) as f64 * PANEL + 10.0, TOP + (n / COLUMNS) as f64 * tall + 25.0);

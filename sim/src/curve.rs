@@ -1,6 +1,7 @@
 //! The loss of the committed states over time, as a picture: with a known optimum the gap to it, by powers of ten.
 
 use crate::losses::Losses;
+use crate::markup::svg;
 use crate::record::Recorder;
 use crate::report::{LEFT, TOP, WIDTH, axis, s};
 use shoal_protocol::time::Time;
@@ -36,9 +37,7 @@ fn picture(recorder: &Recorder, losses: &Losses, end: Time) -> String {
     let all = curves.iter().flatten().map(|(_, loss)| *loss).chain(losses.target);
     let scale = Scale::of(losses.optimum, all);
     let (total, height) = (LEFT + WIDTH + 20.0, TOP + HEIGHT + 40.0);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"{total}\" height=\"{height}\" fill=\"white\"/>\n"
-    );
+    let mut out = svg(total, height, 11);
     let per_s = WIDTH / s(end).max(1e-6);
     scale.grid(&mut out);
     axis(&mut out, end, TOP + HEIGHT, per_s);

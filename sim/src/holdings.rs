@@ -77,9 +77,15 @@ impl Holdings {
         }
     }
 
-    pub fn discard(&mut self, from: PeerId, chunk: ChunkId) {
+    pub fn discard(&mut self, from: PeerId, chunk: ChunkId, digest: Digest) {
         if let Holdings::Real(store) = self {
-            store.discard(from, chunk);
+            store.discard(from, chunk, digest);
+        }
+    }
+
+    pub fn drop_contribution(&mut self, at: At, from: PeerId) {
+        if let Holdings::Real(store) = self {
+            store.drop_contribution(at, from);
         }
     }
 

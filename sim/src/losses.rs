@@ -91,6 +91,7 @@ mod tests {
             members: 1,
             tokens: 1,
             exchange_us: 0,
+            sent_by_host: 0,
             digest: String::new(),
             loss,
         }

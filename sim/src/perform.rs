@@ -30,7 +30,9 @@ impl World {
             Output::Reduce { plan, index, parts } => self.reduce(p, (plan, index), &parts),
             Output::SendResult { to, chunk } => self.send_result(p, &to, chunk),
             Output::SendState { to, chunk } => self.send_state(p, &to, chunk),
-            Output::Discard { from, chunk } => self.store(p).discard(from, chunk),
+            Output::Discard { from, chunk, digest } => {
+                self.store(p).discard(from, chunk, digest);
+            }
             Output::Abandon { plan } | Output::Forget { plan } => self.store(p).drop_plan(plan),
             Output::Apply { round, plan, step } => self.apply(p, round, plan, step),
             Output::Commit { record, settle } => self.commit(p, &record, &settle),
@@ -172,7 +174,11 @@ impl World {
         let store = &mut self.peers[p].running.as_mut().expect("only a living peer asks").store;
         let told = match store.reduce(at, parts) {
             Ok(digest) => Input::Reduced { plan, index, digest },
-            Err((member, reason)) => Input::Unsound { plan, index, member, reason },
+            Err((member, reason)) => {
+                let unsound = parts.iter().find(|part| part.member == member);
+                unsound.iter().for_each(|part| store.drop_contribution(at, part.peer));
+                Input::Unsound { plan, index, member, reason }
+            }
         };
         if let (Input::Reduced { .. }, Some(store), true) =
             (&told, store.real(), self.book.is_kept())
@@ -266,10 +272,11 @@ impl World {
         running.store.real().expect("only real numbers are looked at")
     }
 
-    /// Whether somebody else that went on from this record still has all results of its plan.
+    /// Whether somebody else that went on from this record still has all results of its plan, and is not refused by anybody for
+    /// what it spoilt.
     fn is_repeatable(&self, p: usize, record: &Record) -> bool {
         let chunks = if record.contributions.is_empty() { 0 } else { self.peers[p].spec.chunks() };
-        let others = self.peers.iter().enumerate().filter(|(q, _)| *q != p);
+        let others = self.peers.iter().enumerate().filter(|(q, peer)| *q != p && !peer.spoilt);
         let mut stores = others.filter_map(|(_, peer)| peer.running.as_ref()?.store.real());
         stores.any(|store| {
             self.book.leads(record.digest(), store.head)

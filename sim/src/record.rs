@@ -1,6 +1,7 @@
 //! What is kept of a run: who did what when, and every committed round.
 
 use crate::losses::Losses;
+use crate::net::Net;
 use crate::report::{Spread, Summary};
 use crate::world::World;
 use shoal_protocol::event::{Note, Output};
@@ -34,6 +35,8 @@ pub struct RoundRow {
     pub tokens: u64,
     /// From plan to the last result, as the first to commit measured it; microseconds.
     pub exchange_us: u64,
+    /// Bytes that a host of the run has sent since its round before, in the mean over all of its hosts.
+    pub sent_by_host: u64,
     pub digest: String,
     /// Held-out loss, if what is learned is real.
     pub loss: Option<f64>,
@@ -80,8 +83,9 @@ pub struct Recorder {
     pub spans: Vec<Vec<(Time, Activity)>>,
     pub rounds: Vec<RoundRow>,
     pub events: Vec<EventRow>,
-    /// By run: the newest round of any peer.
+    /// By run: the newest round of any peer, and what a host had sent by then in the mean.
     newest: Vec<Round>,
+    sent: Vec<u64>,
     /// The round that every run is to reach, and how many have not.
     goal: Round,
     behind: usize,
@@ -109,6 +113,7 @@ impl Recorder {
             rounds: Vec::new(),
             events: Vec::new(),
             newest: vec![0; runs],
+            sent: vec![0; runs],
             goal,
             behind: runs,
             exchange_us: BTreeMap::new(),
@@ -177,7 +182,8 @@ impl Recorder {
     }
 
     /// A session has asked for something.
-    pub fn asked(&mut self, now: Time, p: usize, run: usize, output: &Output) {
+    pub fn asked(&mut self, now: Time, p: usize, net: &Net, output: &Output) {
+        let run = net.run_of(p);
         match output {
             Output::Train { .. } => self.activity(now, p, Activity::Training),
             Output::Contribute { .. } => self.activity(now, p, Activity::Sending),
@@ -189,6 +195,7 @@ impl Recorder {
                         usize::from(self.newest[run] < self.goal && record.round >= self.goal);
                     self.newest[run] = record.round;
                     let tokens = record.contributions.iter().map(|c| c.tokens).sum();
+                    let sent = net.sent_by_host(run);
                     let row = RoundRow {
                         run,
                         round: record.round,
@@ -196,6 +203,7 @@ impl Recorder {
                         members: record.contributions.len(),
                         tokens,
                         exchange_us: self.exchange_us.remove(&p).unwrap_or(0),
+                        sent_by_host: sent - std::mem::replace(&mut self.sent[run], sent),
                         digest: record.digest().short(),
                         loss: None,
                     };

@@ -2,7 +2,9 @@
 
 use crate::curve;
 use crate::losses::Outcome;
+use crate::markup::{self, escape, svg, table};
 use crate::record::{Activity, Recorder};
+use crate::save;
 use shoal_protocol::time::Time;
 use std::fmt::Write;
 use std::path::Path;
@@ -101,39 +103,32 @@ impl Summary {
 /// # Errors
 /// The file, the reason and the mend.
 pub fn write(dir: &Path, summary: &Summary, recorder: &Recorder, end: Time) -> Result<(), String> {
-    let save = |name: &str, text: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, text).map_err(|why| {
-            format!("{}: {why}: choose a folder that can be written", path.display())
-        })
-    };
-    std::fs::create_dir_all(dir)
-        .map_err(|why| format!("{}: {why}: choose a folder that can be made", dir.display()))?;
-    save("rounds.csv", rounds_csv(recorder))?;
-    save("events.csv", events_csv(recorder))?;
     let timeline = timeline(recorder, end);
-    save("report.html", page(summary, recorder, &timeline, end))?;
-    save("timeline.svg", timeline)
+    let files = [
+        ("rounds.csv", rounds_csv(recorder)),
+        ("events.csv", events_csv(recorder)),
+        ("report.html", page(summary, recorder, &timeline, end)),
+        ("timeline.svg", timeline),
+    ];
+    save::folder(dir, &files)
 }
 
-const STYLE: &str = "body{font:15px sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}\
-    table{border-collapse:collapse;margin:1em 0}td,th{padding:2px 12px 2px 0;text-align:left}\
-    tr:nth-child(even){background:#f6f6f6}div{max-height:30em;overflow:auto}";
+const STYLE: &str = "body{max-width:1200px}table{margin:1em 0}td,th{padding:2px 12px 2px 0;text-align:left}\
+    div{max-height:30em;overflow:auto}";
 
 /// One page that needs nothing beside it.
 fn page(summary: &Summary, recorder: &Recorder, timeline: &str, end: Time) -> String {
     let numbers = summary.rows().into_iter().map(|(name, value)| vec![name.to_owned(), value]);
-    let name = escape(&summary.scenario);
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}, seed {}</title>\n\
-         <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n{}{}<h2>Who did what when</h2>\n{timeline}\
-         <h2>Rounds</h2>\n<div>{}</div>\n<h2>Events</h2>\n<div>{}</div>\n</body></html>\n",
-        summary.seed,
-        html_table("td", numbers),
+    let body = format!(
+        "<h1>{}</h1>\n{}{}<h2>Who did what when</h2>\n{timeline}\
+         <h2>Rounds</h2>\n<div>{}</div>\n<h2>Events</h2>\n<div>{}</div>\n",
+        escape(&summary.scenario),
+        table("td", numbers),
         curve::section(recorder, end),
-        html_table("th", csv_rows(&rounds_csv(recorder))),
-        html_table("th", csv_rows(&events_csv(recorder))),
-    )
+        table("th", csv_rows(&rounds_csv(recorder))),
+        table("th", csv_rows(&events_csv(recorder))),
+    );
+    markup::page(&format!("{}, seed {}", summary.scenario, summary.seed), STYLE, &body)
 }
 
 /// The cells of what `rounds_csv` and `events_csv` write: a quoted cell is the last of its line.
@@ -145,30 +140,22 @@ fn csv_rows(csv: &str) -> impl Iterator<Item = Vec<String>> {
     })
 }
 
-/// A table; `first` is the tag of the cells in its first row.
-fn html_table(first: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut out = String::from("<table>\n");
-    for (n, row) in rows.enumerate() {
-        let tag = if n == 0 { first } else { "td" };
-        let cells = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
-        let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
-    }
-    out + "</table>\n"
-}
-
 /// Seconds.
 pub fn s(at: Time) -> f64 {
     at.0 as f64 / 1e6
 }
 
 fn rounds_csv(recorder: &Recorder) -> String {
-    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,digest,loss\n");
+    let mut out = String::from("run,round,at_s,members,tokens,exchange_s,sent_bytes,digest,loss\n");
     for row in &recorder.rounds {
         let (at, exchange) = (s(row.at), row.exchange_us as f64 / 1e6);
         let (run, round, members, tokens) = (row.run, row.round, row.members, row.tokens);
+        let sent = row.sent_by_host;
         let (digest, loss) = (&row.digest, row.loss.map_or(String::new(), |loss| loss.to_string()));
-        let _ =
-            writeln!(out, "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{digest},{loss}");
+        let _ = writeln!(
+            out,
+            "{run},{round},{at:.6},{members},{tokens},{exchange:.6},{sent},{digest},{loss}"
+        );
     }
     out
 }
@@ -214,9 +201,7 @@ fn timeline(recorder: &Recorder, end: Time) -> String {
     let rows = n.min(ROWS_MAX);
     let height = TOP + rows as f64 * ROW + 40.0;
     let total = LEFT + WIDTH + 20.0;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"{total}\" height=\"{height}\" fill=\"white\"/>\n"
-    );
+    let mut out = svg(total, height, 11);
     for (i, (activity, name)) in LEGEND.iter().enumerate() {
         let x = LEFT + i as f64 * 110.0;
         let _ = writeln!(
@@ -283,11 +268,6 @@ pub fn axis(out: &mut String, end: Time, y: f64, scale: f64) {
     }
 }
 
-/// Text as it stands in HTML and SVG.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +309,7 @@ mod tests {
         let rows: Vec<Vec<String>> = csv_rows("a,b\n1,\"<2>, \"\"3\"\"\"\n").collect();
         assert_eq!(rows, [["a", "b"], ["1", "<2>, \"3\""]]);
         assert_eq!(
-            html_table("th", rows.into_iter()),
+            table("th", rows.into_iter()),
             "<table>\n<tr><th>a</th><th>b</th></tr>\n\
              <tr><td>1</td><td>&lt;2&gt;, &quot;3&quot;</td></tr>\n</table>\n"
         );

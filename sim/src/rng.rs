@@ -1,27 +1,29 @@
-//! A small seeded generator: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+//! The protocol's seeded generator with the draws that a simulation needs.
 
+use shoal_protocol::data::rng;
 use shoal_protocol::time::Span;
+
+pub use rng::finalise as mix;
 
 /// All chance in a test comes from one of these.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(rng::Rng);
 
 impl Rng {
     pub fn new(seed: u64) -> Rng {
-        Rng(seed)
+        Rng(rng::Rng::new(seed))
     }
 
     /// A generator of its own for one purpose.
     pub fn fork(&mut self) -> Rng {
-        Rng(self.next())
+        Rng::new(self.next())
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        self.0.next()
     }
 
-    /// Below `n`; 0 if `n` is 0.
+    /// Below `n`; 0 if `n` is 0. The remainder, not the protocol's multiplication: all traces follow from these draws.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next() % n }
     }
@@ -31,7 +33,7 @@ impl Rng {
     }
 
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.unit()
     }
 
     pub fn chance(&mut self, p: f64) -> bool {
@@ -60,13 +62,6 @@ impl Rng {
         }
         order
     }
-}
-
-/// The finaliser of SplitMix64: every bit of the input reaches every bit of the output.
-pub fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[test]

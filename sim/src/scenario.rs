@@ -1,15 +1,19 @@
 //! Scenario files: groups of hosts, churn, faults and the run's spec, in TOML. The same seed draws the same cluster.
 
+mod churn;
+
+pub use churn::Churn;
+
 use crate::learn::settings::{Entry, Setup};
 use crate::rng::Rng;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec,
-    PROTOCOL_VERSION, RunSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
+    OuterKind, OuterSpec, PROTOCOL_VERSION, RunSpec, TokenizerSpec,
 };
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 /// A whole scenario, as its file says it.
@@ -148,6 +152,11 @@ pub struct Group {
     /// How long it is away then, in hours.
     #[serde(default)]
     pub away_h: Draw,
+    /// When its hosts are there, instead of the three before: a file of stays, seen from this one's folder.
+    pub stays: Option<Spanned<PathBuf>>,
+    /// What that file says.
+    #[serde(skip)]
+    pub churn: Option<Churn>,
 }
 
 /// What goes wrong.
@@ -365,6 +374,8 @@ impl Scenario {
         let mut scenario: Scenario = toml::from_str(text)
             .map_err(|why| at(why.span().unwrap_or(0..0), why.message().to_owned()))?;
         scenario.set_up().map_err(|(span, what)| at(span, what))?;
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        scenario.read_stays(folder).map_err(|(span, what)| at(span, what))?;
         scenario.check().map_err(|(span, what)| at(span, what))?;
         scenario.spec(0).map_err(|(span, what)| at(span, what))?;
         Ok(scenario)
@@ -388,6 +399,20 @@ impl Scenario {
             }
             _ => Ok(()),
         }
+    }
+
+    fn read_stays(&mut self, folder: &Path) -> Result<(), (Range<usize>, String)> {
+        for group in &mut self.group {
+            let Some(stays) = &group.stays else { continue };
+            if group.stays_h.is_some() || group.starts_s != Draw::default() {
+                let what =
+                    "`stays` says when hosts come and go: leave out `starts_s` and `stays_h`";
+                return Err((stays.span(), what.into()));
+            }
+            let churn = Churn::read(&folder.join(stays.get_ref()), *group.count.get_ref());
+            group.churn = Some(churn.map_err(|what| (stays.span(), format!("`stays`: {what}")))?);
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), (Range<usize>, String)> {
@@ -503,6 +528,8 @@ pub(crate) fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
         lr: 1e-3,
         lr_floor: 0.1,
         warmup_rounds: 0,
+        schedule: InnerSchedule::Cosine,
+        optimizer: InnerOptimizer::AdamW,
         beta1: 0.9,
         beta2: 0.95,
         eps: 1e-8,

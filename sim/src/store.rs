@@ -57,6 +57,7 @@ pub struct Own {
 /// A frame that came.
 pub struct Came {
     pub bytes: Rc<Vec<u8>>,
+    digest: Digest,
     order: u64,
 }
 
@@ -156,19 +157,25 @@ impl Store {
 
     pub fn take_in(&mut self, from: PeerId, chunk: ChunkId, bytes: Rc<Vec<u8>>) {
         self.arrivals += 1;
-        let came = Came { bytes, order: self.arrivals };
+        let came = Came { digest: Digest::of(&bytes), bytes, order: self.arrivals };
         self.arrived.entry((chunk, from)).or_default().push(came);
     }
 
-    /// Drops the newest of what came under this name; under the own name, what this peer computed.
-    pub fn discard(&mut self, from: PeerId, chunk: ChunkId) {
-        if let Some(came) = self.arrived.get_mut(&(chunk, from)) {
-            came.pop();
+    /// Drops these bytes of what a peer sent under this name; once, if they came twice.
+    pub fn discard(&mut self, from: PeerId, chunk: ChunkId, digest: Digest) {
+        let Some(came) = self.arrived.get_mut(&(chunk, from)) else { return };
+        if let Some(at) = came.iter().rposition(|came| came.digest == digest) {
+            came.remove(at);
         }
-        self.arrived.retain(|_, came| !came.is_empty());
-        if from == self.me && chunk.kind == ChunkKind::Result {
-            self.reduced.remove(&(chunk.of, chunk.index));
+        if came.is_empty() {
+            self.arrived.remove(&(chunk, from));
         }
+    }
+
+    /// Drops the contribution that came from a peer.
+    pub fn drop_contribution(&mut self, at: At, from: PeerId) {
+        let kind = ChunkKind::Contribution;
+        self.arrived.remove(&(ChunkId { of: at.0, kind, index: at.1, included: 0 }, from));
     }
 
     /// The contribution's bytes; encoded the first time, the same bytes ever after.
@@ -212,10 +219,8 @@ impl Store {
 
     /// The bytes of a result under its full name, computed here or come from anybody.
     pub fn result(&self, chunk: &ChunkId) -> Option<&[u8]> {
-        let own = self.reduced.get(&(chunk.of, chunk.index));
-        let own = own.filter(|own| own.included == chunk.included);
-        own.map(|own| own.reduced.bytes.as_slice())
-            .or_else(|| self.came(chunk).map(|came| came.bytes.as_slice()))
+        let (included, bytes) = self.newest((chunk.of, chunk.index))?;
+        (included == chunk.included).then_some(bytes)
     }
 
     /// What came under a name, from anybody.
@@ -224,16 +229,22 @@ impl Store {
         came.last().filter(|_| name == chunk)
     }
 
-    /// The result that stands for a chunk: of those held, the one that came last.
+    /// The result that stands for a chunk.
     pub fn standing_result(&self, at: At) -> Option<Held> {
-        let own = self.reduced.get(&at).map(|own| (own.order, own.included, &own.reduced.bytes));
+        self.newest(at).map(|(included, bytes)| Held { bytes: bytes.to_vec(), included })
+    }
+
+    /// Of the results of a chunk that are held the one that came last, as on a node: whom it includes, and its bytes.
+    fn newest(&self, at: At) -> Option<(u64, &[u8])> {
+        let own = self.reduced.get(&at);
+        let own = own.map(|own| (own.order, own.included, own.reduced.bytes.as_slice()));
         let name = |included| ChunkId { of: at.0, kind: ChunkKind::Result, index: at.1, included };
         let range = (name(0), PeerId::default())..=(name(u64::MAX), PeerId([255; 32]));
         let came = self.arrived.range(range);
         let came = came.flat_map(|((chunk, _), all)| all.iter().map(|came| (chunk.included, came)));
-        let came = came.map(|(included, came)| (came.order, included, &*came.bytes));
+        let came = came.map(|(included, came)| (came.order, included, came.bytes.as_slice()));
         let (_, included, bytes) = came.chain(own).max_by_key(|held| held.0)?;
-        Some(Held { bytes: bytes.clone(), included })
+        Some((included, bytes))
     }
 
     /// Takes the outer step into a new state beside the committed one. `Err` names what is missing.

@@ -1,12 +1,11 @@
 //! Many seeds of one scenario, on several threads. Each seed is a world of its own, so that threads change nothing.
 
 use crate::cluster;
+use crate::parallel;
 use crate::scenario::Scenario;
 use shoal_protocol::id::Digest;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The first seed that broke a promise.
 pub struct Failed {
@@ -34,24 +33,8 @@ pub fn sweep(
     jobs: usize,
     again: impl Fn(u64) -> String + Sync,
 ) -> Result<Swept, Failed> {
-    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
-    let runs = Mutex::new(Vec::new());
-    let work = || {
-        while !failed.load(Ordering::SeqCst) {
-            let seed = next.fetch_add(1, Ordering::SeqCst);
-            if seed >= seeds.end {
-                break;
-            }
-            let run = one(scenario, seed, &again(seed), |_| true);
-            failed.fetch_or(run.is_err(), Ordering::SeqCst);
-            runs.lock().expect("no thread dies with it").push((seed, run));
-        }
-    };
-    std::thread::scope(|scope| {
-        (0..jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
-    });
-    let mut runs = runs.into_inner().expect("no thread died with it");
-    runs.sort_by_key(|(seed, _)| *seed);
+    let work = |seed| (seed, one(scenario, seed, &again(seed), |_| true));
+    let runs = parallel::map_until(jobs, seeds, work, |(_, run)| run.is_err());
     let mut swept = Swept { seeds: runs.len() as u64, inputs: 0, trace: Digest::default() };
     let mut trace = blake3::Hasher::new();
     for (seed, run) in runs {

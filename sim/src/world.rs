@@ -19,7 +19,7 @@ use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::time::{Span, Time};
-use shoal_protocol::wire::{ChunkId, Message};
+use shoal_protocol::wire::{ChunkId, ChunkKind, Message};
 use std::rc::Rc;
 
 /// Wakes of one peer at one instant that are no accident any more.
@@ -455,7 +455,14 @@ impl World {
             return;
         }
         let from = self.id(from);
-        let Some(running) = self.peers[to].running.as_mut() else { return };
+        let peer = &mut self.peers[to];
+        let Some(running) = peer.running.as_mut() else { return };
+        if chunk.kind == ChunkKind::Result
+            && let Payload::Bytes(bytes) = &payload
+            && let Err(reason) = peer.spec.check_result(chunk.index, bytes)
+        {
+            return self.handle(to, Input::Malformed { from, reason: reason.to_string() });
+        }
         let (bytes, digest) = (payload.len(), payload.digest());
         running.store.take_in(from, chunk, payload);
         self.handle(to, Input::Arrived { from, chunk, bytes, digest });
@@ -507,7 +514,7 @@ impl World {
             self.log.output(self.now, p, &output);
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.asked(self.now, p, self.net.run_of(p), &output);
+            recorder.asked(self.now, p, &self.net, &output);
         }
         self.aim(p, &output);
         self.perform(p, output);

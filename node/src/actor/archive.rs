@@ -2,7 +2,7 @@
 //! written.
 
 use crate::exchange::Committed;
-use crate::message::{Archive, Archived, Stop};
+use crate::message::{Archive, Archived, InnerState, Stop};
 use crate::settings::Settings;
 use crate::store::{self, Checkpoint};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
@@ -22,6 +22,11 @@ pub const RESIDUAL_UP: &str = "residual-up";
 /// Name of the downward residual among them.
 pub const RESIDUAL_DOWN: &str = "residual-down";
 
+/// Name of a device's inner optimiser among what a checkpoint can do without.
+pub fn inner_name(device: usize) -> String {
+    format!("inner-{device}")
+}
+
 /// The face of the thread that writes.
 pub struct ArchiveActor {
     desk: Arc<Desk>,
@@ -38,6 +43,8 @@ struct Desk {
 struct Waiting {
     state: Option<(Box<Committed>, Option<f64>)>,
     lines: Vec<String>,
+    /// By the name in a checkpoint.
+    inner: BTreeMap<String, Arc<Vec<u8>>>,
     closed: bool,
 }
 
@@ -46,21 +53,25 @@ struct Writer {
     settings: Settings,
     desk: Arc<Desk>,
     losses: Vec<(Round, f64)>,
+    /// The devices' inner optimisers as last heard of.
+    inner: BTreeMap<String, Arc<Vec<u8>>>,
     told: Recipient<Archived>,
 }
 
 impl ArchiveActor {
-    /// Starts the thread; `told` hears of every checkpoint, `losses` are those of the rounds so far.
+    /// Starts the thread; `told` hears of every checkpoint, `losses` are those of the rounds so far, `inner` what the last
+    /// checkpoint kept of inner optimisers.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn new(
         settings: Settings,
         losses: Vec<(Round, f64)>,
+        inner: BTreeMap<String, Arc<Vec<u8>>>,
         told: Recipient<Archived>,
     ) -> std::io::Result<(ArchiveActor, JoinHandle<()>)> {
         let desk = Arc::new(Desk::default());
-        let writer = Writer { settings, desk: desk.clone(), losses, told };
+        let writer = Writer { settings, desk: desk.clone(), losses, inner, told };
         let thread =
             std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
         Ok((ArchiveActor { desk }, thread))
@@ -69,8 +80,11 @@ impl ArchiveActor {
 
 impl Actor for ArchiveActor {
     type Context = Context<Self>;
+}
 
-    fn stopped(&mut self, _: &mut Context<Self>) {
+/// A panic ends the thread as well, after what it has: nobody is told that the actor has stopped then.
+impl Drop for ArchiveActor {
+    fn drop(&mut self) {
         self.desk.change(|waiting| waiting.closed = true);
     }
 }
@@ -81,6 +95,15 @@ impl Handler<Archive> for ArchiveActor {
         self.desk.change(|waiting| {
             waiting.lines.push(record_line(&committed.record));
             waiting.state = Some((committed, loss));
+        });
+    }
+}
+
+impl Handler<InnerState> for ArchiveActor {
+    type Result = ();
+    fn handle(&mut self, InnerState { device, bytes }: InnerState, _: &mut Context<Self>) {
+        self.desk.change(|waiting| {
+            waiting.inner.insert(inner_name(device), Arc::new(bytes));
         });
     }
 }
@@ -130,6 +153,7 @@ impl Desk {
 impl Writer {
     fn run(mut self) {
         while let Some(waiting) = self.desk.next() {
+            self.inner.extend(waiting.inner);
             if let Some((committed, loss)) = waiting.state {
                 self.save(*committed, loss);
             }
@@ -173,6 +197,7 @@ impl Writer {
             params: Arc::unwrap_or_clone(committed.state.params),
             momentum: Arc::unwrap_or_clone(committed.state.momentum),
             extras,
+            local: self.inner.clone(),
             losses: self.losses.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! The network's events as inputs for the session. A plain thread: it hashes every chunk, which would hold an arbiter up.
 
-use crate::exchange::Job;
-use crate::message::Happened;
+use crate::exchange::Frame;
+use crate::message::{Delivered, Happened};
 use crate::net::{Credit, NetEvent};
 use actix::Recipient;
 use bytes::Bytes;
@@ -9,18 +9,17 @@ use shoal_protocol::event::{ChunkId, ChunkKind, Input};
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::wire;
-use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::Receiver;
 
-/// Carries events from the network to the session and the exchange.
+/// Carries events from the network to the session.
 pub struct Mesh {
     /// The run's spec, for the sizes of chunks.
     pub spec: RunSpec,
     /// The session.
     pub session: Recipient<Happened>,
-    /// The exchange, which keeps the bytes.
-    pub jobs: SyncSender<Job>,
+    /// The session as well, for frames with their bytes.
+    pub deliveries: Recipient<Delivered>,
 }
 
 impl Mesh {
@@ -56,29 +55,20 @@ impl Mesh {
     }
 
     fn bulk(&self, from: PeerId, header: &[u8], payload: Bytes, credit: Credit) {
-        let input = match self.check(header, &payload) {
+        match self.check(header, &payload) {
             Ok(chunk) => {
-                let (bytes, digest) = (payload.len() as u32, Digest::of(&payload));
-                // The exchange is gone only when the node stops.
-                let _ = self.jobs.send(Job::Arrive(from, chunk, payload));
-                Input::Arrived { from, chunk, bytes, digest }
+                let frame = Frame { from, chunk, digest: Digest::of(&payload) };
+                self.deliveries.do_send(Delivered(frame, payload, credit));
             }
-            Err(reason) => Input::Malformed { from, reason },
-        };
-        self.tell(input, Some(credit));
+            Err(reason) => self.tell(Input::Malformed { from, reason }, Some(credit)),
+        }
     }
 
-    /// A chunk's name; a result has to decode as well, since it is confirmed by its digest alone.
+    /// A chunk's name; a result has to decode as well.
     fn check(&self, header: &[u8], payload: &[u8]) -> Result<ChunkId, String> {
         let chunk: ChunkId = wire::from_cbor(header)?;
         if chunk.kind == ChunkKind::Result {
-            let size = u64::from(self.spec.exchange.chunk_elems);
-            let elems = self.spec.elems().saturating_sub(u64::from(chunk.index) * size).min(size);
-            self.spec
-                .exchange
-                .down
-                .check(payload, elems as usize)
-                .map_err(|error| error.to_string())?;
+            self.spec.check_result(chunk.index, payload).map_err(|error| error.to_string())?;
         }
         Ok(chunk)
     }

@@ -2,14 +2,16 @@
 
 use crate::actor::archive::Endorsement;
 use crate::actor::witness::Witness;
-use crate::exchange::Job;
+use crate::exchange::{Frame, Job};
 use crate::message::{
-    Archive, Archived, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train, Worked,
+    Archive, Archived, Delivered, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train,
+    Worked,
 };
 use crate::net::NetHandle;
 use crate::settings::Settings;
 use crate::status::{MemberStatus, RoundStatus, SharedStatus};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use bytes::Bytes;
 use shoal_protocol::event::{Input, Note, Output};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::ledger::Record;
@@ -126,6 +128,10 @@ impl SessionActor {
     /// Something has happened: the machine is told, what it asks is performed, and the next wake is set.
     fn handle_input(&mut self, input: Input, ctx: &mut Context<Self>) {
         self.tell_machine(input);
+        self.look_ahead(ctx);
+    }
+
+    fn look_ahead(&mut self, ctx: &mut Context<Self>) {
         self.arm(ctx);
         if self.machine.waiting().phase != self.phase {
             self.tell_status();
@@ -133,14 +139,33 @@ impl SessionActor {
     }
 
     fn tell_machine(&mut self, input: Input) {
+        let mut outputs = self.outputs_of(input);
+        outputs.drain(..).for_each(|output| self.perform(output));
+        self.outputs = outputs;
+    }
+
+    /// As the machine is told of a frame, the exchange is given its bytes, unless they are not wanted: until the machine has judged
+    /// them, nothing can be made of them.
+    fn take_delivery(&mut self, frame: Frame, bytes: Bytes) {
+        let (Frame { from, chunk, digest }, len) = (frame, bytes.len() as u32);
+        let mut outputs = self.outputs_of(Input::Arrived { from, chunk, bytes: len, digest });
+        let unwanted = Output::Discard { from, chunk, digest };
+        match outputs.iter().position(|output| *output == unwanted) {
+            Some(at) => drop(outputs.remove(at)),
+            None => self.job(Job::Arrive(frame, bytes)),
+        }
+        outputs.drain(..).for_each(|output| self.perform(output));
+        self.outputs = outputs;
+    }
+
+    fn outputs_of(&mut self, input: Input) -> Vec<Output> {
         let mut outputs = std::mem::take(&mut self.outputs);
         let now = self.clock.now();
         match &mut self.scribe {
             Some(scribe) => scribe.handle(&mut self.machine, now, input, &mut outputs),
             None => self.machine.handle(now, input, &mut outputs),
         }
-        outputs.drain(..).for_each(|output| self.perform(output));
-        self.outputs = outputs;
+        outputs
     }
 
     fn perform(&mut self, output: Output) {
@@ -156,7 +181,9 @@ impl SessionActor {
             Output::Reduce { plan, index, parts } => self.job(Job::Reduce(plan, index, parts)),
             Output::SendResult { to, chunk } => self.job(Job::SendResult(to, chunk)),
             Output::SendState { to, chunk } => self.job(Job::SendState(to, chunk)),
-            Output::Discard { from, chunk } => self.job(Job::Discard(from, chunk)),
+            Output::Discard { from, chunk, digest } => {
+                self.job(Job::Discard(Frame { from, chunk, digest }));
+            }
             Output::Abandon { plan } | Output::Forget { plan } => self.job(Job::Forget(plan)),
             Output::Apply { round, plan, step } => self.job(Job::Apply(round, plan, step)),
             Output::Commit { record, settle } => {
@@ -283,18 +310,16 @@ impl SessionActor {
             status.members = members;
             status.bytes_sent = traffic.bytes_sent;
             status.bytes_received = traffic.bytes_received;
+            status.up_bytes_per_s = traffic.up_bytes_per_s;
+            status.down_bytes_per_s = traffic.down_bytes_per_s;
             status.uptime_s = self.clock.started.elapsed().as_secs_f64();
             status.tokens_committed = self.machine.record().tokens;
             status.peak_memory_bytes = peak_memory_bytes();
             status.ticket = ticket;
         });
-        let rate = |rate: Option<f64>| rate.unwrap_or(0.0) as u64;
-        let measured = Input::Measured {
-            up_bytes_per_s: rate(traffic.up_bytes_per_s),
-            down_bytes_per_s: rate(traffic.down_bytes_per_s),
-            tokens_per_s: self.tokens_per_s as u64,
-        };
-        self.tell_machine(measured);
+        let (up_bytes_per_s, down_bytes_per_s) = traffic.link(self.settings.up_bytes_per_s);
+        let tokens_per_s = self.tokens_per_s as u64;
+        self.tell_machine(Input::Measured { up_bytes_per_s, down_bytes_per_s, tokens_per_s });
     }
 }
 
@@ -318,6 +343,15 @@ impl Handler<Happened> for SessionActor {
     type Result = ();
     fn handle(&mut self, Happened(input, credit): Happened, ctx: &mut Context<Self>) {
         self.handle_input(input, ctx);
+        drop(credit);
+    }
+}
+
+impl Handler<Delivered> for SessionActor {
+    type Result = ();
+    fn handle(&mut self, Delivered(frame, bytes, credit): Delivered, ctx: &mut Context<Self>) {
+        self.take_delivery(frame, bytes);
+        self.look_ahead(ctx);
         drop(credit);
     }
 }

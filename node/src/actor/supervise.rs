@@ -6,7 +6,7 @@ use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::data::Dataset;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
-use crate::message::{Answered, Happened, StateCommitted, Stop, Train};
+use crate::message::{Answered, Delivered, Happened, StateCommitted, Stop, Train};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
@@ -23,10 +23,15 @@ use shoal_protocol::recording::Opening;
 use shoal_protocol::session::{self, Standing};
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::from_cbor;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
+
+/// How often it is looked whether the actors live.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a node starts from: a checkpoint, or the run's beginning.
 struct Beginning {
@@ -91,7 +96,8 @@ impl Supervisor {
             beginning.state,
             residuals,
         );
-        let losses = beginning.checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.losses);
+        let (losses, inner) =
+            beginning.checkpoint.map_or_else(Default::default, |c| (c.losses, c.local));
         let opening = Opening {
             program: concat!("shoal ", env!("CARGO_PKG_VERSION")).into(),
             now: clock.now(),
@@ -107,19 +113,20 @@ impl Supervisor {
         let session = context.address();
         let devices = DeviceFaces::default();
         let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
-        let threads = start_devices(settings, &devices)?;
+        let threads = start_devices(settings, &inner, &devices)?;
+        let (archive, archive_thread) =
+            ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
+        let archive = archive.start();
         let trainer = TrainerActor::new(
             threads,
             session.clone().recipient(),
             session.clone().recipient(),
+            archive.clone().recipient(),
             exchange.jobs(),
             settings.eval_sequences,
         )
         .start();
         devices.set(trainer.clone());
-        let (archive, archive_thread) =
-            ArchiveActor::new(settings.clone(), losses, session.clone().recipient())?;
-        let archive = archive.start();
         let contacts = Contacts {
             net: net.clone(),
             jobs: exchange.jobs(),
@@ -133,7 +140,7 @@ impl Supervisor {
         let mesh = Mesh {
             spec: spec.clone(),
             session: session.clone().recipient::<Happened>(),
-            jobs: exchange.jobs(),
+            deliveries: session.clone().recipient::<Delivered>(),
         };
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);
@@ -141,9 +148,28 @@ impl Supervisor {
         Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
     }
 
-    /// Waits until an actor says that the node cannot go on; why.
+    /// Waits until an actor says that the node cannot go on, or is dead; why.
     pub async fn stopped(&mut self) -> Option<String> {
-        (&mut self.stopped).await.ok().flatten()
+        loop {
+            if let Ok(told) = tokio::time::timeout(LOOK_EVERY, &mut self.stopped).await {
+                return told.ok().flatten();
+            }
+            if let Some(name) = self.dead() {
+                return Some(format!(
+                    "the {name} has panicked, as told above; the node goes on from its last checkpoint when it is started again"
+                ));
+            }
+        }
+    }
+
+    /// An actor that is gone though nobody stopped it. The runtime catches the panic of one, and the others would live on.
+    fn dead(&self) -> Option<&'static str> {
+        let lives = [
+            ("session", self.session.connected()),
+            ("trainer", self.trainer.connected()),
+            ("archive", self.archive.connected()),
+        ];
+        lives.into_iter().find(|(_, lives)| !lives).map(|(name, _)| name)
     }
 
     /// Stops the actors and joins the threads: the session first, so that nothing new begins; the archive writes what it has.
@@ -203,7 +229,12 @@ fn start_exchange(
         .context("starting the exchange thread")
 }
 
-fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec<DeviceThread>> {
+/// `inner`: what the last life kept of the devices' inner optimisers.
+fn start_devices(
+    settings: &Settings,
+    inner: &BTreeMap<String, Arc<Vec<u8>>>,
+    faces: &DeviceFaces,
+) -> anyhow::Result<Vec<DeviceThread>> {
     if settings.devices.is_empty() {
         return Ok(Vec::new());
     }
@@ -224,6 +255,7 @@ fn start_devices(settings: &Settings, faces: &DeviceFaces) -> anyhow::Result<Vec
             &settings.spec,
             data.clone(),
             settings.threads,
+            inner.get(&archive::inner_name(index)).cloned(),
             Box::new(answer),
         );
         thread.with_context(|| format!("starting device {device:?}"))
@@ -320,4 +352,98 @@ fn tell_beginning(settings: &Settings, beginning: &Beginning, status: &SharedSta
             .as_ref()
             .map(|c| store::checkpoint::folder(&settings.checkpoints(), c.round));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{self, NetConfig, identity};
+    use crate::train::trainer::test_spec;
+
+    /// Longer than any machine takes, so that a death that nobody sees fails the test.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    /// What makes an actor panic.
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Panic;
+
+    impl Handler<Panic> for SessionActor {
+        type Result = ();
+        fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
+            panic!("the test wants the session to");
+        }
+    }
+
+    impl Handler<Panic> for TrainerActor {
+        type Result = ();
+        fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
+            panic!("the test wants the trainer to");
+        }
+    }
+
+    impl Handler<Panic> for ArchiveActor {
+        type Result = ();
+        fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
+            panic!("the test wants the archive to");
+        }
+    }
+
+    fn settings(home: &std::path::Path) -> Settings {
+        Settings {
+            spec: test_spec(),
+            home: home.to_owned(),
+            devices: Vec::new(),
+            threads: 1,
+            data: None,
+            tokenizer: None,
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("it is an address")],
+            peers: Vec::new(),
+            mdns: false,
+            local_dir: None,
+            up_bytes_per_s: None,
+            api: ([127, 0, 0, 1], 0).into(),
+            alone_after: Duration::from_secs(3600),
+            eval_sequences: 0,
+            keep: 1,
+            record: None,
+        }
+    }
+
+    fn start(home: &std::path::Path) -> Supervisor {
+        let settings = settings(home);
+        let key = identity::load_or_create(&home.join("node.key")).expect("a key is made");
+        let keyring = NodeKeyring::new(key.clone()).expect("it is an ed25519 key");
+        let config = NetConfig {
+            listen: settings.listen.clone(),
+            mdns: false,
+            local_discovery_dir: None,
+            ..NetConfig::new(key, settings.spec.id())
+        };
+        let (net, events) = net::start(config).expect("it listens");
+        Supervisor::start(&settings, net, events, keyring, SharedStatus::default())
+            .expect("it starts")
+    }
+
+    /// Why a node stops one of whose actors panics; it does stop.
+    fn told(panics: impl FnOnce(&Supervisor)) -> Option<String> {
+        let home = tempfile::tempdir().expect("the folder can be made");
+        actix::System::new().block_on(async {
+            let mut supervisor = start(home.path());
+            panics(&supervisor);
+            let told = tokio::time::timeout(PATIENCE, supervisor.stopped()).await;
+            supervisor.stop().await;
+            told.expect("the death is seen")
+        })
+    }
+
+    #[test]
+    fn an_actor_that_panics_ends_the_node() {
+        let session = told(|node| node.session.do_send(Panic)).expect("it is no request");
+        assert!(session.starts_with("the session has panicked"), "{session}");
+        let trainer = told(|node| node.trainer.do_send(Panic)).expect("it is no request");
+        assert!(trainer.starts_with("the trainer has panicked"), "{trainer}");
+        let archive = told(|node| node.archive.do_send(Panic)).expect("it is no request");
+        assert!(archive.starts_with("the archive has panicked"), "{archive}");
+    }
 }

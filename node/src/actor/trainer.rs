@@ -1,7 +1,7 @@
 //! The face of the device threads: splits a lease among them, merges what they did, and evaluates between rounds.
 
 use crate::exchange::Job as ExchangeJob;
-use crate::message::{Answered, Evaluate, Evaluated, Stop, Train, Worked};
+use crate::message::{Answered, Evaluate, Evaluated, InnerState, Stop, Train, Worked};
 use crate::train::{
     Answer, DeviceThread, Done, Job, Refused, TrainError, WorkDone, merge_by_tokens,
 };
@@ -18,6 +18,7 @@ pub struct TrainerActor {
     devices: Vec<Device>,
     session: Recipient<Worked>,
     evaluated: Recipient<Evaluated>,
+    archive: Recipient<InnerState>,
     jobs: SyncSender<ExchangeJob>,
     sequences: u64,
     cancel: Arc<AtomicBool>,
@@ -47,6 +48,7 @@ impl TrainerActor {
         threads: Vec<DeviceThread>,
         session: Recipient<Worked>,
         evaluated: Recipient<Evaluated>,
+        archive: Recipient<InnerState>,
         jobs: SyncSender<ExchangeJob>,
         sequences: u64,
     ) -> TrainerActor {
@@ -55,6 +57,7 @@ impl TrainerActor {
             devices: threads.into_iter().map(device).collect(),
             session,
             evaluated,
+            archive,
             jobs,
             sequences,
             cancel: Arc::default(),
@@ -78,7 +81,8 @@ impl TrainerActor {
             return;
         }
         match result {
-            Ok(Done::Worked { done, delta }) => {
+            Ok(Done::Worked { done, delta, state: bytes }) => {
+                self.archive.do_send(InnerState { device, bytes });
                 if done.seconds > 0.0 {
                     self.devices[device].tokens_per_s = done.tokens as f64 / done.seconds;
                 }

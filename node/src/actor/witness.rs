@@ -61,21 +61,10 @@ mod tests {
     use super::*;
     use shoal_protocol::event::Part;
     use shoal_protocol::id::{Digest, RunId};
-    use shoal_protocol::ledger::{Contribution, Cursor};
+    use shoal_protocol::ledger::Contribution;
 
     fn genesis() -> Record {
-        Record {
-            run: RunId([1; 32]),
-            round: 0,
-            parent: Digest::default(),
-            plan: Digest::default(),
-            contributions: Vec::new(),
-            included: 0,
-            result: Digest::default(),
-            state: Digest::default(),
-            tokens: 0,
-            cursor: Cursor::default(),
-        }
+        Record::genesis(RunId([1; 32]), Digest::default())
     }
 
     fn commit(record: Record) -> Output {

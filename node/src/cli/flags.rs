@@ -112,7 +112,7 @@ impl NodeFlags {
             alone_after: Duration::from_secs(self.alone_after),
             eval_sequences: self.eval,
             keep: self.keep as usize,
-            record: self.record.clone(),
+            record: self.record,
             spec,
             data,
             tokenizer,

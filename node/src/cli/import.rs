@@ -60,6 +60,7 @@ fn checkpoint(imported: &Imported, from: &Path) -> anyhow::Result<Checkpoint> {
         params,
         momentum: Vec::new(),
         extras: BTreeMap::from([("record".to_owned(), wire::to_cbor(&record))]),
+        local: BTreeMap::new(),
         losses: Vec::new(),
     })
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct New {
-    /// The file to write
+    /// The file to write; `-` for the standard output
     #[arg(short, long, value_name = "FILE", default_value = "run.toml")]
     output: PathBuf,
     /// The model's size in parameters
@@ -43,12 +43,17 @@ impl New {
     pub fn run(self) -> anyhow::Result<()> {
         let home = self.home.clone().unwrap_or_else(place::default_home);
         let stem = self.output.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem = stem.filter(|stem| stem != "-");
         let name = self.name.clone().or(stem).unwrap_or_else(|| "run".into());
         if name.is_empty() || name.len() > 64 {
             bail!("--name {name:?} has {} bytes: give 1 to 64", name.len());
         }
         let new = Template { name: &name, creator: own_id(&home)?, preset: &self.preset };
         let text = template(&new).context("there is no such preset")?;
+        if self.output.as_os_str() == "-" {
+            super::say(&text);
+            return Ok(());
+        }
         write(&self.output, &text, self.force)?;
         super::say(&format!(
             "{} is written. Look at it, then start: shoal up {}\n",

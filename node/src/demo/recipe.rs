@@ -9,8 +9,8 @@ use libp2p::identity::Keypair;
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec,
-    PROTOCOL_VERSION, RunSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
+    OuterKind, OuterSpec, PROTOCOL_VERSION, RunSpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,6 +109,8 @@ fn inner(rounds: u64) -> InnerSpec {
         lr: 3e-3,
         lr_floor: 0.1,
         warmup_rounds: rounds.min(2),
+        schedule: InnerSchedule::Cosine,
+        optimizer: InnerOptimizer::AdamW,
         beta1: 0.9,
         beta2: 0.99,
         eps: 1e-8,

@@ -1,6 +1,6 @@
 //! The workspace and the committed states of one node, and what each output of the machine asks of them.
 
-use super::hold::Hold;
+use super::hold::{Frame, Hold};
 use crate::store::state::{StateBytes, write_state};
 use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, Part, Settle};
@@ -83,13 +83,13 @@ impl Arithmetic {
     }
 
     /// A bulk frame has arrived.
-    pub fn arrive(&mut self, from: PeerId, chunk: &ChunkId, bytes: Bytes) {
-        self.hold.arrive(from, chunk, bytes);
+    pub fn arrive(&mut self, frame: &Frame, bytes: Bytes) {
+        self.hold.arrive(frame, bytes);
     }
 
     /// A bulk frame that arrived is not wanted.
-    pub fn discard(&mut self, from: &PeerId, chunk: &ChunkId) {
-        self.hold.discard(from, chunk);
+    pub fn discard(&mut self, frame: &Frame) {
+        self.hold.discard(frame);
     }
 
     /// Adds local work to what is to be contributed. Work that is not finite is left out and said to be so.
@@ -122,13 +122,22 @@ impl Arithmetic {
     /// Adds up a chunk, keeps the result; its BLAKE3.
     ///
     /// # Errors
-    /// The contribution that does not decode.
+    /// The contribution that does not decode; its bytes are dropped.
     pub fn reduce(
         &mut self,
         plan: Digest,
         index: u32,
         parts: &[Part],
     ) -> Result<Digest, UnsoundPart> {
+        let sum = self.sum(plan, index, parts);
+        if let Err(unsound) = &sum {
+            let of = parts.iter().filter(|part| part.member == unsound.member);
+            of.for_each(|part| self.hold.used(&plan, index, &part.peer));
+        }
+        sum
+    }
+
+    fn sum(&mut self, plan: Digest, index: u32, parts: &[Part]) -> Result<Digest, UnsoundPart> {
         let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
         let sources = parts
             .iter()
@@ -142,7 +151,8 @@ impl Arithmetic {
         drop(sources);
         parts.iter().for_each(|part| self.hold.used(&plan, index, &part.peer));
         let digest = Digest::of(&reduced.bytes);
-        self.hold.keep_result(plan, index, Bytes::from(reduced.bytes), reduced.target);
+        let sum = (digest, Bytes::from(reduced.bytes));
+        self.hold.keep_result((plan, index), sum, reduced.target);
         Ok(digest)
     }
 

@@ -11,4 +11,5 @@ mod hold;
 mod thread;
 
 pub use arithmetic::{Arithmetic, Committed, State};
+pub use hold::Frame;
 pub use thread::{ExchangeThread, Feedback, Job};

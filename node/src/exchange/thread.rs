@@ -1,6 +1,7 @@
 //! The one thread that owns the data: it takes jobs in order, and answers with inputs for the machine.
 
 use super::arithmetic::{Arithmetic, Committed, State};
+use super::hold::Frame;
 use crate::net::{NetHandle, Priority, SendError};
 use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, ChunkKind, Input, Part, Settle};
@@ -18,9 +19,9 @@ const JOBS_MAX: usize = 1 << 15;
 #[derive(Debug)]
 pub enum Job {
     /// Keep the bytes of a frame that has arrived.
-    Arrive(PeerId, ChunkId, Bytes),
+    Arrive(Frame, Bytes),
     /// Drop them.
-    Discard(PeerId, ChunkId),
+    Discard(Frame),
     /// Add local work: its round, tokens, pseudo-gradient.
     AddDelta(Round, u64, Vec<f32>),
     /// Encode and send a contribution, with this factor of the downward residual.
@@ -119,8 +120,8 @@ impl Worker {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Arrive(from, chunk, bytes) => self.arithmetic.arrive(from, &chunk, bytes),
-            Job::Discard(from, chunk) => self.arithmetic.discard(&from, &chunk),
+            Job::Arrive(frame, bytes) => self.arithmetic.arrive(&frame, bytes),
+            Job::Discard(frame) => self.arithmetic.discard(&frame),
             Job::AddDelta(round, tokens, delta) => self.add_delta(round, tokens, &delta),
             Job::Contribute(to, chunk, fold) => {
                 let bytes = self.arithmetic.contribution(&chunk, fold);

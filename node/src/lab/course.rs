@@ -6,7 +6,7 @@
 
 use crate::data::{Batch, Dataset};
 use crate::model::Layout;
-use crate::train::adamw::AdamW;
+use crate::train::inner::Inner;
 use crate::train::schedule::Schedule;
 use crate::train::{TrainError, Trainer, trainer::evaluate};
 use shoal_protocol::id::Round;
@@ -173,7 +173,7 @@ impl Course for TorchCourse {
     fn worker(&self, spec: &RunSpec) -> Box<dyn Worker> {
         let layout = Layout::new(&spec.model);
         let device = self.0.trainer.borrow().model().device();
-        let history = AdamW::new(&spec.inner, layout.decay_runs(), layout.len(), device);
+        let history = Inner::new(&spec.inner, &layout, device);
         let history = history.map_err(|why| self.0.failed.replace(Some(why.into()))).ok();
         Box::new(TorchWorker { course: self.clone(), history, steps: 0, from: Vec::new() })
     }
@@ -194,7 +194,7 @@ impl Course for TorchCourse {
 struct TorchWorker {
     course: TorchCourse,
     /// None only if there was no memory for it: the run has failed then.
-    history: Option<AdamW>,
+    history: Option<Inner>,
     /// Local steps taken.
     steps: u64,
     from: Vec<f32>,

@@ -81,13 +81,16 @@ impl Layout {
         self.len() == 0
     }
 
-    /// Runs of elements in flat order, each with whether weight decay acts on it (matrices yes, norms no).
-    pub fn decay_runs(&self) -> Vec<(Range<usize>, bool)> {
+    /// Runs of elements of the weights chosen by `of`, in flat order, each with whether weight decay acts on it (matrices yes,
+    /// norms no).
+    pub fn decay_runs(&self, of: impl Fn(&Slot) -> bool) -> Vec<(Range<usize>, bool)> {
         let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        for slot in &self.slots {
+        for slot in self.slots.iter().filter(|slot| of(slot)) {
             let decays = slot.role != Role::Norm;
             match runs.last_mut() {
-                Some((run, same)) if *same == decays => run.end = slot.range().end,
+                Some((run, same)) if *same == decays && run.end == slot.offset => {
+                    run.end = slot.range().end;
+                }
                 _ => runs.push((slot.range(), decays)),
             }
         }
@@ -148,10 +151,14 @@ mod tests {
     #[test]
     fn decay_spares_the_norms() {
         let layout = Layout::new(&preset("1m").unwrap());
-        let runs = layout.decay_runs();
+        let runs = layout.decay_runs(|_| true);
         assert_eq!(runs.iter().map(|(run, _)| run.len()).sum::<usize>(), layout.len());
         let spared: usize =
             runs.iter().filter(|(_, decays)| !decays).map(|(run, _)| run.len()).sum();
         assert_eq!(spared, (2 * 5 + 1) * 128);
+        let chosen = layout.decay_runs(|slot| slot.offset == 0 || slot.role == Role::Norm);
+        let layers = |run: &Range<usize>| run.len() == 2 * 128;
+        assert_eq!(chosen.iter().filter(|(run, _)| layers(run)).count(), 4);
+        assert_eq!((chosen[0].1, chosen.len()), (true, 6));
     }
 }

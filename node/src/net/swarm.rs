@@ -320,15 +320,18 @@ impl Driver {
             }
             Command::Dial(address) => self.roster.add_bootstrap(address, Instant::now()),
             Command::Disconnect(peer, reason) => self.on_disconnect(peer, &reason),
-            Command::Ban(peer, reason) => {
-                tracing::warn!(peer = %peer.short(), reason, "peer banned");
-                if let Some(peer) = to_libp2p(&peer) {
-                    self.swarm.behaviour_mut().banned.block_peer(peer);
-                    self.hang_up(peer);
-                }
-            }
+            Command::Ban(peer, reason) => self.on_ban(peer, &reason),
             Command::Shutdown => {}
         }
+    }
+
+    /// What a peer sent before its connections were closed may get it banned again, which is not worth a line.
+    fn on_ban(&mut self, peer: PeerId, reason: &str) {
+        let Some(remote) = to_libp2p(&peer) else { return };
+        if self.swarm.behaviour_mut().banned.block_peer(remote) {
+            tracing::warn!(peer = %peer.short(), reason, "peer banned");
+        }
+        self.hang_up(remote);
     }
 
     fn on_disconnect(&mut self, peer: PeerId, reason: &str) {

@@ -4,7 +4,7 @@ use super::identity::from_libp2p;
 use futures::{AsyncRead, AsyncWrite, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use shoal_protocol::id::PeerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Busy time that one sample of a rate covers: shorter ones measure the socket's buffers (guess).
-const SAMPLE: Duration = Duration::from_millis(100);
-/// Weight of a new sample in the moving average (guess).
-const SAMPLE_WEIGHT: f64 = 0.3;
+/// Busy time that one sample of a rate covers: shorter ones measure the socket's buffers, and how transfers happen to meet.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// A link's rate is the largest of so many samples. All that can go wrong, slow receivers first, makes a sample smaller than what
+/// the link carries, as in BBR's estimate of the bottleneck (Cardwell et al. 2016); a mean would take hosts that are equal
+/// for unequal, and give them unequal shares of a round (guess: a link that became slower is believed after so many).
+const SAMPLES_KEPT: usize = 6;
 /// Peers that are accounted for; beyond it a disconnected one is forgotten.
 const PEERS_MAX: usize = 1024;
 
@@ -26,12 +28,22 @@ pub struct PeerTraffic {
     pub bytes_sent: u64,
     /// Bytes taken from the network, likewise.
     pub bytes_received: u64,
-    /// Bulk bytes per second sent while sending, smoothed; `None` until enough has been sent.
+    /// Bulk bytes per second sent while sending, the most of late; `None` until enough has been sent.
     pub up_bytes_per_s: Option<f64>,
-    /// Bulk bytes per second received while receiving, smoothed.
+    /// Bulk bytes per second received while receiving, likewise.
     pub down_bytes_per_s: Option<f64>,
     /// The last ping's round trip.
     pub rtt: Option<Duration>,
+}
+
+impl PeerTraffic {
+    /// What the link carries up and down, bytes per second, 0 for what is not known: what was measured, up within the owner's
+    /// bound. Hardly a link carries less down than up; that less came only says that the others had no more to send.
+    pub fn link(&self, bound: Option<u64>) -> (u64, u64) {
+        let rate = |rate: Option<f64>| rate.unwrap_or(0.0) as u64;
+        let up = rate(self.up_bytes_per_s).min(bound.unwrap_or(u64::MAX));
+        (up, rate(self.down_bytes_per_s).max(up))
+    }
 }
 
 /// Bytes of one connection.
@@ -48,7 +60,8 @@ struct Meter {
     since: Option<Instant>,
     bytes: u64,
     busy: Duration,
-    rate: Option<f64>,
+    /// Newest last.
+    samples: VecDeque<f64>,
 }
 
 impl Meter {
@@ -71,9 +84,15 @@ impl Meter {
     }
 
     fn fold(&mut self) {
-        let sample = self.bytes as f64 / self.busy.as_secs_f64();
-        self.rate = Some(self.rate.map_or(sample, |rate| rate + SAMPLE_WEIGHT * (sample - rate)));
+        if self.samples.len() == SAMPLES_KEPT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(self.bytes as f64 / self.busy.as_secs_f64());
         (self.bytes, self.busy) = (0, Duration::ZERO);
+    }
+
+    fn rate(&self) -> Option<f64> {
+        self.samples.iter().copied().reduce(f64::max)
     }
 }
 
@@ -109,8 +128,8 @@ impl Account {
         PeerTraffic {
             bytes_sent: sum(self.sent, |counter| &counter.sent),
             bytes_received: sum(self.received, |counter| &counter.received),
-            up_bytes_per_s: self.up.rate,
-            down_bytes_per_s: self.down.rate,
+            up_bytes_per_s: self.up.rate(),
+            down_bytes_per_s: self.down.rate(),
             rtt: self.rtt,
         }
     }
@@ -190,8 +209,8 @@ impl Traffic {
             bytes_sent: books.sent + peers.iter().map(|(_, t)| t.bytes_sent).sum::<u64>(),
             bytes_received: books.received
                 + peers.iter().map(|(_, t)| t.bytes_received).sum::<u64>(),
-            up_bytes_per_s: books.up.rate,
-            down_bytes_per_s: books.down.rate,
+            up_bytes_per_s: books.up.rate(),
+            down_bytes_per_s: books.down.rate(),
             rtt: None,
         };
         (peers, total)
@@ -333,13 +352,37 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         meter.enter(at(0));
         meter.enter(at(0));
-        meter.exit(at(50), 1000);
-        assert_eq!(meter.rate, None, "too short to say");
-        meter.exit(at(100), 1000);
-        assert_eq!(meter.rate, Some(20_000.0));
-        meter.enter(at(900));
-        meter.exit(at(1000), 1000);
-        assert_eq!(meter.rate, Some(20_000.0 + SAMPLE_WEIGHT * (10_000.0 - 20_000.0)));
+        meter.exit(at(500), 10_000);
+        assert_eq!(meter.rate(), None, "too short to say");
+        meter.exit(at(1000), 10_000);
+        assert_eq!(meter.rate(), Some(20_000.0));
+    }
+
+    #[test]
+    fn a_rate_is_the_largest_of_late() {
+        let mut meter = Meter::default();
+        let start = Instant::now();
+        let mut rates = Vec::new();
+        for (n, bytes) in [5, 9, 4, 7, 3, 3, 3, 6].into_iter().enumerate() {
+            meter.enter(start + 10 * SAMPLE * n as u32);
+            meter.exit(start + 10 * SAMPLE * n as u32 + SAMPLE, bytes);
+            rates.extend(meter.rate());
+        }
+        assert_eq!(rates, [5.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 7.0]);
+    }
+
+    #[test]
+    fn a_link_carries_what_was_measured_within_the_bound() {
+        let link = |up, down, bound| {
+            let traffic =
+                PeerTraffic { up_bytes_per_s: up, down_bytes_per_s: down, ..Default::default() };
+            traffic.link(bound)
+        };
+        assert_eq!(link(None, None, Some(7)), (0, 0));
+        assert_eq!(link(Some(5.0), Some(9.0), None), (5, 9));
+        assert_eq!(link(Some(5.0), Some(3.0), None), (5, 5));
+        assert_eq!(link(Some(12.0), Some(3.0), Some(7)), (7, 7));
+        assert_eq!(link(None, Some(3.0), Some(7)), (0, 3));
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl<'d> Section<'d> {
 
     /// Counts `keys` as asked for.
     pub(super) fn know(&mut self, keys: &[&'static str]) {
-        self.known.extend(keys);
+        let new = keys.iter().filter(|key| !self.known.contains(key));
+        self.known = self.known.iter().chain(new).copied().collect();
     }
 
     /// Refuses keys that nobody asked for.
@@ -182,7 +183,7 @@ impl<'d> Section<'d> {
         read: impl Fn(&DeValue<'d>) -> Option<T>,
         right: impl Fn() -> String,
     ) -> Result<Option<T>, RunFileError> {
-        self.known.push(key);
+        self.know(&[key]);
         let Some((_, value)) = self.table.and_then(|table| entry(table, key)) else {
             return Ok(None);
         };

@@ -5,6 +5,7 @@
 //! are not part of the spec, digests are.
 
 mod document;
+mod inner;
 mod read;
 mod template;
 

@@ -1,20 +1,21 @@
 //! From a run file's text to a [`RunFile`]: every key with its type, its bounds and what it is when absent.
 
 use super::document::{Document, Section};
+use super::inner::read_inner;
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterKind, OuterSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
 const TABLES: [&str; 7] = ["model", "tokenizer", "data", "inner", "outer", "exchange", "group"];
 /// TOML knows no larger whole number.
-const WHOLE_MAX: u64 = i64::MAX as u64;
-const U32_MAX: u64 = u32::MAX as u64;
+pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
+pub(super) const U32_MAX: u64 = u32::MAX as u64;
 /// The largest text that the generator is asked for: it is held in memory.
 const STORIES_BYTES_MAX: u64 = 1 << 34;
 
@@ -146,24 +147,6 @@ fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFile
     Ok((source, heldout))
 }
 
-fn read_inner(mut inner: Section) -> Result<InnerSpec, RunFileError> {
-    let spec = InnerSpec {
-        steps: inner.whole("steps", 1..=U32_MAX, 50)?,
-        batch: inner.whole("batch", 1..=U32_MAX, 16)?,
-        round_ms: inner.whole("round_ms", 0..=WHOLE_MAX, 0)?,
-        lr: inner.number("lr", 1e-3)?,
-        lr_floor: inner.number("lr_floor", 0.1)?,
-        warmup_rounds: inner.whole("warmup_rounds", 0..=WHOLE_MAX, 4)?,
-        beta1: inner.number("beta1", 0.9)?,
-        beta2: inner.number("beta2", 0.95)?,
-        eps: inner.number("eps", 1e-8)?,
-        weight_decay: inner.number("weight_decay", 0.1)?,
-        clip: inner.number("clip", 1.0)?,
-    };
-    inner.finish()?;
-    Ok(spec)
-}
-
 fn read_outer(mut outer: Section) -> Result<OuterSpec, RunFileError> {
     let kind = |name: &str| match name {
         "nesterov" => Some(OuterKind::Nesterov),
@@ -180,8 +163,9 @@ fn read_outer(mut outer: Section) -> Result<OuterSpec, RunFileError> {
 }
 
 fn read_exchange(mut exchange: Section) -> Result<ExchangeSpec, RunFileError> {
+    let known = Codec::ALL.map(|codec| format!("{:?}", codec.to_string())).join(", ");
     let codec = |exchange: &mut Section, key| {
-        exchange.parsed(key, |name| name.parse::<Codec>().ok(), "\"int8\", \"bf16\" or \"f32\"")
+        exchange.parsed(key, |name| name.parse::<Codec>().ok(), &format!("one of {known}"))
     };
     let both = codec(&mut exchange, "codec")?.unwrap_or(Codec::Int8);
     let spec = ExchangeSpec {

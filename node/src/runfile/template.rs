@@ -107,17 +107,24 @@ stories_seed = 1          # other numbers give other stories
 heldout_permille = 20     # thousandths at the text's end that are never trained on, for measuring
 
 [inner]
-# AdamW, what each peer does between two exchanges: {steps} steps are {tokens} tokens.
+# What each peer does between two exchanges: {steps} steps are {tokens} tokens.
 steps = {steps} # local steps in a round
 batch = {batch} # sequences in a step
 round_ms = 0              # if not 0: as many steps as a peer expects to finish in so many milliseconds, instead of `steps`
 lr = {lr} # peak learning rate
-lr_floor = 0.1            # learning rate at the run's end, as a share of the peak
+schedule = "cosine"       # from the peak to the floor; or "linear", or "wsd": the peak until the last rounds; "constant": no way down
+lr_floor = 0.1            # learning rate at the run's end, as a share of the peak; drop it with "constant"
+# decay_share = 0.2       # with "wsd" alone: share of the rounds in which it falls
 warmup_rounds = 4         # rounds until the peak
-beta1 = 0.9               # decay of the first moment
-beta2 = 0.95              # decay of the second moment
-eps = 1e-8                # added to the root of the second moment
-weight_decay = 0.1        # decoupled, for matrices
+optimizer = "adamw"       # or "adam", "sgd", "rmsprop", "muon"; of the keys below drop those that it does not have
+beta1 = 0.9               # decay of the first moment: adamw, adam, muon
+beta2 = 0.95              # decay of the second moment: adamw, adam, muon
+eps = 1e-8                # added to the root of the second moment: all but sgd
+weight_decay = 0.1        # for matrices; beside the step with adamw and muon, with the others L2, for which 0.1 is far too much
+# momentum = 0.9          # sgd, rmsprop (0 if left out), muon (0.95)
+# nesterov = true         # look ahead along the momentum: sgd (false if left out), muon (true)
+# rms_alpha = 0.99        # decay of the second moment: rmsprop
+# muon_lr = 0.02          # peak learning rate of the layers' matrices; muon leaves all else to AdamW, at `lr`
 clip = 1.0                # largest norm of a step's gradient; 0 for no limit
 
 [outer]
@@ -128,7 +135,9 @@ momentum = 0.9            # outer momentum; 0 with "sgd"
 
 [exchange]
 codec = "int8"            # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
-chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512
+# Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
+# the same numbers as "topk"), "dct" (0.018).
+chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk", "topk-tight" and "dct"
 
 [group]
 members_max = 64          # most members of one exchange, up to 64

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::preset::PRESETS;
 use shoal_protocol::math::codec::Codec;
-use shoal_protocol::run::OuterKind;
+use shoal_protocol::run::{InnerOptimizer, InnerSchedule, OuterKind};
 
 const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
 
@@ -54,6 +54,49 @@ fn what_is_left_out_is_as_in_a_new_file() {
     assert_eq!((short.inner, short.outer, short.exchange), (rate, long.outer, long.exchange));
     assert_eq!((short.group, short.rounds, short.seed), (long.group, long.rounds, long.seed));
     assert_eq!((short.heldout_permille, short.creator), (long.heldout_permille, PeerId::default()));
+}
+
+#[test]
+fn optimisers_and_schedules_go_by_their_names() {
+    let inner = |keys: &str| parse(&format!("{SMALL}[inner]\n{keys}")).unwrap().inner;
+    let usual = inner("");
+    assert_eq!(usual.optimizer, InnerOptimizer::AdamW);
+    assert_eq!((usual.schedule, usual.weight_decay), (InnerSchedule::Cosine, 0.1));
+    let sgd = |momentum, nesterov| InnerOptimizer::Sgd { momentum, nesterov };
+    let rows = [
+        ("optimizer = \"adamw\"", InnerOptimizer::AdamW),
+        ("optimizer = \"adam\"\nbeta1 = 0.9", InnerOptimizer::Adam),
+        ("optimizer = \"sgd\"", sgd(0.0, false)),
+        ("optimizer = \"sgd\"\nmomentum = 0.9\nnesterov = true", sgd(0.9, true)),
+        ("optimizer = \"rmsprop\"", InnerOptimizer::RmsProp { alpha: 0.99, momentum: 0.0 }),
+        (
+            "optimizer = \"rmsprop\"\nrms_alpha = 0.9\nmomentum = 0.5\neps = 1e-6",
+            InnerOptimizer::RmsProp { alpha: 0.9, momentum: 0.5 },
+        ),
+        ("optimizer = \"muon\"", InnerOptimizer::Muon { lr: 0.02, momentum: 0.95, nesterov: true }),
+        (
+            "optimizer = \"muon\"\nmuon_lr = 0.01\nmomentum = 0.9\nnesterov = false\nbeta2 = 0.99",
+            InnerOptimizer::Muon { lr: 0.01, momentum: 0.9, nesterov: false },
+        ),
+    ];
+    for (keys, optimizer) in rows {
+        let inner = inner(keys);
+        assert_eq!((inner.optimizer, inner.schedule), (optimizer, InnerSchedule::Cosine));
+        assert_eq!(inner.weight_decay, if optimizer.decouples() { 0.1 } else { 0.0 });
+    }
+    let rows = [
+        ("schedule = \"cosine\"", InnerSchedule::Cosine),
+        ("schedule = \"linear\"\nlr_floor = 0.0", InnerSchedule::Linear),
+        ("schedule = \"wsd\"", InnerSchedule::Wsd { decay: 0.2 }),
+        ("schedule = \"wsd\"\ndecay_share = 0.5", InnerSchedule::Wsd { decay: 0.5 }),
+        ("schedule = \"constant\"", InnerSchedule::Constant),
+    ];
+    for (keys, schedule) in rows {
+        assert_eq!(
+            inner(keys),
+            InnerSpec { schedule, lr_floor: inner(keys).lr_floor, ..usual.clone() }
+        );
+    }
 }
 
 #[test]
@@ -129,7 +172,7 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000",
             "20_000\n[inner]\nwhatever = 5",
             ":7: `inner.whatever`",
-            "right would be steps, batch",
+            "steps, batch, round_ms",
         ),
         (
             "20_000",
@@ -145,6 +188,54 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
         ),
         ("20_000", "20_000\n[inner]\nlr = nan", ":7: `inner.lr`: must be above 0", ""),
         ("20_000", "20_000\n[inner]\nbeta2 = 1", ":7: `inner.beta2`", "below 1"),
+        (
+            "20_000",
+            "20_000\n[inner]\noptimizer = \"lion\"",
+            ":7: `inner.optimizer`: \"lion\" is wrong here",
+            "one of \"adamw\", \"adam\", \"sgd\", \"rmsprop\", \"muon\"",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nmomentum = 0.9",
+            ":7: `inner.momentum`: \"adamw\" has no such setting",
+            "goes with \"sgd\", \"rmsprop\", \"muon\"",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\noptimizer = \"sgd\"\neps = 1e-8\nbeta1 = 0.9",
+            ":9: `inner.beta1`: \"sgd\" has no such setting",
+            "drop `beta1`, `eps`",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\noptimizer = \"sgd\"\nnesterov = true",
+            ":8: `inner.nesterov`: needs a momentum",
+            "0.9",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\noptimizer = \"rmsprop\"\nrms_alpha = 1.0",
+            ":8: `inner.rms_alpha`: 1",
+            "below 1",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nschedule = \"wsd\"\ndecay_share = 0",
+            ":8: `inner.decay_share`: 0",
+            "a fifth",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nschedule = \"constant\"\nlr_floor = 0.1",
+            ":8: `inner.lr_floor`: \"constant\" has no such setting",
+            "drop `lr_floor`",
+        ),
+        (
+            "20_000",
+            "20_000\n[inner]\nmomentun = 0.9",
+            ":7: `inner.momentun`: there is no such key",
+            "`inner.momentum`",
+        ),
         (
             "20_000",
             "20_000\n[outer]\nkind = \"adam\"",

@@ -6,6 +6,7 @@
 //!   model.safetensors      outer parameters under Hugging Face's names
 //!   momentum.safetensors   outer momentum, the same names; absent if there is none
 //!   extra-NAME             whatever else the caller keeps
+//!   local-NAME             what only this node has a use for, and can do without: if torn, it alone is passed over
 //! ```
 
 use super::disk;
@@ -17,6 +18,7 @@ use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::run::RunSpec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The parameters' file name.
 pub const MODEL: &str = "model.safetensors";
@@ -24,6 +26,8 @@ pub const MODEL: &str = "model.safetensors";
 pub const MOMENTUM: &str = "momentum.safetensors";
 /// Before the names of the caller's own files.
 const EXTRA: &str = "extra-";
+/// Before the names of what can be done without.
+const LOCAL: &str = "local-";
 /// Before the names of folders that are not finished.
 const PARTIAL: &str = ".partial-";
 
@@ -42,6 +46,8 @@ pub struct Checkpoint {
     pub momentum: Vec<f32>,
     /// The caller's own bytes by name (lower-case letters, digits, `-`, `_`, `.`).
     pub extras: BTreeMap<String, Vec<u8>>,
+    /// Bytes that can be done without, by name; those that are torn on disk are absent.
+    pub local: BTreeMap<String, Arc<Vec<u8>>>,
     /// Held-out losses so far, by round.
     pub losses: Vec<(Round, f64)>,
 }
@@ -101,6 +107,7 @@ pub fn load(path: &Path) -> Result<Checkpoint, StoreError> {
         params: tensors::read(&path.join(MODEL), &layout)?,
         momentum,
         extras: read_extras(path, &manifest)?,
+        local: read_local(path, &manifest),
         losses: manifest.losses,
         spec: manifest.spec,
     })
@@ -151,7 +158,8 @@ fn check(checkpoint: &Checkpoint) -> Result<(), StoreError> {
         return wrong("elements of momentum", momentum);
     }
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-_.".contains(&c);
-    match checkpoint.extras.keys().find(|name| name.is_empty() || !name.bytes().all(plain)) {
+    let mut names = checkpoint.extras.keys().chain(checkpoint.local.keys());
+    match names.find(|name| name.is_empty() || !name.bytes().all(plain)) {
         Some(name) => Err(StoreError::Invalid(format!("{name:?} cannot name a file"))),
         None => Ok(()),
     }
@@ -171,7 +179,11 @@ fn write_files(folder: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError>
         disk::write_flushed(&folder.join(&name), bytes)?;
         names.push(name);
     }
-    manifest(folder, checkpoint, names)?.write(folder)?;
+    let local: Vec<String> = checkpoint.local.keys().map(|name| format!("{LOCAL}{name}")).collect();
+    for (name, bytes) in local.iter().zip(checkpoint.local.values()) {
+        disk::write_flushed(&folder.join(name), bytes)?;
+    }
+    manifest(folder, checkpoint, names, local)?.write(folder)?;
     disk::flush_folder(folder)
 }
 
@@ -179,6 +191,7 @@ fn manifest(
     folder: &Path,
     checkpoint: &Checkpoint,
     names: Vec<String>,
+    local: Vec<String>,
 ) -> Result<Manifest, StoreError> {
     let entry = |name: String| FileEntry::of(&folder.join(&name)).map(|entry| (name, entry));
     Ok(Manifest {
@@ -190,6 +203,7 @@ fn manifest(
         // JSON knows no NaN.
         losses: checkpoint.losses.iter().copied().filter(|(_, loss)| loss.is_finite()).collect(),
         files: names.into_iter().map(entry).collect::<Result<_, _>>()?,
+        local: local.into_iter().map(entry).collect::<Result<_, _>>()?,
         check: String::new(),
     })
 }
@@ -234,6 +248,26 @@ fn read_extras(
             Ok((name.to_owned(), bytes))
         })
         .collect()
+}
+
+/// What can be done without, as far as it is intact.
+fn read_local(folder: &Path, manifest: &Manifest) -> BTreeMap<String, Arc<Vec<u8>>> {
+    let read = |name: &String, entry: &FileEntry| {
+        let path = folder.join(name);
+        entry.verify(&path)?;
+        std::fs::read(&path).map_err(StoreError::io("reading", &path))
+    };
+    let mut local = BTreeMap::new();
+    for (name, entry) in &manifest.local {
+        match read(name, entry) {
+            Ok(bytes) => {
+                let name = name.strip_prefix(LOCAL).unwrap_or(name);
+                local.insert(name.to_owned(), Arc::new(bytes));
+            }
+            Err(error) => tracing::warn!(%error, "going on without a part of the checkpoint"),
+        }
+    }
+    local
 }
 
 #[cfg(test)]

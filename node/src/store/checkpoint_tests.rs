@@ -14,6 +14,7 @@ fn checkpoint(round: Round) -> Checkpoint {
         momentum: params.iter().map(|x| x * 3.0).collect(),
         params,
         extras: BTreeMap::from([("residual-up".into(), vec![1, 2, 3]), ("empty".into(), vec![])]),
+        local: BTreeMap::from([("inner-0".into(), Arc::new(vec![7; 100]))]),
         losses: vec![(0, 5.5), (round, 1.0 / 3.0)],
         spec,
     }
@@ -53,7 +54,12 @@ fn whatever_the_losses_are_the_manifest_fits() {
 fn without_momentum_and_without_any() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(newest_intact(&dir.path().join("none")).unwrap(), None);
-    let bare = Checkpoint { momentum: vec![], extras: BTreeMap::new(), ..checkpoint(1) };
+    let bare = Checkpoint {
+        momentum: vec![],
+        extras: BTreeMap::new(),
+        local: BTreeMap::new(),
+        ..checkpoint(1)
+    };
     let path = save(dir.path(), &bare, 1).unwrap();
     assert_eq!(names(&path), [super::super::manifest::MANIFEST, MODEL]);
     assert_eq!(load(&path).unwrap(), bare);
@@ -81,6 +87,18 @@ fn whatever_is_altered_the_one_before_is_used() {
     }
 }
 
+#[test]
+fn what_can_be_done_without_is_left_out_if_torn() {
+    let alter: [fn(&Path); 3] =
+        [|path| flip(path, 5), truncate, |path| std::fs::remove_file(path).unwrap()];
+    for alter in alter {
+        let dir = tempfile::tempdir().unwrap();
+        let path = save(dir.path(), &checkpoint(1), 1).unwrap();
+        alter(&path.join("local-inner-0"));
+        assert_eq!(load(&path).unwrap(), Checkpoint { local: BTreeMap::new(), ..checkpoint(1) });
+    }
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
@@ -98,6 +116,9 @@ fn what_does_not_fit_is_not_written() {
     let short = Checkpoint { params: vec![0.0; 3], ..checkpoint(1) };
     assert!(save(dir.path(), &short, 1).unwrap_err().to_string().contains("3 parameters"));
     let sly = Checkpoint { extras: BTreeMap::from([("../x".into(), vec![])]), ..checkpoint(1) };
+    assert!(save(dir.path(), &sly, 1).unwrap_err().to_string().contains("cannot name a file"));
+    let sly =
+        Checkpoint { local: BTreeMap::from([("/x".into(), Arc::default())]), ..checkpoint(1) };
     assert!(save(dir.path(), &sly, 1).unwrap_err().to_string().contains("cannot name a file"));
     assert!(names(dir.path()).is_empty());
 }

@@ -6,13 +6,13 @@ compile_error!(
 );
 
 /// The bytes of floats, in place.
-pub(super) fn bytes_of(floats: &[f32]) -> &[u8] {
+pub(crate) fn bytes_of(floats: &[f32]) -> &[u8] {
     // SAFETY: every f32 is four initialised bytes, and u8 asks for no alignment.
     unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) }
 }
 
 /// The bytes of floats, in place and writable.
-pub(super) fn bytes_of_mut(floats: &mut [f32]) -> &mut [u8] {
+pub(crate) fn bytes_of_mut(floats: &mut [f32]) -> &mut [u8] {
     // SAFETY: as in `bytes_of`, and every four bytes are some f32.
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }

@@ -28,8 +28,11 @@ pub struct Manifest {
     pub spec: RunSpec,
     /// Held-out losses so far, by round.
     pub losses: Vec<(Round, f64)>,
-    /// Every other file, by name.
+    /// Every other file that has to be there, by name.
     pub files: BTreeMap<String, FileEntry>,
+    /// The files that can be done without, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub local: BTreeMap<String, FileEntry>,
     /// BLAKE3 of this manifest's JSON with this field empty, in hex.
     pub check: String,
 }

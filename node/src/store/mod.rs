@@ -3,7 +3,7 @@
 pub mod checkpoint;
 pub mod disk;
 pub mod error;
-mod floats;
+pub(crate) mod floats;
 pub mod hf;
 pub mod manifest;
 pub mod state;

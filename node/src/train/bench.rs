@@ -7,7 +7,7 @@ use super::trainer::Trainer;
 use crate::data::{Batch, rng::Rng};
 use crate::model::{initial_params, linear};
 use serde_json::{Value, json};
-use shoal_protocol::run::{InnerSpec, ModelSpec};
+use shoal_protocol::run::{InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -117,6 +117,8 @@ fn bench_inner(wanted: &BenchTrain) -> InnerSpec {
         lr: 1e-3,
         lr_floor: 1.0,
         warmup_rounds: 0,
+        schedule: InnerSchedule::Cosine,
+        optimizer: InnerOptimizer::AdamW,
         beta1: 0.9,
         beta2: 0.99,
         eps: 1e-8,

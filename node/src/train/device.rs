@@ -54,6 +54,8 @@ pub enum Done {
         done: WorkDone,
         /// The pseudo-gradient.
         delta: Vec<f32>,
+        /// The inner optimiser's state after it, for [`DeviceThread::spawn`] of a later life.
+        state: Vec<u8>,
     },
     /// Mean held-out loss, in nats per token.
     Evaluated {
@@ -100,7 +102,8 @@ struct Worker {
 impl DeviceThread {
     /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
     ///
-    /// `threads` is how many threads libtorch computes with in this process.
+    /// `threads` is how many threads libtorch computes with in this process. The inner optimiser goes on from `state`, or afresh
+    /// without one or if it does not fit.
     ///
     /// # Errors
     /// The device is absent or has too little memory, or no thread can be started.
@@ -109,6 +112,7 @@ impl DeviceThread {
         spec: &RunSpec,
         data: Arc<Dataset>,
         threads: usize,
+        state: Option<Arc<Vec<u8>>>,
         answer: Box<dyn Fn(Answer) + Send>,
     ) -> Result<DeviceThread, TrainError> {
         let (jobs, inbox) = sync_channel(1);
@@ -117,7 +121,8 @@ impl DeviceThread {
         let body = move || {
             set_threads(threads);
             match Trainer::new(&spec, device) {
-                Ok(trainer) => {
+                Ok(mut trainer) => {
+                    restore(&mut trainer, device, state.as_deref());
                     // Nobody listens only if the starter is gone; then the inbox is closed as well.
                     let _ = ready.send(Ok(()));
                     Worker { trainer, spec, data }.run(&inbox, &answer);
@@ -198,7 +203,18 @@ impl Worker {
         let batches = self.data.batches(positions, size);
         let done = self.trainer.work(outer, batches, &Work { round, steps, cancel })?;
         self.trainer.delta(outer, &mut buffer)?;
-        Ok(Done::Worked { done, delta: buffer })
+        Ok(Done::Worked { done, delta: buffer, state: self.trainer.save()? })
+    }
+}
+
+/// Takes over the state of an earlier life, if there is one that fits.
+fn restore(trainer: &mut Trainer, device: Device, state: Option<&Vec<u8>>) {
+    let Some(state) = state else { return };
+    match trainer.restore(state) {
+        Ok(steps) => tracing::info!(?device, steps, "the inner optimiser goes on where it was"),
+        Err(error) => {
+            tracing::warn!(?device, %error, "the inner optimiser starts afresh");
+        }
     }
 }
 
@@ -210,12 +226,13 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc::channel;
 
-    fn start() -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
+    fn start(state: Option<Vec<u8>>) -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
         let spec = test_spec();
         let data = Arc::new(Dataset::open(&spec, None, None, Path::new("unused")).unwrap());
         let (answers, inbox) = channel();
         let answer = Box::new(move |answer| drop(answers.send(answer)));
-        let thread = DeviceThread::spawn(Device::Cpu, &spec, data, 1, answer).unwrap();
+        let thread =
+            DeviceThread::spawn(Device::Cpu, &spec, data, 1, state.map(Arc::new), answer).unwrap();
         (thread, inbox, Arc::new(initial_params(&spec.model, 1)))
     }
 
@@ -230,12 +247,13 @@ mod tests {
 
     #[test]
     fn answers_each_kind_of_job_with_its_id() {
-        let (thread, inbox, outer) = start();
+        let (thread, inbox, outer) = start(None);
         submit(&thread, 7, work(&outer, 0..10, &Arc::default()));
         let answer = inbox.recv().unwrap();
-        let Ok(Done::Worked { done, delta }) = answer.result else { panic!("worked") };
+        let Ok(Done::Worked { done, delta, state }) = answer.result else { panic!("worked") };
         assert_eq!((answer.id, done.steps, done.tokens), (7, 3, 160));
         assert_eq!(delta.len(), outer.len());
+        assert!(state.len() > 8 * outer.len());
         submit(&thread, 8, Job::Evaluate { params: outer.clone(), sequences: 8 });
         let answer = inbox.recv().unwrap();
         let Ok(Done::Evaluated { loss }) = answer.result else { panic!("evaluated") };
@@ -248,8 +266,25 @@ mod tests {
     }
 
     #[test]
+    fn a_later_life_goes_on_where_the_first_was_and_one_with_a_torn_state_begins_again() {
+        let after = |state: Option<Vec<u8>>, positions: Range<u64>| {
+            let (thread, inbox, outer) = start(state);
+            submit(&thread, 1, work(&outer, positions, &Arc::default()));
+            let Ok(Done::Worked { delta, state, .. }) = inbox.recv().unwrap().result else {
+                panic!("worked")
+            };
+            (delta, state)
+        };
+        let (first, second) = (after(None, 0..8), after(None, 8..16));
+        let later = after(Some(first.1.clone()), 8..16);
+        assert_ne!(later.0, second.0);
+        let torn = first.1[..first.1.len() / 2].to_vec();
+        assert_eq!(after(Some(torn), 8..16), second);
+    }
+
+    #[test]
     fn one_works_one_waits_the_third_is_refused_and_a_flag_ends_work() {
-        let (thread, inbox, outer) = start();
+        let (thread, inbox, outer) = start(None);
         let cancel = Arc::new(AtomicBool::new(false));
         submit(&thread, 1, work(&outer, 0..1_000_000, &cancel));
         while thread.submit(2, work(&outer, 0..4, &Arc::default())).is_err() {

@@ -3,10 +3,10 @@
 //! [`Trainer`] owns a device, a model and the inner optimiser; [`DeviceThread`] owns a trainer, takes one [`Job`] at a time
 //! and answers through a callback.
 
-pub mod adamw;
 pub mod bench;
 pub mod device;
 pub mod error;
+pub mod inner;
 pub mod merge;
 pub mod sample;
 pub mod schedule;
@@ -15,6 +15,7 @@ pub mod trainer;
 pub use bench::{BenchTrain, bench_train};
 pub use device::{Answer, DeviceThread, Done, Job, Refused};
 pub use error::TrainError;
+pub use inner::StateError;
 pub use merge::merge_by_tokens;
 pub use sample::{SampleSpec, sample};
 pub use trainer::{Trainer, Work, WorkDone};

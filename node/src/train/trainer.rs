@@ -1,7 +1,7 @@
 //! One device's training: load the outer parameters, take local steps, say how far they went.
 
-use super::adamw::AdamW;
 use super::error::TrainError;
+use super::inner::{Inner, StateError};
 use super::schedule::Schedule;
 use crate::data::{Batch, DataError};
 use crate::model::{Layout, Llama};
@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 16;
 /// A device with its model and inner optimiser, whose state lasts from round to round.
 pub struct Trainer {
     model: Llama,
-    optimiser: AdamW,
+    optimiser: Inner,
     schedule: Schedule,
 }
 
@@ -67,7 +67,7 @@ impl Trainer {
         device: Device,
     ) -> Result<Trainer, TrainError> {
         let layout = Layout::new(model);
-        let optimiser = AdamW::new(inner, layout.decay_runs(), layout.len(), device)?;
+        let optimiser = Inner::new(inner, &layout, device)?;
         Ok(Trainer { model: Llama::new(model, device)?, optimiser, schedule })
     }
 
@@ -78,8 +78,25 @@ impl Trainer {
 
     /// Puts another inner optimiser in the place of the one it has, which goes where that was: several workers with a history
     /// each can share one model.
-    pub fn swap_optimiser(&mut self, other: &mut AdamW) {
+    pub fn swap_optimiser(&mut self, other: &mut Inner) {
         std::mem::swap(&mut self.optimiser, other);
+    }
+
+    /// The inner optimiser's state as bytes: all of a trainer that lasts from round to round.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn save(&self) -> Result<Vec<u8>, TrainError> {
+        Ok(self.optimiser.save()?)
+    }
+
+    /// Goes on from the state that [`Trainer::save`] of the same run made, on whatever device; tells the steps taken until then.
+    ///
+    /// # Errors
+    /// Bytes of another run, or the device failed; the trainer is then as it was.
+    pub fn restore(&mut self, state: &[u8]) -> Result<u64, StateError> {
+        self.optimiser.restore(state)?;
+        Ok(self.optimiser.steps())
     }
 
     /// Starts from `outer` and takes one step a batch. The local parameters stay in the model: see [`Trainer::delta`].

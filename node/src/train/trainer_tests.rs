@@ -35,6 +35,8 @@ pub(crate) fn test_spec() -> RunSpec {
             lr: 0.01,
             lr_floor: 0.1,
             warmup_rounds: 1,
+            schedule: InnerSchedule::Cosine,
+            optimizer: InnerOptimizer::AdamW,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
@@ -98,6 +100,56 @@ fn the_same_work_gives_the_same_delta() {
         delta
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_trainer_that_was_saved_goes_on_with_the_same_bits() {
+    let optimizers = [
+        InnerOptimizer::AdamW,
+        InnerOptimizer::Sgd { momentum: 0.9, nesterov: true },
+        InnerOptimizer::Muon { lr: 0.02, momentum: 0.95, nesterov: true },
+    ];
+    for optimizer in optimizers {
+        let mut spec = test_spec();
+        spec.inner.optimizer = optimizer;
+        let outer = initial_params(&spec.model, spec.seed);
+        let new = || Trainer::new(&spec, Device::Cpu).unwrap();
+        let delta = |trainer: &mut Trainer, round: u64| {
+            let work = Work { round, steps: 3, cancel: &GO };
+            let first = 3 * round as i64;
+            trainer.work(&outer, (first..first + 3).map(batch).map(Ok), &work).unwrap();
+            let mut delta = Vec::new();
+            trainer.delta(&outer, &mut delta).unwrap();
+            delta
+        };
+        let mut one = new();
+        delta(&mut one, 1);
+        let (state, mut other) = (one.save().unwrap(), new());
+        assert_eq!(other.restore(&state).unwrap(), 3);
+        let went_on = delta(&mut one, 2);
+        assert_eq!(went_on, delta(&mut other, 2), "{optimizer:?}");
+        assert_eq!(one.save().unwrap(), other.save().unwrap());
+        assert_ne!(went_on, delta(&mut new(), 2), "the state matters");
+    }
+}
+
+#[test]
+fn each_optimiser_learns() {
+    let optimizers = [
+        (InnerOptimizer::Adam, 0.01),
+        (InnerOptimizer::Sgd { momentum: 0.9, nesterov: true }, 0.3),
+        (InnerOptimizer::RmsProp { alpha: 0.99, momentum: 0.0 }, 0.01),
+        (InnerOptimizer::Muon { lr: 0.02, momentum: 0.95, nesterov: true }, 0.01),
+    ];
+    for (optimizer, lr) in optimizers {
+        let mut spec = test_spec();
+        (spec.inner.optimizer, spec.inner.lr, spec.inner.weight_decay) = (optimizer, lr, 0.0);
+        let mut trainer = Trainer::new(&spec, Device::Cpu).unwrap();
+        let work = Work { round: 2, steps: 60, cancel: &GO };
+        let outer = initial_params(&spec.model, spec.seed);
+        let done = trainer.work(&outer, (0..60).map(batch).map(Ok), &work).unwrap();
+        assert!(done.loss_last < 256f64.ln() - 2.0, "{optimizer:?}: {done:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use libp2p::identity::Keypair;
 use shoal_node::actor::session::Clock;
-use shoal_node::exchange::{Arithmetic, State};
+use shoal_node::exchange::{Arithmetic, Frame, State};
 use shoal_node::model::initial_params;
 use shoal_node::net::identity::NodeKeyring;
 use shoal_node::net::{self, NetConfig, NetEvent, NetHandle, Priority};
@@ -211,7 +211,7 @@ impl Driver {
     fn bulk(&mut self, from: PeerId, header: &[u8], payload: Bytes) {
         let chunk: ChunkId = from_cbor(header).expect("honest nodes name what they send");
         let (bytes, digest) = (payload.len() as u32, Digest::of(&payload));
-        self.arithmetic.arrive(from, &chunk, payload);
+        self.arithmetic.arrive(&Frame { from, chunk, digest }, payload);
         self.tell(Input::Arrived { from, chunk, bytes, digest });
     }
 
@@ -253,7 +253,9 @@ impl Driver {
     /// What every peer does to stay in step.
     fn follow(&mut self, output: Output) {
         match output {
-            Output::Discard { from, chunk } => self.arithmetic.discard(&from, &chunk),
+            Output::Discard { from, chunk, digest } => {
+                self.arithmetic.discard(&Frame { from, chunk, digest });
+            }
             Output::Apply { round, plan, step } => {
                 // Where its own sums are made up, there is no step to take.
                 if let Ok(chunks) = self.arithmetic.apply(round, &plan, step) {

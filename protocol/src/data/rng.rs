@@ -1,8 +1,15 @@
 //! Seeded numbers that are the same on every machine: SplitMix64 (Steele, Lea and Flood 2014), integers only.
 
+/// What the state moves on by: 2^64 over the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// SplitMix64's output for the state `x`: a well mixed 64-bit function.
 pub fn mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    finalise(x.wrapping_add(STEP))
+}
+
+/// SplitMix64's finaliser: every bit of the input reaches every bit of the output, and 0 stays 0.
+pub fn finalise(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -24,7 +31,7 @@ impl Rng {
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> u64 {
         let out = mix(self.state);
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state = self.state.wrapping_add(STEP);
         out
     }
 

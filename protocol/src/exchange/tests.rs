@@ -1,6 +1,7 @@
 //! One member's exchange: what it says became of its contribution, for every result that the others can have committed.
 
 use super::*;
+use crate::time::Span;
 use crate::wire::{Amendment, Handover, Member};
 
 const NOW: Time = Time(1_000_000);
@@ -78,4 +79,21 @@ fn after_a_handover_another_sum_is_the_heir_s() {
     assert_eq!(own_chunk(&exchange, other, ALL), given);
     assert_eq!(own_chunk(&exchange, sum, ALL), Settle::Owned { own: true });
     assert_eq!(own_chunk(&exchange, other, 0b101), Settle::Missed);
+}
+
+/// Each of the two others takes the other for lost, and says so by turns.
+#[test]
+fn amendments_without_a_new_loss_do_not_keep_a_plan_going() {
+    let mut exchange = exchange();
+    let second = |n: u64| NOW + Span::from_secs(n);
+    let mut amend = |from: u8, repair: u32, lost: u64| {
+        let (plan, now) = (exchange.id, second(u64::from(repair)));
+        let amendment = Amendment { plan, repair, lost, handovers: Vec::new() };
+        assert_eq!(exchange.amended(peer(from), &amendment, now, &mut Vec::new()), Ok(()));
+        exchange.idle(now)
+    };
+    assert_eq!(amend(0, 1, bit(2)), Span(0));
+    assert_eq!(amend(2, 2, bit(0) | bit(1)), Span(0));
+    assert_eq!(amend(0, 3, bit(1) | bit(2)), Span::from_secs(1));
+    assert_eq!(amend(2, 4, bit(0) | bit(1)), Span::from_secs(2));
 }

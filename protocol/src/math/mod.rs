@@ -2,8 +2,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`codec`] | how a chunk of numbers becomes bytes: f32, bf16, int8 by block |
+//! | [`codec`] | how a chunk of numbers becomes bytes, block by block |
 //! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
+//! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
@@ -11,17 +12,19 @@
 //!
 //! Bit-identical by construction: every result element comes from its own inputs through a fixed sequence of
 //! IEEE 754 additions and multiplications, each rounded on its own. No multiplication is contracted into an
-//! addition (FMA), and no float sum runs across elements, so the width of the registers cannot show.
+//! addition (FMA), and a float sum that runs across elements has an order of its own, so the width of the registers
+//! cannot show.
 
 #[macro_use]
 mod wide;
 
 pub mod codec;
+pub mod inner;
 pub mod outer;
 pub mod partition;
 mod vector;
 pub mod workspace;
 
-pub use codec::{BLOCK, Codec, CodecError, all_finite};
+pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, all_finite};
 pub use partition::{Capacity, partition};
 pub use workspace::{Outcome, Part, ReduceError, Reduced, Source, Workspace};

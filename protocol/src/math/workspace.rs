@@ -22,14 +22,15 @@
 //! Everything in here must be finite; whoever sets the pseudo-gradient checks it with
 //! [`all_finite`](super::all_finite).
 
-use super::codec::{BLOCK, Codec, CodecError};
+use super::codec::{BLOCK_MAX, Codec, CodecError};
 use super::vector;
 use crate::sabotage::{Bug, planted};
 use std::fmt;
 use std::ops::Range;
 
-/// Elements that are worked on at a time, so that they stay in the first two caches (32 KiB; guess).
-const STRIP: usize = 16 * BLOCK;
+/// Elements that are worked on at a time, so that they stay in the first two caches (32 KiB; guess): whole blocks of every
+/// codec.
+const STRIP: usize = 2 * BLOCK_MAX;
 /// Below this, what is left of a folded residual is rounding of the fold itself.
 const FOLD_EPS: f32 = 1e-5;
 

@@ -72,7 +72,7 @@ fn outputs() -> Vec<Output> {
         Output::Reduce { plan: digest(1), index: 0, parts: vec![part] },
         Output::SendResult { to: peer(1), chunk: chunk(ChunkKind::Result) },
         Output::SendState { to: peer(1), chunk: chunk(ChunkKind::State) },
-        Output::Discard { from: peer(1), chunk: chunk(ChunkKind::State) },
+        Output::Discard { from: peer(1), chunk: chunk(ChunkKind::State), digest: digest(1) },
         Output::Abandon { plan: digest(1) },
         Output::Apply { round: 1, plan: digest(1), step: false },
         Output::Commit { record: record(), settle },

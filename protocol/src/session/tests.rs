@@ -1,6 +1,7 @@
 //! One session alone: inputs in, the exact list of outputs out, in few words each.
 
 use super::*;
+use crate::event::ChunkKind;
 use crate::id::Signature;
 use crate::ledger::state_root;
 use crate::math::Codec;
@@ -53,6 +54,8 @@ pub fn spec() -> RunSpec {
             lr: 1e-3,
             lr_floor: 0.1,
             warmup_rounds: 0,
+            schedule: InnerSchedule::Cosine,
+            optimizer: InnerOptimizer::AdamW,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
@@ -274,6 +277,22 @@ fn bytes_that_are_no_message_count_against_their_sender() {
     bench.check(2, decode(peer(2), &[0xff; 9]), &last);
     let later = bench.ready(2);
     bench.check(3, later, &[]);
+}
+
+#[test]
+fn a_chunk_of_a_wrong_size_is_refused_in_words() {
+    for (index, told) in [
+        (0, "sent a chunk of 5 bytes where 8192 are due"),
+        (99, "sent a chunk of 5 bytes where none is due"),
+    ] {
+        let mut bench = Bench::new(1);
+        let (of, kind) = (Digest([3; 32]), ChunkKind::Contribution);
+        let chunk = ChunkId { of, kind, index, included: 0 };
+        let digest = Digest::default();
+        let out = bench.raw(1, Input::Arrived { from: peer(2), chunk, bytes: 5, digest });
+        let is = |output: &Output| matches!(output, Output::Note(Note::Strike { reason, .. }) if reason == told);
+        assert!(out.iter().any(is), "{out:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Local work as on a node: from the committed parameters, one step for each batch of a lease's samples, and the way that was
 //! gone as the pseudo-gradient.
 
-use super::optimizer::{Kind, Optimizer};
+use super::optimizer::Optimizer;
 use super::{Task, Worker};
 use shoal_protocol::data::Permutation;
 use shoal_protocol::id::Round;
@@ -25,8 +25,8 @@ pub struct Local {
 
 impl Local {
     /// A trainer without history.
-    pub fn new(task: Arc<dyn Task>, kind: Kind, spec: &RunSpec) -> Local {
-        let optimizer = Optimizer::new(kind, &spec.inner, task.params());
+    pub fn new(task: Arc<dyn Task>, spec: &RunSpec) -> Local {
+        let optimizer = Optimizer::new(&spec.inner, task.params());
         let (batch, seed) = (spec.inner.batch as usize, spec.seed);
         Local { task, optimizer, batch, seed, from: Vec::new() }
     }
@@ -60,7 +60,7 @@ impl Worker for Local {
             if !loss.is_finite() {
                 return None;
             }
-            self.optimizer.step(&mut params, &mut gradient);
+            self.optimizer.step(&mut params, &gradient);
         }
         let sound = params.iter().all(|p| p.abs() < LARGEST);
         // What pads the vector is not trained.
@@ -104,16 +104,18 @@ mod tests {
     use crate::learn::text::Text;
     use crate::rng;
     use crate::tests::spec;
+    use shoal_protocol::run::InnerOptimizer;
 
-    fn local(kind: Kind) -> Local {
+    fn local() -> Local {
         let mut spec = spec::small(&mut rng::Rng::new(1));
         spec.inner.lr = 0.1;
-        Local::new(Arc::new(Convex::new(8, 10.0, 0.1, 2)), kind, &spec)
+        spec.inner.optimizer = InnerOptimizer::Sgd { momentum: 0.0, nesterov: false };
+        Local::new(Arc::new(Convex::new(8, 10.0, 0.1, 2)), &spec)
     }
 
     #[test]
     fn local_work_is_one_step_for_each_batch() {
-        let mut local = local(Kind::Sgd);
+        let mut local = local();
         let batch = local.batch as u64;
         local.begin(&[0.0; 9]);
         let delta = local.finish(1, &[0..batch, 10..10 + batch]).expect("it does not diverge");
@@ -123,7 +125,7 @@ mod tests {
         for lease in [0..batch, 10..10 + batch] {
             let samples = local.samples(&[lease]);
             local.task.gradient(&by_hand, &samples, &mut gradient);
-            local.optimizer.step(&mut by_hand, &mut gradient);
+            local.optimizer.step(&mut by_hand, &gradient);
         }
         assert_eq!(by_hand.iter().map(|x| -x).collect::<Vec<_>>(), delta[..8]);
     }
@@ -134,7 +136,7 @@ mod tests {
         let text: Vec<u8> = (0..200).collect();
         let task = Text::new(&text, (2, 1, 1), 10).expect("it is long enough");
         let spec = spec::small(&mut rng::Rng::new(1));
-        let local = Local::new(Arc::new(task), Kind::Sgd, &spec);
+        let local = Local::new(Arc::new(task), &spec);
         let epochs = [local.samples(&[0..10, 10..17]), local.samples(&[17..34, 34..34])];
         assert_ne!(epochs[0], epochs[1]);
         for mut samples in epochs {
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_diverges_gives_nothing() {
-        let mut local = local(Kind::Sgd);
+        let mut local = local();
         local.begin(&[f32::INFINITY; 8]);
         assert_eq!(local.finish(1, &[0..2, 2..4]), None);
         local.begin(&[2.0 * LARGEST; 8]);

@@ -11,7 +11,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use shoal_protocol::data::stories::stories;
 use shoal_protocol::id::Round;
-use shoal_protocol::run::{DataSpec, ModelSpec, RunSpec, TokenizerSpec};
+use shoal_protocol::run::{DataSpec, InnerOptimizer, ModelSpec, RunSpec, TokenizerSpec};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ struct Options {
     hidden: Option<Spanned<usize>>,
     /// The inner optimiser.
     optimizer: Option<Spanned<Kind>>,
+    /// Its momentum, if it has one; 0 if absent.
+    momentum: Option<Spanned<f32>>,
     /// Its learning rate.
     lr: Option<Spanned<f32>>,
     /// Largest norm of a step's gradient; 0 switches clipping off.
@@ -73,7 +75,7 @@ struct Options {
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub task: Arc<dyn Task>,
-    pub optimizer: Kind,
+    pub optimizer: InnerOptimizer,
     pub lr: f32,
     pub clip: f32,
 }
@@ -120,7 +122,7 @@ impl Entry {
         let o = &self.options;
         Ok(Some(Setup {
             task,
-            optimizer: value(&o.optimizer, optimizer),
+            optimizer: o.optimizer(optimizer)?,
             lr: value(&o.lr, lr),
             clip: value(&o.clip, clip),
         }))
@@ -130,6 +132,7 @@ impl Entry {
     pub fn span(&self, key: &str) -> Option<Range<usize>> {
         match key {
             "inner.lr" => span(&self.options.lr),
+            "inner.momentum" => span(&self.options.momentum),
             "inner.clip" => span(&self.options.clip),
             _ => None,
         }
@@ -178,6 +181,7 @@ impl Options {
         ];
         let any = [
             ("optimizer", span(&self.optimizer)),
+            ("momentum", span(&self.momentum)),
             ("lr", span(&self.lr)),
             ("clip", span(&self.clip)),
         ];
@@ -190,6 +194,15 @@ impl Options {
             Some((name, span)) => Err((span, not_an_option(name, kind, &own))),
             None => Ok(()),
         }
+    }
+
+    /// The inner optimiser, by default `usual`.
+    fn optimizer(&self, usual: Kind) -> Result<InnerOptimizer, Wrong> {
+        let momentum = self.momentum.as_ref().map(|given| *given.get_ref());
+        value(&self.optimizer, usual).with(momentum).ok_or_else(|| {
+            let what = "`momentum` goes with the optimizer \"sgd\" or \"rmsprop\"";
+            (span(&self.momentum).unwrap_or(0..0), what.to_owned())
+        })
     }
 
     fn convex(&self, context: usize) -> Result<Convex, Wrong> {
@@ -249,6 +262,7 @@ impl Setup {
         let samples = self.task.samples();
         let bytes = samples * u64::from(spec.model.context);
         spec.data = DataSpec::Text { digest, bytes, samples, heldout_permille: HELDOUT_PERMILLE };
+        spec.inner.optimizer = self.optimizer;
         (spec.inner.lr, spec.inner.clip) = (self.lr, self.clip);
     }
 
@@ -263,7 +277,7 @@ impl Setup {
 
 impl Course for Setup {
     fn worker(&self, spec: &RunSpec) -> Box<dyn Worker> {
-        Box::new(Local::new(self.task.clone(), self.optimizer, spec))
+        Box::new(Local::new(self.task.clone(), spec))
     }
 
     fn loss(&self, _: Round, params: &[f32]) -> Option<f64> {

@@ -293,6 +293,12 @@ impl Net {
         news.then_some(link.up)
     }
 
+    /// Bytes that a host of a run has sent, in the mean over all of its hosts.
+    pub fn sent_by_host(&self, run: usize) -> u64 {
+        let hosts = &self.runs[run];
+        hosts.iter().map(|p| self.traffic[*p].sent).sum::<u64>() / hosts.len() as u64
+    }
+
     /// When a control frame comes.
     pub fn control(&mut self, from: usize, to: usize, bytes: usize, now: Time) -> Landings {
         if !self.is_up(from, to) || self.rng.chance(self.weather.control_loss) {

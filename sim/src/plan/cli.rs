@@ -1,6 +1,7 @@
 //! The flags of `plan`, and where its page goes.
 
 use super::{Ask, Plan, derive, page, picture, plan};
+use crate::save;
 use crate::scenario::Scenario;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -79,16 +80,11 @@ fn json(plan: &Plan) -> String {
 }
 
 fn write(dir: &Path, plan: &Plan) -> Result<(), String> {
-    std::fs::create_dir_all(dir)
-        .map_err(|why| format!("{}: {why}: choose a folder that can be made", dir.display()))?;
-    let save = |name: &str, text: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, text).map_err(|why| {
-            format!("{}: {why}: choose a folder that can be written", path.display())
-        })
-    };
     let picture = picture::picture(plan);
-    save("plan.html", page::html(plan, &picture))?;
-    save("plan.svg", picture)?;
-    save("plan.json", json(plan))
+    let files = [
+        ("plan.html", page::html(plan, &picture)),
+        ("plan.svg", picture),
+        ("plan.json", json(plan)),
+    ];
+    save::folder(dir, &files)
 }

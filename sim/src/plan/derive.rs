@@ -193,7 +193,8 @@ fn check_size(asked: u64, got: u64) -> Result<(), String> {
 }
 
 fn left_out(scenario: &Scenario) -> Vec<String> {
-    let comes_and_goes = scenario.group.iter().any(|group| group.stays_h.is_some());
+    let comes_and_goes =
+        scenario.group.iter().any(|group| group.stays_h.is_some() || group.churn.is_some());
     let starts_late = scenario.group.iter().any(|group| group.starts_s != Draw::Number(0.0));
     let all = [
         (comes_and_goes, "hosts that leave"),
@@ -228,6 +229,8 @@ fn freeze(scenario: &Scenario, seed: u64, speed_factor: f64) -> (Vec<Host>, Vec<
             starts_s: Draw::Number(0.0),
             stays_h: None,
             away_h: Draw::Number(0.0),
+            stays: None,
+            churn: None,
             ..group.clone()
         };
         (host, frozen)

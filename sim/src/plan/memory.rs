@@ -7,10 +7,12 @@ use shoal_protocol::run::RunSpec;
 use shoal_protocol::wire::{STATE_CHUNK_BYTES, STATE_CHUNKS_MAX};
 
 /// Bytes for each parameter on the training device: f32 parameters and their bf16 copy (`node/src/model/llama.rs`), gradient, and
-/// AdamW's two moments (`node/src/train/adamw.rs`).
+/// AdamW's two moments (`node/src/train/inner/`); the other optimisers keep fewer.
 const DEVICE: f64 = 4.0 + 2.0 + 4.0 + 8.0;
 /// Pseudo-gradient and two residuals (`protocol/src/math/workspace.rs`).
 const WORKSPACE: f64 = 12.0;
+/// The inner optimiser's state as it was after the last work, for the next checkpoint (`node/src/actor/archive.rs`): AdamW's.
+const INNER: f64 = 8.0;
 /// Parameters and outer momentum of one state (`node/src/exchange/arithmetic.rs`).
 const STATE: f64 = 8.0;
 /// Copies of both residuals that a checkpoint is written from.
@@ -37,7 +39,7 @@ pub struct Memory {
 pub fn memory(spec: &RunSpec, codecs: &Codecs) -> Memory {
     let params = spec.elems() as f64;
     let volume = codecs.volume(spec);
-    let resting = params * (WORKSPACE + 2.0 * STATE) + ROUNDS_KEPT * volume.down;
+    let resting = params * (WORKSPACE + INNER + 2.0 * STATE) + ROUNDS_KEPT * volume.down;
     let chunks = (8 * spec.elems()).div_ceil(STATE_CHUNK_BYTES as u64);
     Memory {
         device: params * DEVICE,

@@ -340,7 +340,7 @@ fn memory(plan: &Plan, blocks: &mut Vec<Block>) {
     )));
     blocks.push(Block::Text(format!(
         "In the host's own memory {} while it trains and up to {} when an exchange is committed: pseudo-gradient and both \
-         residuals, the committed state and the one before, the results of the last four rounds.",
+         residuals, a copy of AdamW's moments, the committed state and the one before, the results of the last four rounds.",
         bytes(memory.resting),
         bytes(memory.most)
     )));

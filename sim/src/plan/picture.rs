@@ -1,7 +1,7 @@
 //! A plan's picture: utilisation by local steps for each codec, and what each host does in a recommended round.
 
 use super::{Plan, Prospect};
-use crate::report::escape;
+use crate::markup::{escape, svg};
 use std::fmt::Write;
 
 const WIDTH: f64 = 960.0;
@@ -24,10 +24,7 @@ pub fn picture(plan: &Plan) -> String {
     let rows = plan.hosts.len().min(ROWS_MAX) as f64;
     let bars = TOP + PLOT_HEIGHT + 95.0;
     let height = bars + rows * ROW + 40.0;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
-    );
+    let mut out = svg(WIDTH, height, 12);
     curves(&mut out, plan);
     hosts(&mut out, plan, bars);
     out + "</svg>\n"

@@ -1,6 +1,6 @@
 //! Headings, paragraphs and tables as text for a terminal, or as HTML; quantities in units that people read.
 
-use crate::report::escape;
+use crate::markup::{self, escape};
 use std::fmt::Write;
 
 /// Characters in a line of text.
@@ -74,9 +74,9 @@ fn columns(rows: &[Vec<String>]) -> String {
     out
 }
 
-const STYLE: &str = "body{font:15px/1.45 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}\
-    table{border-collapse:collapse;margin:.6em 0;font-size:14px}td,th{padding:2px 14px 2px 0;text-align:right;white-space:nowrap}\
-    td:first-child,th:first-child{text-align:left}tr:nth-child(even){background:#f6f6f6}h2{margin:1.4em 0 .3em}\
+const STYLE: &str = "body{line-height:1.45;max-width:1000px}\
+    table{margin:.6em 0;font-size:14px}td,th{padding:2px 14px 2px 0;text-align:right;white-space:nowrap}\
+    td:first-child,th:first-child{text-align:left}h2{margin:1.4em 0 .3em}\
     p{margin:.35em 0}pre{background:#f6f6f6;padding:.6em 1em}";
 
 /// One page that needs nothing beside it; `picture` is an SVG and stands after the first section.
@@ -91,13 +91,10 @@ pub fn html(blocks: &[Block], picture: &str) -> String {
         body += &element(block);
     }
     let title = match &blocks[0] {
-        Block::Title(title) => escape(title),
-        _ => String::new(),
+        Block::Title(title) => title,
+        _ => "",
     };
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n<style>{STYLE}</style></head>\
-         <body>\n{body}</body></html>\n"
-    )
+    markup::page(title, STYLE, &body)
 }
 
 fn element(block: &Block) -> String {
@@ -106,14 +103,7 @@ fn element(block: &Block) -> String {
         Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
         Block::Text(text) => format!("<p>{}</p>\n", escape(text)),
         Block::Code(code) => format!("<pre>{}</pre>\n", escape(code)),
-        Block::Table(rows) => {
-            let row = |(n, row): (usize, &Vec<String>)| {
-                let tag = if n == 0 { "th" } else { "td" };
-                let cells = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
-                format!("<tr>{}</tr>\n", cells.collect::<String>())
-            };
-            format!("<table>\n{}</table>\n", rows.iter().enumerate().map(row).collect::<String>())
-        }
+        Block::Table(rows) => markup::table("th", rows.iter()),
     }
 }
 

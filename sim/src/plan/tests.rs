@@ -50,7 +50,7 @@ fn within(got: f64, wanted: f64, share: f64) -> bool {
 #[test]
 fn two_equal_hosts_exchange_for_bytes_over_rate() {
     let plan = planned(&[("home", 2, 10_000, 2.0)]);
-    for codec in Codec::ALL {
+    for codec in Codec::NEARLY_EXACT {
         let prospect = with(&plan, Pace::Steps, codec);
         let bytes = codec.encoded_len(plan.params as usize) as f64;
         let seconds = bytes / (2.0 * MBIT);
@@ -75,7 +75,7 @@ fn four_equal_hosts_come_near_the_bound() {
 #[test]
 fn every_strategy_and_codec_is_there_and_the_smallest_bytes_win() {
     let plan = planned(&[("home", 3, 10_000, 2.0)]);
-    assert_eq!(plan.prospects.len(), Pace::ALL.len() * Codec::ALL.len());
+    assert_eq!(plan.prospects.len(), Pace::ALL.len() * Codec::NEARLY_EXACT.len());
     assert_eq!(plan.best().setting.codec, Codecs::both(Codec::Int8));
     let [int8, f32] = [Codec::Int8, Codec::F32].map(|codec| with(&plan, Pace::Steps, codec));
     assert!(within(f32.sent()[1] / int8.sent()[1], 4.0, 0.05));
@@ -223,8 +223,8 @@ fn memory_grows_with_the_model() {
         (memory::memory(&cluster.spec, &Codecs::both(Codec::F32)), cluster.spec.elems() as f64)
     };
     let (small, params) = of(1_000_000_000);
-    // 12 of workspace, two states of 8, four results of 4; then 16 and two of 4 more.
-    assert_eq!((small.resting, small.most), (44.0 * params, 68.0 * params));
+    // 12 of workspace, 8 of the inner optimiser, two states of 8, four results of 4; then 16 and two of 4 more.
+    assert_eq!((small.resting, small.most), (52.0 * params, 76.0 * params));
     assert!(small.can_join && !of(5_000_000_000).0.can_join);
 }
 

@@ -21,38 +21,50 @@ down_mbit = 100
 latency_ms = 10
 "#;
 
-fn refused(from: &str, to: &str) -> String {
-    assert!(SMALL.contains(from), "{from}");
-    Scenario::parse(&SMALL.replace(from, to), "small.toml").expect_err("it is refused").0
+/// What is said of a scenario with another line.
+fn refused(scenario: &str, from: &str, to: &str) -> String {
+    assert!(scenario.contains(from), "{from}");
+    Scenario::parse(&scenario.replace(from, to), "small.toml").expect_err("it is refused").0
 }
 
 #[test]
 fn errors_name_the_line_the_key_and_what_would_be_right() {
     assert_eq!(
-        refused("steps = 10", "steps = 0"),
+        refused(SMALL, "steps = 10", "steps = 0"),
         "small.toml:8: `inner.steps`: must be 1 to 1000000"
     );
     assert_eq!(
-        refused("\"1M\"", "\"many\""),
+        refused(SMALL, "\"1M\"", "\"many\""),
         "small.toml:7: `params` must be a number with K, M or B, such as \"25M\""
     );
-    assert_eq!(refused("= 1000", "= -5"), "small.toml:14: `tokens_per_s` must be above 0");
-    assert_eq!(refused("count = 3", "count = 0"), "small.toml:13: `count` must be at least 1");
-    let draw = refused("latency_ms = 10", "latency_ms = \"ten\"");
+    assert_eq!(refused(SMALL, "= 1000", "= -5"), "small.toml:14: `tokens_per_s` must be above 0");
+    assert_eq!(
+        refused(SMALL, "latency_ms = 10", "latency_ms = 10\nstays = \"gone.csv\""),
+        "small.toml:18: `stays`: gone.csv: No such file or directory (os error 2): give the path of a file of stays"
+    );
+    assert_eq!(
+        refused(SMALL, "latency_ms = 10", "latency_ms = 10\nstays_h = 1\nstays = \"gone.csv\""),
+        "small.toml:19: `stays` says when hosts come and go: leave out `starts_s` and `stays_h`"
+    );
+    assert_eq!(
+        refused(SMALL, "count = 3", "count = 0"),
+        "small.toml:13: `count` must be at least 1"
+    );
+    let draw = refused(SMALL, "latency_ms = 10", "latency_ms = \"ten\"");
     assert_eq!(
         draw,
         "small.toml:17: must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }"
     );
-    let unknown = refused("up_mbit", "upp_mbit");
+    let unknown = refused(SMALL, "up_mbit", "upp_mbit");
     assert!(
         unknown.starts_with("small.toml:15: unknown field `upp_mbit`, expected one of"),
         "{unknown}"
     );
-    let missing = refused("rounds = 3", "");
+    let missing = refused(SMALL, "rounds = 3", "");
     assert!(missing.contains("missing field `rounds`"), "{missing}");
     let fault = "[[fault]]\nkind = \"crash\"\nat_s = 1\ngroup = \"away\"\n[run]";
     assert_eq!(
-        refused("[run]", fault),
+        refused(SMALL, "[run]", fault),
         "small.toml:9: `group` \"away\" is none of the groups: home"
     );
 }
@@ -85,6 +97,7 @@ fn the_shipped_scenarios_are_sound() {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .expect("scenarios are shipped")
         .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     names.sort();
     assert!(names.len() >= 8, "{names:?}");
@@ -117,12 +130,6 @@ down_mbit = 100
 latency_ms = 10
 "#;
 
-/// What is said of a learner with another line.
-fn unlearned(from: &str, to: &str) -> String {
-    assert!(LEARNS.contains(from), "{from}");
-    Scenario::parse(&LEARNS.replace(from, to), "small.toml").expect_err("it is refused").0
-}
-
 #[test]
 fn a_learner_is_a_name_or_a_table() {
     let elems = |text: &str| {
@@ -147,45 +154,59 @@ fn a_learner_is_a_name_or_a_table() {
 
 #[test]
 fn errors_of_a_learner_name_the_line_the_key_and_what_would_be_right() {
-    let unknown = unlearned("hidden", "hiden");
+    let unknown = refused(LEARNS, "hidden", "hiden");
     assert!(
         unknown.starts_with("small.toml:9: unknown field `hiden`, expected one of `kind`,"),
         "{unknown}"
     );
     assert_eq!(
-        unlearned("hidden = 16", "noise = 1.0"),
-        "small.toml:9: `noise` is no option of the learner \"text\", which has `text`, `bytes`, `window`, `embedding`, `hidden`, `optimizer`, `lr`, `clip`"
+        refused(LEARNS, "hidden = 16", "noise = 1.0"),
+        "small.toml:9: `noise` is no option of the learner \"text\", which has `text`, `bytes`, `window`, `embedding`, `hidden`, `optimizer`, `momentum`, `lr`, `clip`"
     );
-    assert_eq!(unlearned("hidden = 16", "hidden = 0"), "small.toml:9: `hidden` must be 1 to 4096");
-    assert_eq!(unlearned("hidden = 16", "lr = 0"), "small.toml:9: `inner.lr`: must be above 0");
     assert_eq!(
-        unlearned("20_000", "100"),
+        refused(LEARNS, "hidden = 16", "momentum = 0.9"),
+        "small.toml:9: `momentum` goes with the optimizer \"sgd\" or \"rmsprop\""
+    );
+    assert_eq!(
+        refused(LEARNS, "hidden = 16", "optimizer = \"sgd\"\nmomentum = 1.0"),
+        "small.toml:10: `inner.momentum`: 1 must be at least 0 and below 1"
+    );
+    assert_eq!(
+        refused(LEARNS, "hidden = 16", "lr = 0"),
+        "small.toml:9: `inner.lr`: must be above 0"
+    );
+    assert_eq!(
+        refused(LEARNS, "hidden = 16", "hidden = 0"),
+        "small.toml:9: `hidden` must be 1 to 4096"
+    );
+    assert_eq!(
+        refused(LEARNS, "20_000", "100"),
         "small.toml:8: a text of 100 bytes is too short: it takes 170"
     );
     assert_eq!(
-        unlearned("bytes = 20_000", "text = \"no/such.txt\""),
+        refused(LEARNS, "bytes = 20_000", "text = \"no/such.txt\""),
         "small.toml:8: `text` no/such.txt: No such file or directory (os error 2): give the path of a text file"
     );
     assert_eq!(
-        unlearned("context = 16", "context = 16\nparams = \"1M\""),
+        refused(LEARNS, "context = 16", "context = 16\nparams = \"1M\""),
         "small.toml:13: `params` follows from the learner's own sizes: leave it out"
     );
-    let kind = unlearned("\"text\"", "\"words\"");
+    let kind = refused(LEARNS, "\"text\"", "\"words\"");
     assert!(kind.starts_with("small.toml:7: unknown variant `words`, expected one of"), "{kind}");
-    assert_eq!(unlearned("kind = \"text\"", ""), "small.toml:6: missing field `kind`");
+    assert_eq!(refused(LEARNS, "kind = \"text\"", ""), "small.toml:6: missing field `kind`");
     let number =
-        unlearned("[learner]\nkind = \"text\"\nbytes = 20_000\nhidden = 16", "learner = 3");
+        refused(LEARNS, "[learner]\nkind = \"text\"\nbytes = 20_000\nhidden = 16", "learner = 3");
     assert!(number.contains("expected a learner's name, or a table"), "{number}");
     assert_eq!(
-        refused("rounds = 3", "rounds = 3\ntarget_loss = 1.0"),
+        refused(SMALL, "rounds = 3", "rounds = 3\ntarget_loss = 1.0"),
         "small.toml:5: `target_loss` needs a learner that has a loss: convex or text"
     );
     assert_eq!(
-        refused("params = \"1M\"\n", ""),
+        refused(SMALL, "params = \"1M\"\n", ""),
         "small.toml:7: `params` is missing in [run]; `params` must be a number with K, M or B, such as \"25M\""
     );
     assert_eq!(
-        unlearned("batch = 4", "batch = 4\nouter_momentum = 1.0"),
+        refused(LEARNS, "batch = 4", "batch = 4\nouter_momentum = 1.0"),
         "small.toml:15: `outer.momentum`: must be at least 0 and below 1"
     );
 }

@@ -127,7 +127,7 @@ fn a_host_trains_on_its_lease_and_nothing_else() {
     let mut records: Vec<&Record> =
         world.book.records.values().map(|entry| &entry.record).collect();
     records.sort_by_key(|record| record.round);
-    let mut local = Local::new(setup.task.clone(), setup.optimizer, &spec);
+    let mut local = Local::new(setup.task.clone(), &spec);
     let mut params = setup.initial(&spec).params;
     for pair in records.windows(2).filter(|pair| !pair[1].contributions.is_empty()) {
         local.begin(&params);

@@ -37,7 +37,7 @@ pub struct Lab {
 const EXAMPLE: &str = "\
 EXAMPLE
   shoal lab examples/lab/small.toml --out small      a table; small/report.md and two pictures
-  shoal lab examples/lab/novels.toml --data novels/train.txt --heldout novels/other.txt
+  shoal lab examples/lab/small.toml --data novels/ --heldout other.txt --out novels
 A second start goes on where the first was stopped.";
 
 impl Lab {

@@ -1,1 +1,83 @@
-//! tests
+//! A lab of two methods on a model of a few thousand parameters, run for real.
+
+use super::file::LabFile;
+use super::grid::{Cell, Grid};
+use super::text::Text;
+use std::path::Path;
+
+const FILE: &str = r#"
+name = "tiny"
+tokens = 4_096
+workers = [2]
+seeds = [1]
+baseline = "sync"
+evaluations = 2
+
+[model]
+dim = 16
+layers = 1
+heads = 2
+hidden = 32
+context = 16
+tied = true
+
+[data]
+stories_bytes = 60_000
+heldout_permille = 50
+
+[heldout]
+sequences = 8
+
+[inner]
+batch = 4
+lr = 0.01
+
+[network]
+up_mbit = 20
+down_mbit = 100
+latency_ms = 15
+tokens_per_s = 20_000
+
+[[method]]
+name = "sync"
+kind = "sync"
+
+[[method]]
+name = "diloco"
+inner.steps = 8
+exchange = { up = "topk-tight", down = "topk", chunk_elems = 4096 }
+"#;
+
+fn run(out: &Path) -> Vec<Cell> {
+    let path = out.join("tiny.toml");
+    std::fs::write(&path, FILE).expect("the folder can be written");
+    let file = LabFile::read(&path).expect("it is a lab file");
+    let text = Text::open(&file, None, None, &out.join("cache")).expect("stories are made");
+    let mut grid = Grid::new(&file, &text, out, (tch::Device::Cpu, 1));
+    grid.run(&|_| ()).expect("it runs")
+}
+
+/// What a run learned and sent, without what it cost.
+fn told(cells: &[Cell]) -> Vec<String> {
+    let points = cells.iter().flat_map(|cell| &cell.runs).map(|run| &run.point);
+    points
+        .map(|p| format!("{:?} {:?} {:?} {} {}", p.failed, p.curve, p.bytes, p.tokens, p.trace))
+        .collect()
+}
+
+#[test]
+fn the_same_lab_gives_the_same_bits_and_finished_runs_are_not_run_again() {
+    tch::set_num_threads(1);
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder can be made"));
+    let [first, second] = [0, 1].map(|n: usize| run(folders[n].path()));
+    assert_eq!(told(&first), told(&second));
+    for cell in &first {
+        let point = &cell.runs[0].point;
+        let (start, end) = (point.curve[0].loss, point.curve[point.curve.len() - 1].loss);
+        assert_eq!((&point.failed, point.tokens), (&None, 4_096));
+        assert!(end < start, "{start} {end}");
+    }
+    let cost =
+        |cells: &[Cell]| cells.iter().map(|cell| cell.runs[0].point.seconds).collect::<Vec<_>>();
+    assert_eq!(cost(&run(folders[0].path())), cost(&first), "read from its file");
+}

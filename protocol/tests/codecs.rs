@@ -188,7 +188,9 @@ proptest! {
         let (mut out, mut acc) = (vec![5.0; input.len()], vec![5.0; input.len()]);
         let read = codec.decode(&bytes, &mut out);
         prop_assert_eq!(read, codec.accumulate(&bytes, 1.0, &mut acc));
-        prop_assert!(out.iter().all(|x| x.abs() <= LIMIT));
+        // An int8 can be -128, which no encoder writes.
+        let most = if codec == Codec::Int8 { LIMIT / 127.0 * 128.0 } else { LIMIT };
+        prop_assert!(out.iter().all(|x| x.abs() <= most));
         if read.is_err() {
             prop_assert_eq!((&out, &acc), (&vec![5.0; input.len()], &vec![5.0; input.len()]));
         }

@@ -2,7 +2,8 @@
 //!
 //! A block is its scale (f32), then one byte `q` an element: `n + 4` bytes, 8.0625 bits an element in whole blocks.
 //! `scale = max |x| / 127` and `q = x * (1 / scale)`, rounded to nearest, ties to even; an element decodes as
-//! `q * scale` (-128 too, which no encoder writes, so that a liar's number may be a 127th beyond the limit; symmetric block quantisation: Dettmers et al., arXiv 2110.02861, with a linear code).
+//! `q * scale` (symmetric block quantisation: Dettmers et al., arXiv 2110.02861, with a linear code). So does -128, which
+//! no encoder writes: a liar's number may be a 127th beyond the limit.
 
 use super::{BLOCK, Fault, LIMIT, SCALE_BYTES, Scheme, TINY, limited, scaled};
 use crate::math::vector;

@@ -40,6 +40,10 @@ pub struct CatchUp {
     pub donors: BTreeMap<PeerId, Donation>,
     /// When it began.
     pub since: Time,
+    /// Whether a piece has come that was asked for.
+    pub begun: bool,
+    /// When the head and its holders were last looked for.
+    pub looked: Time,
     pieces: Vec<Piece>,
     missing: usize,
 }
@@ -89,7 +93,35 @@ impl CatchUp {
 
     fn new(target: Target, digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
         let donors = donors.iter().map(|peer| (*peer, Donation::default())).collect();
-        CatchUp { target, digest, donors, since: now, pieces: Vec::new(), missing: 0 }
+        let (since, looked) = (now, now);
+        CatchUp {
+            target,
+            digest,
+            donors,
+            since,
+            begun: false,
+            looked,
+            pieces: Vec::new(),
+            missing: 0,
+        }
+    }
+
+    /// Whether it gets in step by repeating a round; else by a whole state.
+    pub fn follows(&self) -> bool {
+        matches!(self.target, Target::Round | Target::Results(_))
+    }
+
+    /// Whether it may be in vain: nothing has come of what was asked for, be it small or long overdue.
+    pub fn is_in_doubt(&self) -> bool {
+        let listing = matches!(self.target, Target::Round | Target::Manifest);
+        !self.begun && (listing || self.donors.values().any(|donation| donation.silent > 0))
+    }
+
+    /// More peers have turned out to hold what is wanted.
+    pub fn add_donors(&mut self, holders: &[PeerId]) {
+        for peer in holders {
+            self.donors.entry(*peer).or_default();
+        }
     }
 
     /// Takes the record of the round, which the caller has checked; what this peer's own exchange of that plan holds already
@@ -206,11 +238,12 @@ impl CatchUp {
         silent.iter().for_each(|donor| self.silence(donor, patience, now));
     }
 
-    /// The first silence may be a lost message; who is silent again is left alone for a while.
+    /// The first silence may be a lost message; who is silent again is left alone for a while, if there are others to ask.
     fn silence(&mut self, donor: &PeerId, patience: Span, now: Time) {
+        let only = self.donors.len() == 1;
         if let Some(donation) = self.donors.get_mut(donor) {
             let silent = donation.silent + 1;
-            let not_before = if silent == 1 { now } else { now + patience };
+            let not_before = if silent == 1 || only { now } else { now + patience };
             *donation = Donation { under_way: 0, not_before, silent };
             if silent >= SILENCES_MAX {
                 self.donors.remove(donor);
@@ -294,6 +327,7 @@ impl CatchUp {
         }
         *piece = Piece::Here;
         self.missing -= 1;
+        self.begun = true;
         Ok(true)
     }
 
@@ -318,7 +352,7 @@ pub fn check_manifest(
     if state_root(&manifest.chunks) != manifest.record.state {
         return Err("gave a manifest whose chunks are not the state's");
     }
-    if manifest.chunks.len() as u64 != (spec.elems() * 8).div_ceil(STATE_CHUNK_BYTES as u64) {
+    if manifest.chunks.len() as u64 != spec.state_bytes().div_ceil(STATE_CHUNK_BYTES as u64) {
         return Err("gave a manifest of another size than the model's");
     }
     Ok(())

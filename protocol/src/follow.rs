@@ -6,7 +6,7 @@ use crate::exchange::Exchange;
 use crate::fork::Way;
 use crate::id::{Digest, PeerId, Round};
 use crate::ledger::{Record, state_root};
-use crate::membership::{Patience, Position};
+use crate::membership::{Head, Patience, Position};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{Committed, Manifest, ResultChunk};
@@ -19,6 +19,8 @@ const LONG: Span = Span::from_secs(4);
 const LACKING_MAX: usize = 1024;
 /// Pause between tries to get in step. Guess.
 const RETRY: Span = Span::from_secs(1);
+/// How often a peer that waits in doubt looks whether others have gone on meanwhile. Guess: a beacon's time.
+const LOOK_AGAIN: Span = Span::from_secs(2);
 
 impl Session {
     /// Others may have gone on without this peer: then it follows.
@@ -34,19 +36,46 @@ impl Session {
         if !self.members.is_ahead(&self.standing.record, self.digest, now) {
             return;
         }
-        let (mine, patience) = (self.position(), self.patience(now));
-        let Some(head) = self.members.head(&mine, patience, &self.lacking, now) else {
-            return;
-        };
+        if let Some(head) = self.head(now) {
+            self.shelve("others went on", now, out);
+            self.follow(&head, now, out);
+        }
+    }
+
+    fn head(&self, now: Time) -> Option<Head> {
+        self.members.head(&self.position(), self.patience(now), &self.lacking, now)
+    }
+
+    fn follow(&mut self, head: &Head, now: Time, out: &mut Vec<Output>) {
         let (from, to) = (self.standing.record.round, head.round);
         out.push(Output::Note(Note::CatchingUp { from, to }));
-        self.shelve("others went on", now, out);
         let catchup = if head.follows {
             CatchUp::round(head.digest, &head.holders, now)
         } else {
             CatchUp::state(head.digest, &head.holders, now)
         };
         self.enter(Stage::CatchingUp(Box::new(catchup)), now);
+    }
+
+    /// Nothing comes of what is being fetched: others may have gone on meanwhile, or more of them hold it now.
+    fn look_again(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Stage::CatchingUp(catchup) = &mut self.stage else { return };
+        if !catchup.is_in_doubt() || now < catchup.looked + LOOK_AGAIN {
+            return;
+        }
+        catchup.looked = now;
+        let wanted = (catchup.digest, catchup.follows());
+        let Some(head) = self.head(now) else { return };
+        match &mut self.stage {
+            Stage::CatchingUp(catchup) if (head.digest, head.follows) == wanted => {
+                catchup.add_donors(&head.holders);
+            }
+            _ => {
+                // On a slow link the next first piece gets longer.
+                self.pace.fetch.observe(Span(self.pace.fetch.span().0.saturating_mul(2)));
+                self.follow(&head, now, out);
+            }
+        }
     }
 
     fn patience(&self, now: Time) -> Patience {
@@ -65,13 +94,15 @@ impl Session {
         now: Time,
         out: &mut Vec<Output>,
     ) -> (Option<Time>, Vec<PeerId>) {
+        self.look_again(now, out);
         let Stage::CatchingUp(catchup) = &mut self.stage else { return (None, Vec::new()) };
         let gone: Vec<PeerId> =
             catchup.donors.keys().filter(|p| !self.members.alive(p, now)).copied().collect();
         gone.iter().for_each(|peer| catchup.drop_donor(peer));
         match catchup.ask(&self.pace.fetch, now, out) {
             catchup::Outcome::Going => {
-                (Some(now + Span(self.pace.fetch.span().0 / 4)), catchup.awaited())
+                let look = Span(self.pace.fetch.span().0 / 4).min(LOOK_AGAIN);
+                (Some(now + look), catchup.awaited())
             }
             catchup::Outcome::Complete => {
                 self.caught_up(now, out);
@@ -208,7 +239,7 @@ impl Session {
         if let Stage::CatchingUp(catchup) = &mut self.stage
             && catchup.donors.contains_key(from)
         {
-            let follows = matches!(catchup.target, Target::Round | Target::Results(_));
+            let follows = catchup.follows();
             if self.lacking.len() < LACKING_MAX {
                 self.lacking.insert((catchup.digest, follows, *from));
             }

@@ -102,12 +102,21 @@ impl Bench {
     /// A beacon of a peer that stands on the genesis or, with a digest, on round 1.
     fn beacon(&self, n: u8, digest: Option<Digest>) -> Input {
         let genesis = Bench::new(n).session.digest;
-        let mut beacon = Bench::new(n).session.beacon(Time(1));
-        if let Some(digest) = digest {
-            (beacon.round, beacon.digest, beacon.recent) = (1, digest, vec![genesis]);
-            beacon.signature = Signature::default();
-            beacon.signature = Keys(peer(n)).sign(&beacon.signed_bytes(&self.spec.id()));
+        match digest {
+            Some(digest) => self.beacon_at(n, 1, digest, vec![genesis]),
+            None => {
+                let beacon = Bench::new(n).session.beacon(Time(1));
+                Input::Received { from: peer(n), message: Message::Beacon(beacon) }
+            }
         }
+    }
+
+    /// A beacon of a peer that stands on this round, and on the way there those before.
+    fn beacon_at(&self, n: u8, round: Round, digest: Digest, recent: Vec<Digest>) -> Input {
+        let mut beacon = Bench::new(n).session.beacon(Time(round));
+        (beacon.round, beacon.digest, beacon.recent) = (round, digest, recent);
+        beacon.signature = Signature::default();
+        beacon.signature = Keys(peer(n)).sign(&beacon.signed_bytes(&self.spec.id()));
         Input::Received { from: peer(n), message: Message::Beacon(beacon) }
     }
 
@@ -165,6 +174,7 @@ fn said(message: &Message) -> String {
         Message::Confirm(_) => "confirm".into(),
         Message::Signed(signed) => format!("signed {}", signed.round),
         Message::WantRound { .. } => "want round".into(),
+        Message::WantManifest { .. } => "want manifest".into(),
         Message::Refusal { .. } => "refusal".into(),
         other => format!("{other:?}"),
     }
@@ -266,6 +276,18 @@ fn a_joiner_repeats_the_round_that_it_missed() {
     let asked = Input::Received { from: peer(2), message: gone };
     bench.check(20, asked, &["2 < ready 1 tokens 0"]);
     assert!(bench.session.lacking.contains(&(Digest([5; 32]), true, peer(2))));
+}
+
+#[test]
+fn a_joiner_whose_donor_is_silent_goes_after_the_others() {
+    let mut bench = Bench::new(1);
+    bench.check(0, Input::Connected { peer: peer(2) }, &["2 < beacon 0"]);
+    let ahead = bench.beacon(2, Some(Digest([5; 32])));
+    bench.check(10, ahead, &["catch up 0 to 1", "2 < want round"]);
+    let gone_on = bench.beacon_at(2, 2, Digest([6; 32]), vec![Digest([4; 32])]);
+    bench.check(1_000, gone_on, &[]);
+    let expected = ["catch up 0 to 2", "2 < want manifest"];
+    bench.check(2_010, Input::Wake, &expected);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn chunk_bytes(spec: &RunSpec, chunk: &ChunkId) -> Option<usize> {
     let len = match chunk.kind {
         ChunkKind::State => {
             let start = u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
-            (spec.elems() * 8).saturating_sub(start).min(STATE_CHUNK_BYTES as u64) as usize
+            spec.state_bytes().saturating_sub(start).min(STATE_CHUNK_BYTES as u64) as usize
         }
         _ => spec.chunk_len(chunk.index),
     };

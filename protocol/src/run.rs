@@ -1,8 +1,11 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
 mod inner;
+pub mod layout;
+pub mod strategy;
 
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
 use crate::id::{Digest, PeerId, RunId};
 use crate::math::codec::{Codec, CodecError};
@@ -40,6 +43,9 @@ pub struct RunSpec {
     pub exchange: ExchangeSpec,
     /// Who takes part in a round, and how long it waits.
     pub group: GroupSpec,
+    /// What a round is made of beside that.
+    #[serde(default, skip_serializing_if = "StrategySpec::is_usual")]
+    pub strategy: StrategySpec,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -129,6 +135,11 @@ pub enum OuterKind {
     Sgd,
     /// m <- mu * m + delta; theta <- theta - alpha * (delta + mu * m).
     Nesterov,
+    /// theta <- theta - alpha * s * sign(delta), where s is the inner schedule's height at the round (DeMo, arXiv 2411.19870).
+    Sign,
+    /// The inner optimiser's step, at its learning rate, weight decay and clipping, on the mean: `alpha` and `mu` have no part in
+    /// it. With gradients as local work that is data parallel training.
+    Inner,
 }
 
 /// How pseudo-gradients travel.
@@ -184,6 +195,20 @@ impl RunSpec {
         self.model.params()
     }
 
+    /// Vectors that a state holds beside the parameters: the outer optimiser's, one at least.
+    pub fn outer_states(&self) -> usize {
+        let own = match self.outer.kind {
+            OuterKind::Inner => crate::math::inner::states(&self.inner.optimizer),
+            OuterKind::Sgd | OuterKind::Nesterov | OuterKind::Sign => 1,
+        };
+        own.max(1)
+    }
+
+    /// Bytes of a state: parameters and outer optimiser.
+    pub fn state_bytes(&self) -> u64 {
+        4 * self.elems() * (1 + self.outer_states() as u64)
+    }
+
     /// Chunks that the fragment is cut into.
     pub fn chunks(&self) -> u32 {
         self.elems().div_ceil(u64::from(self.exchange.chunk_elems)) as u32
@@ -227,8 +252,20 @@ impl RunSpec {
         self.data.validate()?;
         self.inner.validate()?;
         self.outer.validate()?;
+        self.validate_strategy()?;
         self.exchange.validate(self.elems())?;
         self.group.validate()
+    }
+}
+
+impl RunSpec {
+    /// The strategy's pieces, and whether they go together with the rest.
+    fn validate_strategy(&self) -> Result<(), SpecError> {
+        self.strategy.validate()?;
+        let muon = matches!(self.inner.optimizer, InnerOptimizer::Muon { .. });
+        check(self.outer.kind != OuterKind::Inner || !muon, "outer.kind", || {
+            "Muon's step is not the same on every machine, to the bit: take another inner optimiser for \"inner\"".into()
+        })
     }
 }
 

@@ -168,7 +168,7 @@ fn assemble(
 fn disk(spec: &RunSpec, params: Option<Vec<f32>>) -> Disk {
     let Some(params) = params else { return Disk::Phantom(Box::new(phantom::genesis(spec))) };
     let zeros = || vec![0.0; params.len()];
-    let (momentum, up, down) = (zeros(), zeros(), zeros());
+    let (momentum, up, down) = (vec![0.0; params.len() * spec.outer_states()], zeros(), zeros());
     let numbers = Numbers { params, momentum };
     let record = noise::standing(spec, &numbers).record;
     Disk::Real(Box::new(Saved { record, numbers, up, down }))
@@ -190,6 +190,8 @@ fn host(hosts: &Hosts) -> Host {
 mod tests {
     use super::*;
     use crate::scenario::Scenario;
+    use shoal_protocol::math::Codec;
+    use shoal_protocol::run::{InnerSchedule, Strategy};
 
     const HOSTS: Hosts =
         Hosts { count: 4, tokens_per_s: 200.0, up_mbit: 20.0, down_mbit: 200.0, latency_ms: 10.0 };
@@ -206,9 +208,57 @@ mod tests {
 
     fn learn(rounds: u64) -> Carried {
         let (scenario, spec) = learning(rounds);
+        teach(scenario, spec, &HOSTS, rounds)
+    }
+
+    fn teach(scenario: Scenario, spec: RunSpec, hosts: &Hosts, rounds: u64) -> Carried {
         let setup = scenario.lesson.expect("it learns");
         let params = setup.initial(&spec).params;
-        carry(spec, &HOSTS, 1, rounds, Some((Box::new(setup), params))).expect("it gets there")
+        carry(spec, hosts, 1, rounds, Some((Box::new(setup), params))).expect("it gets there")
+    }
+
+    /// The losses of hosts that take so many local steps of gradient descent in a round, exchange numbers as they are, and do
+    /// with them what `change` says.
+    fn losses(hosts: usize, steps: u32, rounds: u64, change: impl Fn(&mut RunSpec)) -> Vec<f64> {
+        let (scenario, mut spec) = learning(rounds);
+        spec.inner.steps = steps;
+        spec.inner.schedule = InnerSchedule::Constant;
+        (spec.exchange.up, spec.exchange.down) = (Codec::F32, Codec::F32);
+        change(&mut spec);
+        spec.validate().expect("it is a sound spec");
+        let carried = teach(scenario, spec, &Hosts { count: hosts, ..HOSTS }, rounds);
+        carried.rounds.iter().filter_map(|round| round.loss).collect()
+    }
+
+    #[track_caller]
+    fn same_to_rounding(left: &[f64], right: &[f64]) {
+        assert_eq!(left.len(), right.len());
+        for (left, right) in left.iter().zip(right) {
+            assert!((left / right - 1.0).abs() < 1e-5, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn one_step_and_plain_averaging_is_data_parallel_training() {
+        let averaged = losses(4, 1, 8, |_| {});
+        let sync = Strategy::Sync.usual();
+        let parallel =
+            losses(4, 1, 8, |spec| (spec.strategy, spec.outer) = (sync.pieces, sync.outer.clone()));
+        same_to_rounding(&averaged, &parallel);
+        // One host with the batch of four sees the same samples in each step.
+        let alone = losses(1, 1, 8, |spec| {
+            spec.inner.batch *= 4;
+            (spec.strategy, spec.outer) = (sync.pieces, sync.outer.clone());
+        });
+        same_to_rounding(&averaged, &alone);
+    }
+
+    #[test]
+    fn alone_an_exchange_changes_nothing() {
+        let rounds = losses(1, 5, 6, |_| {});
+        let steps = losses(1, 1, 30, |_| {});
+        let every_fifth: Vec<f64> = steps.into_iter().skip(4).step_by(5).collect();
+        same_to_rounding(&rounds, &every_fifth);
     }
 
     #[test]

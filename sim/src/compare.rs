@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(with(STRAGGLER, "group.slow.tokens_per_s", "7").map(speed), Ok(7.0));
         assert_eq!(with(STRAGGLER, "group.1.tokens_per_s", "8").map(speed), Ok(8.0));
         assert_eq!(
-            with(STRAGGLER, "run.up", "f32").map(|s| s.run.up.to_string()),
+            with(STRAGGLER, "run.up", "f32").map(|s| s.run.up().to_string()),
             Ok("f32".into())
         );
         let wrong = |key, value| with(STRAGGLER, key, value).unwrap_err();

@@ -9,7 +9,7 @@ use shoal_protocol::session::Standing;
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
 use std::ops::Range;
 
-/// Parameters and outer momentum.
+/// Parameters, and the outer optimiser's vectors one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numbers {
     pub params: Vec<f32>,
@@ -21,7 +21,7 @@ impl Numbers {
     pub fn initial(spec: &RunSpec) -> Numbers {
         let n = spec.elems();
         let params = (0..n).map(|i| noise(spec.seed ^ mix(i))).collect();
-        Numbers { params, momentum: vec![0.0; n as usize] }
+        Numbers { params, momentum: vec![0.0; n as usize * spec.outer_states()] }
     }
 
     /// The state's bytes, which its chunks are cut from.
@@ -29,12 +29,12 @@ impl Numbers {
         self.params.iter().chain(&self.momentum).flat_map(|x| x.to_le_bytes()).collect()
     }
 
-    /// The numbers of a state's bytes, if there are `n` of each.
-    pub fn read(bytes: &[u8], n: usize) -> Option<Numbers> {
+    /// The numbers of a state's bytes, if they are as many as the spec's.
+    pub fn read(bytes: &[u8], spec: &RunSpec) -> Option<Numbers> {
         let mut all: Vec<f32> =
             bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        (bytes.len() == 8 * n).then(|| {
-            let momentum = all.split_off(n);
+        (bytes.len() as u64 == spec.state_bytes()).then(|| {
+            let momentum = all.split_off(spec.elems() as usize);
             Numbers { params: all, momentum }
         })
     }

@@ -48,7 +48,7 @@ fn chunks(spec: &RunSpec, state: &State) -> Vec<Digest> {
 
 /// Parameters and momentum in f32.
 fn state_chunks(spec: &RunSpec) -> u32 {
-    (8 * spec.elems()).div_ceil(STATE_CHUNK_BYTES as u64) as u32
+    spec.state_bytes().div_ceil(STATE_CHUNK_BYTES as u64) as u32
 }
 
 fn name(state: &State, index: u32) -> Digest {
@@ -120,7 +120,7 @@ impl Phantom {
 
     pub fn state_chunk(&self, chunk: &ChunkId) -> Option<Payload> {
         let state = self.served.get(&chunk.of)?;
-        let left = 8 * self.spec.elems() - u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
+        let left = self.spec.state_bytes() - u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
         let bytes = left.min(STATE_CHUNK_BYTES as u64) as u32;
         Some(Payload::Sized { bytes, digest: name(state, chunk.index) })
     }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
-    OuterKind, OuterSpec, PROTOCOL_VERSION, RunSpec, TokenizerSpec,
+    OuterKind, OuterSpec, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, StrategySpec,
+    TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -90,19 +91,23 @@ pub struct Run {
     /// If not 0, a peer asks for as many steps as it expects to finish in so many seconds.
     #[serde(default)]
     pub round_s: f64,
+    /// What sets the keys below where they are absent.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// Codec from member to owner.
-    #[serde(default = "int8")]
-    pub up: Codec,
+    pub up: Option<Codec>,
     /// Codec from owner to member.
-    #[serde(default = "int8")]
-    pub down: Codec,
+    pub down: Option<Codec>,
     /// What is done with the mean of a round's pseudo-gradients.
-    #[serde(default = "nesterov")]
-    pub outer: OuterKind,
+    pub outer: Option<OuterKind>,
     /// Its learning rate.
     pub outer_lr: Option<Spanned<f32>>,
-    /// Its momentum; 0.9 for Nesterov if absent, else 0.
+    /// Its momentum.
     pub outer_momentum: Option<Spanned<f32>>,
+    /// Fragments of the model, one of which is exchanged in a round.
+    pub fragments: Option<Spanned<u32>>,
+    /// What the trainer does while an exchange is under way.
+    pub overlap: Option<Spanned<Overlap>>,
     /// Elements in a chunk.
     pub chunk_elems: Option<Spanned<u32>>,
     /// Most members of a round.
@@ -265,14 +270,6 @@ fn hours() -> f64 {
 
 fn context() -> u32 {
     1024
-}
-
-fn int8() -> Codec {
-    Codec::Int8
-}
-
-fn nesterov() -> OuterKind {
-    OuterKind::Nesterov
 }
 
 fn members_max() -> u32 {
@@ -467,12 +464,13 @@ impl Scenario {
             },
             inner: inner(*r.steps.get_ref(), *r.batch.get_ref(), (r.round_s * 1e3) as u64),
             outer: r.outer(),
-            exchange: ExchangeSpec { up: r.up, down: r.down, chunk_elems: 0 },
+            exchange: ExchangeSpec { up: r.up(), down: r.down(), chunk_elems: 0 },
             group: GroupSpec {
                 members_max: r.members_max,
                 quorum_percent: r.quorum_percent,
                 grace_percent: r.grace_percent,
             },
+            strategy: r.pieces(),
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
@@ -490,6 +488,8 @@ impl Scenario {
             "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
             "outer.lr" => r.outer_lr.as_ref().map(Spanned::span),
             "outer.momentum" => r.outer_momentum.as_ref().map(Spanned::span),
+            "strategy.fragments" => r.fragments.as_ref().map(Spanned::span),
+            "strategy.keep" | "strategy.work" => r.overlap.as_ref().map(Spanned::span),
             _ => self.learner.get_ref().span(key),
         };
         let size = || r.params.as_ref().map_or(r.steps.span(), Spanned::span);
@@ -511,11 +511,34 @@ impl Run {
         Ok(model(parsed, self.context))
     }
 
+    /// Codec from member to owner.
+    pub fn up(&self) -> Codec {
+        self.up.unwrap_or(self.strategy.usual().codec)
+    }
+
+    /// Codec from owner to member.
+    pub fn down(&self) -> Codec {
+        self.down.unwrap_or(self.strategy.usual().codec)
+    }
+
     fn outer(&self) -> OuterSpec {
-        let usual = if self.outer == OuterKind::Nesterov { 0.9 } else { 0.0 };
+        let mut outer = self.strategy.usual().outer;
+        if let Some(kind) = self.outer.filter(|kind| *kind != outer.kind) {
+            let nesterov = kind == OuterKind::Nesterov;
+            outer = OuterSpec { kind, lr: 0.7, momentum: if nesterov { 0.9 } else { 0.0 } };
+        }
         let or = |key: &Option<Spanned<f32>>, usual| key.as_ref().map_or(usual, |x| *x.get_ref());
-        let (lr, momentum) = (or(&self.outer_lr, 0.7), or(&self.outer_momentum, usual));
-        OuterSpec { kind: self.outer, lr, momentum }
+        let OuterSpec { kind, lr, momentum } = outer;
+        OuterSpec { kind, lr: or(&self.outer_lr, lr), momentum: or(&self.outer_momentum, momentum) }
+    }
+
+    fn pieces(&self) -> StrategySpec {
+        let usual = self.strategy.usual().pieces;
+        StrategySpec {
+            fragments: self.fragments.as_ref().map_or(usual.fragments, |n| *n.get_ref()),
+            overlap: self.overlap.as_ref().map_or(usual.overlap, |overlap| *overlap.get_ref()),
+            ..usual
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use crate::phantom;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};
+use shoal_protocol::math::Reduced;
+use shoal_protocol::math::outer::{OuterStep, add_squares};
 use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
-use shoal_protocol::math::{Reduced, outer};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, Plan, STATE_CHUNK_BYTES};
@@ -252,7 +253,12 @@ impl Store {
         let mut numbers = self.numbers.clone();
         if step {
             let delta = self.decode_results(plan)?;
-            outer::step(&self.spec.outer, &mut numbers.params, &mut numbers.momentum, &delta);
+            let mut squares = 0.0;
+            add_squares(&mut squares, &delta);
+            let mut step = OuterStep::new(&self.spec, round);
+            step.clip(squares.sqrt());
+            let (first, second) = numbers.momentum.split_at_mut(delta.len());
+            step.take(0, &mut numbers.params, [first, second], &delta);
         }
         let chunks = numbers.chunks();
         self.applied = Some(Applied { round, numbers, loaded: false });
@@ -347,16 +353,16 @@ impl Store {
 
     /// Puts together the state that `record` commits to, from the frames that came.
     pub fn load(&mut self, record: &Record) -> Result<Vec<Digest>, String> {
-        let n = self.spec.elems() as usize;
         let of = record.digest();
-        let mut bytes = Vec::with_capacity(8 * n);
-        for index in 0..(8 * n).div_ceil(STATE_CHUNK_BYTES) as u32 {
+        let length = self.spec.state_bytes() as usize;
+        let mut bytes = Vec::with_capacity(length);
+        for index in 0..length.div_ceil(STATE_CHUNK_BYTES) as u32 {
             let chunk = ChunkId { of, kind: ChunkKind::State, index, included: 0 };
             let held =
                 self.came(&chunk).ok_or_else(|| format!("state chunk {index} is not held"))?;
             bytes.extend_from_slice(&held.bytes);
         }
-        let numbers = Numbers::read(&bytes, n).ok_or("the state has another length")?;
+        let numbers = Numbers::read(&bytes, &self.spec).ok_or("the state has another length")?;
         let chunks = numbers.chunks();
         if state_root(&chunks) != record.state {
             return Err("the state is not the one that the record commits to".into());

@@ -287,7 +287,8 @@ fn beginning(settings: &Settings) -> anyhow::Result<Beginning> {
 fn first(settings: &Settings) -> Beginning {
     let spec = &settings.spec;
     let params = initial_params(&spec.model, spec.seed);
-    let state = State { momentum: Arc::new(vec![0.0; params.len()]), params: Arc::new(params) };
+    let momentum = vec![0.0; params.len() * spec.outer_states()];
+    let state = State { momentum: Arc::new(momentum), params: Arc::new(params) };
     let chunks = StateBytes::new(&state.params, &state.momentum).chunk_digests();
     let record = Record::genesis(spec.id(), state_root(&chunks));
     Beginning {
@@ -309,7 +310,8 @@ fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beg
         from_cbor(record).map_err(anyhow::Error::msg).context("the ledger record is damaged")?;
     let params = std::mem::take(&mut checkpoint.params);
     let momentum = std::mem::take(&mut checkpoint.momentum);
-    let momentum = if momentum.is_empty() { vec![0.0; params.len()] } else { momentum };
+    let states = settings.spec.outer_states();
+    let momentum = if momentum.is_empty() { vec![0.0; params.len() * states] } else { momentum };
     let chunks: Vec<Digest> = StateBytes::new(&params, &momentum).chunk_digests();
     anyhow::ensure!(
         record.state == state_root(&chunks) && record.digest() == checkpoint.digest,

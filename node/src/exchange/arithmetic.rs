@@ -6,18 +6,20 @@ use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
-use shoal_protocol::math::{self, Outcome, Source, Workspace, outer};
+use shoal_protocol::math::outer::{OuterStep, add_squares};
+use shoal_protocol::math::{self, Outcome, Source, Workspace};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A committed state: outer parameters and momentum, `[params]` each.
+/// A committed state: outer parameters, `[params]`, and the outer optimiser's vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Outer parameters.
     pub params: Arc<Vec<f32>>,
-    /// Outer momentum.
+    /// The outer optimiser's vectors one after the other, `[params]` each: see [`RunSpec::outer_states`].
     pub momentum: Arc<Vec<f32>>,
 }
 
@@ -190,15 +192,36 @@ impl Arithmetic {
         plan: &Digest,
         step: bool,
     ) -> Result<Vec<Digest>, String> {
-        let state = if step { self.stepped(plan)? } else { self.committed.clone() };
+        let state = if step { self.stepped(round, plan)? } else { self.committed.clone() };
         let digests = StateBytes::new(&state.params, &state.momentum).chunk_digests();
         self.pending = Some((round, state));
         Ok(digests)
     }
 
-    fn stepped(&self, plan: &Digest) -> Result<State, String> {
+    fn stepped(&self, round: Round, plan: &Digest) -> Result<State, String> {
         let mut params = self.committed.params.as_ref().clone();
         let mut momentum = self.committed.momentum.as_ref().clone();
+        let mut step = OuterStep::new(&self.spec, round);
+        if step.needs_norm() {
+            let mut squares = 0.0;
+            self.each_result(plan, |_, delta| add_squares(&mut squares, delta))?;
+            step.clip(squares.sqrt());
+        }
+        let (first, second) = momentum.split_at_mut(params.len());
+        self.each_result(plan, |range, delta| {
+            let second = second.get_mut(range.clone()).unwrap_or_default();
+            let state = [&mut first[range.clone()], second];
+            step.take(range.start, &mut params[range], state, delta);
+        })?;
+        Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
+    }
+
+    /// Goes through the decoded results of a plan, chunk by chunk, with their places in the flat vector.
+    fn each_result(
+        &self,
+        plan: &Digest,
+        mut visit: impl FnMut(Range<usize>, &[f32]),
+    ) -> Result<(), String> {
         let mut delta = vec![0.0; self.spec.exchange.chunk_elems as usize];
         for chunk in 0..self.workspace.chunks() {
             let range = self.workspace.range(chunk);
@@ -208,9 +231,9 @@ impl Arithmetic {
                 .ok_or(format!("result {chunk} is not here"))?;
             let delta = &mut delta[..range.len()];
             self.spec.exchange.down.decode(&bytes, delta).map_err(|error| error.to_string())?;
-            outer::step(&self.spec.outer, &mut params[range.clone()], &mut momentum[range], delta);
+            visit(range, delta);
         }
-        Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
+        Ok(())
     }
 
     /// The pending state is now the committed one; the workspace is settled.
@@ -289,9 +312,10 @@ impl Arithmetic {
     /// If a chunk is not here.
     pub fn load(&mut self, record: &Record) -> Result<Vec<Digest>, String> {
         let elems = self.committed.params.len();
-        let (mut params, mut momentum) = (vec![0.0; elems], vec![0.0; elems]);
+        let mut params = vec![0.0; elems];
+        let mut momentum = vec![0.0; elems * self.spec.outer_states()];
         let digest = record.digest();
-        for index in 0..(elems * 8).div_ceil(STATE_CHUNK_BYTES) {
+        for index in 0..(self.spec.state_bytes() as usize).div_ceil(STATE_CHUNK_BYTES) {
             let bytes = self.hold.state_chunk(&digest, index as u32);
             let bytes = bytes.ok_or(format!("state chunk {index} is not here"))?;
             if !write_state(&mut params, &mut momentum, index * STATE_CHUNK_BYTES, bytes) {

@@ -7,9 +7,9 @@
 use crate::data::{Batch, Dataset};
 use crate::model::Layout;
 use crate::train::inner::Inner;
-use crate::train::schedule::Schedule;
 use crate::train::{TrainError, Trainer, trainer::evaluate};
 use shoal_protocol::id::Round;
+use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerSpec, RunSpec};
 use shoal_sim::cohort::{Course, Worker};
 use std::cell::{Cell, RefCell};

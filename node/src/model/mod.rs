@@ -1,11 +1,10 @@
 //! A Llama-style decoder whose parameters are one flat vector of f32.
 //!
 //! Peers exchange, hash and store parameters as one vector, so that vector is the master copy here too:
-//! [`layout`] says which weight lies where, [`init`] fills it from a seed, [`llama`] computes with views of it.
+//! the protocol's layout says which weight lies where, [`init`] fills it from a seed, [`llama`] computes with views of it.
 
 pub mod cache;
 pub mod init;
-pub mod layout;
 pub mod linear;
 pub mod llama;
 pub mod preset;
@@ -14,6 +13,6 @@ mod weights;
 
 pub use cache::Cache;
 pub use init::initial_params;
-pub use layout::{Layout, Role, Slot};
 pub use llama::Llama;
 pub use preset::preset;
+pub use shoal_protocol::run::layout::{Layout, Role, Slot};

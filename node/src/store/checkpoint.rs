@@ -5,6 +5,7 @@
 //!   manifest.json          round, digest, spec, losses; size and BLAKE3 of every other file
 //!   model.safetensors      outer parameters under Hugging Face's names
 //!   momentum.safetensors   outer momentum, the same names; absent if there is none
+//!   second-moment.safetensors   the outer optimiser's second vector; absent if it has only one
 //!   extra-NAME             whatever else the caller keeps
 //!   local-NAME             what only this node has a use for, and can do without: if torn, it alone is passed over
 //! ```
@@ -24,6 +25,8 @@ use std::sync::Arc;
 pub const MODEL: &str = "model.safetensors";
 /// The outer momentum's file name.
 pub const MOMENTUM: &str = "momentum.safetensors";
+/// The file name of an outer optimiser's second vector.
+const SECOND: &str = "second-moment.safetensors";
 /// Before the names of the caller's own files.
 const EXTRA: &str = "extra-";
 /// Before the names of what can be done without.
@@ -42,7 +45,7 @@ pub struct Checkpoint {
     pub spec: RunSpec,
     /// Outer parameters, `[params]`.
     pub params: Vec<f32>,
-    /// Outer momentum, `[params]`, or empty.
+    /// The outer optimiser's vectors one after the other, `[params]` each, or empty.
     pub momentum: Vec<f32>,
     /// The caller's own bytes by name (lower-case letters, digits, `-`, `_`, `.`).
     pub extras: BTreeMap<String, Vec<u8>>,
@@ -97,10 +100,10 @@ pub fn load(path: &Path) -> Result<Checkpoint, StoreError> {
         entry.verify(&path.join(name))?;
     }
     let layout = Layout::new(&manifest.spec.model);
-    let momentum = match manifest.files.contains_key(MOMENTUM) {
-        true => tensors::read(&path.join(MOMENTUM), &layout)?,
-        false => Vec::new(),
-    };
+    let mut momentum = Vec::new();
+    for name in [MOMENTUM, SECOND].iter().filter(|name| manifest.files.contains_key(**name)) {
+        momentum.extend(tensors::read(&path.join(name), &layout)?);
+    }
     Ok(Checkpoint {
         round: manifest.round,
         digest: manifest.state_digest(path)?,
@@ -154,7 +157,7 @@ fn check(checkpoint: &Checkpoint) -> Result<(), StoreError> {
     if got as u64 != params {
         return wrong("parameters", got);
     }
-    if momentum != 0 && momentum as u64 != params {
+    if momentum != 0 && momentum as u64 != params * checkpoint.spec.outer_states() as u64 {
         return wrong("elements of momentum", momentum);
     }
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-_.".contains(&c);
@@ -170,9 +173,9 @@ fn write_files(folder: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError>
     let layout = Layout::new(&checkpoint.spec.model);
     let mut names = vec![MODEL.to_owned()];
     tensors::write(&folder.join(MODEL), &layout, &checkpoint.params)?;
-    if !checkpoint.momentum.is_empty() {
-        tensors::write(&folder.join(MOMENTUM), &layout, &checkpoint.momentum)?;
-        names.push(MOMENTUM.to_owned());
+    for (name, vector) in [MOMENTUM, SECOND].iter().zip(checkpoint.momentum.chunks(layout.len())) {
+        tensors::write(&folder.join(name), &layout, vector)?;
+        names.push((*name).to_owned());
     }
     for (name, bytes) in &checkpoint.extras {
         let name = format!("{EXTRA}{name}");

@@ -1,12 +1,12 @@
 //! How fast this machine trains, beside how fast it multiplies matrices.
 
 use super::error::TrainError;
-use super::schedule::Schedule;
 use super::set_threads;
 use super::trainer::Trainer;
 use crate::data::{Batch, rng::Rng};
 use crate::model::{initial_params, linear};
 use serde_json::{Value, json};
+use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};

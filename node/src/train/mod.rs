@@ -9,7 +9,6 @@ pub mod error;
 pub mod inner;
 pub mod merge;
 pub mod sample;
-pub mod schedule;
 pub mod trainer;
 
 pub use bench::{BenchTrain, bench_train};

@@ -2,11 +2,11 @@
 
 use super::error::TrainError;
 use super::inner::{Inner, StateError};
-use super::schedule::Schedule;
 use crate::data::{Batch, DataError};
 use crate::model::{Layout, Llama};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
+use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerSpec, ModelSpec, RunSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

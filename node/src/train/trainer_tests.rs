@@ -46,6 +46,7 @@ pub(crate) fn test_spec() -> RunSpec {
         outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
         exchange: ExchangeSpec { up: Codec::F32, down: Codec::F32, chunk_elems: 1024 },
         group: GroupSpec { members_max: 8, quorum_percent: 70, grace_percent: 50 },
+        strategy: Default::default(),
     }
 }
 

@@ -5,7 +5,8 @@
 //! | [`codec`] | how a chunk of numbers becomes bytes, block by block |
 //! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
 //! | [`inner`] | the inner optimisers' steps, element by element |
-//! | [`outer`] | the outer optimisers: SGD, Nesterov |
+//! | [`outer`] | the outer optimisers: SGD, Nesterov, sign, the inner one on the mean |
+//! | [`schedule`] | the learning rate over a run |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
 //! | `wide` | runs one such loop with wider registers where the CPU has them |
@@ -22,6 +23,7 @@ pub mod codec;
 pub mod inner;
 pub mod outer;
 pub mod partition;
+pub mod schedule;
 mod vector;
 pub mod workspace;
 

@@ -3,35 +3,130 @@
 //! Elementwise, each operation rounded on its own, so that every peer that applies the same mean to the same state
 //! holds the same bits afterwards.
 
-use crate::run::{OuterKind, OuterSpec};
+use super::inner::{Pace, Rule, STATES_MAX, clip_factor};
+use super::schedule::Schedule;
+use crate::id::Round;
+use crate::run::layout::Layout;
+use crate::run::{InnerSpec, OuterKind, OuterSpec, RunSpec};
+use std::ops::Range;
 
-/// One outer step, in place.
+/// The outer step of one round.
 ///
 /// `delta` is the committed mean pseudo-gradient: outer parameters minus local ones after the inner steps, so that
-/// subtracting it moves towards the peers. All slices have the fragment's length; [`OuterKind::Sgd`] does not touch
-/// `momentum`. Momentum starts at 0.
+/// subtracting it moves towards the peers; or the mean gradient, if that is what local work gives. The optimiser's vectors start at 0.
 ///
 /// Nesterov is the form of DiLoCo (arXiv 2311.08105, algorithm 1; lr 0.7 and momentum 0.9 in OpenDiLoCo, arXiv
 /// 2407.07852), which is that of `torch.optim.SGD(nesterov=True)`:
 /// `m = mu * m + delta; theta = theta - alpha * (delta + mu * m)`.
-///
-/// # Panics
-/// If the slices differ in length: a caller's fault that no peer can provoke.
-pub fn step(spec: &OuterSpec, params: &mut [f32], momentum: &mut [f32], delta: &[f32]) {
-    assert_eq!(params.len(), delta.len(), "parameters and pseudo-gradient differ in length");
-    match spec.kind {
-        OuterKind::Sgd => sgd(spec.lr, params, delta),
-        OuterKind::Nesterov => {
-            assert_eq!(params.len(), momentum.len(), "parameters and momentum differ in length");
-            nesterov(spec.lr, spec.momentum, params, momentum, delta);
+#[derive(Clone, Debug)]
+pub struct OuterStep {
+    kind: OuterKind,
+    lr: f32,
+    momentum: f32,
+    inner: InnerSpec,
+    rate: f64,
+    round: Round,
+    /// Whether weight decay acts, by runs of the flat vector.
+    decays: Vec<(Range<usize>, bool)>,
+    gradient: f64,
+}
+
+impl OuterStep {
+    /// The step of `round`.
+    pub fn new(spec: &RunSpec, round: Round) -> OuterStep {
+        let OuterSpec { kind, lr, momentum } = spec.outer;
+        let schedule = Schedule::new(spec);
+        let rate = schedule.rate(round, 0, 1);
+        let layout = || Layout::new(&spec.model).decay_runs(|_| true);
+        OuterStep {
+            kind,
+            lr: if kind == OuterKind::Sign { lr * (rate / schedule.peak()) as f32 } else { lr },
+            momentum,
+            inner: spec.inner.clone(),
+            rate,
+            round,
+            decays: if kind == OuterKind::Inner { layout() } else { Vec::new() },
+            gradient: 1.0,
         }
     }
+
+    /// Whether the mean's norm has a part in the step: see [`OuterStep::clip`].
+    pub fn needs_norm(&self) -> bool {
+        self.kind == OuterKind::Inner && self.inner.clip > 0.0
+    }
+
+    /// Takes into account that the whole mean has this norm: the sum of its squares in order, in f64, and the root of that.
+    pub fn clip(&mut self, norm: f64) {
+        self.gradient = clip_factor(norm, f64::from(self.inner.clip));
+    }
+
+    /// Moves elements of the flat vector from `start` on, in place. `state` is the optimiser's vectors, of the same elements; those
+    /// that it does not have may be empty.
+    ///
+    /// # Panics
+    /// If the slices differ in length: a caller's fault that no peer can provoke.
+    pub fn take(
+        &self,
+        start: usize,
+        params: &mut [f32],
+        state: [&mut [f32]; STATES_MAX],
+        delta: &[f32],
+    ) {
+        assert_eq!(params.len(), delta.len(), "parameters and pseudo-gradient differ in length");
+        let [first, second] = state;
+        match self.kind {
+            OuterKind::Sgd => sgd(self.lr, params, delta),
+            OuterKind::Sign => sign(self.lr, params, delta),
+            OuterKind::Nesterov => {
+                assert_eq!(params.len(), first.len(), "parameters and momentum differ in length");
+                nesterov(self.lr, self.momentum, params, first, delta);
+            }
+            OuterKind::Inner => self.inner_step(start, params, [first, second], delta),
+        }
+    }
+
+    fn inner_step(
+        &self,
+        start: usize,
+        params: &mut [f32],
+        [first, second]: [&mut [f32]; STATES_MAX],
+        delta: &[f32],
+    ) {
+        let step = self.round.saturating_sub(1).max(1);
+        for (run, decays) in &self.decays {
+            let at = run.start.max(start)..run.end.min(start + params.len());
+            if at.is_empty() {
+                continue;
+            }
+            let at = at.start - start..at.end - start;
+            let pace = Pace { lr: self.rate, step, gradient: self.gradient, decays: *decays };
+            let cut = |vector: &mut [f32]| at.clone().end <= vector.len();
+            let state = [
+                if cut(first) { &mut first[at.clone()] } else { &mut [] },
+                if cut(second) { &mut second[at.clone()] } else { &mut [] },
+            ];
+            Rule::new(&self.inner, &pace).step(&mut params[at.clone()], state, &delta[at]);
+        }
+    }
+}
+
+/// The sum of squares of a part of the mean, added to that of the parts before: see [`OuterStep::clip`].
+pub fn add_squares(sum: &mut f64, delta: &[f32]) {
+    delta.iter().for_each(|x| *sum += f64::from(*x) * f64::from(*x));
 }
 
 wide! {
     fn sgd(lr: f32, params: &mut [f32], delta: &[f32]) {
         for (p, d) in params.iter_mut().zip(delta) {
             *p -= lr * d;
+        }
+    }
+}
+
+wide! {
+    fn sign(lr: f32, params: &mut [f32], delta: &[f32]) {
+        for (p, d) in params.iter_mut().zip(delta) {
+            *p -= if *d > 0.0 { lr } else if *d < 0.0 { -lr } else { 0.0 };
         }
     }
 }
@@ -48,6 +143,11 @@ wide! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::tests::spec;
+
+    fn step((kind, lr, momentum): (OuterKind, f32, f32)) -> OuterStep {
+        OuterStep::new(&RunSpec { outer: OuterSpec { kind, lr, momentum }, ..spec() }, 2)
+    }
 
     /// Steps once from `(params, momentum)` with `delta` and compares with `want` bit for bit.
     fn check(
@@ -56,9 +156,8 @@ mod tests {
         delta: &[f32],
         want: (&[f32], &[f32]),
     ) {
-        let (kind, lr, momentum) = spec;
         let (mut p, mut m) = (from.0.to_vec(), from.1.to_vec());
-        step(&OuterSpec { kind, lr, momentum }, &mut p, &mut m, delta);
+        step(spec).take(0, &mut p, [&mut m, &mut []], delta);
         assert_eq!((p.as_slice(), m.as_slice()), want, "{spec:?} {delta:?}");
     }
 
@@ -88,24 +187,68 @@ mod tests {
     /// 0.1, -0.2, 0.3: buf = 0.1, -0.11, 0.201; p moves by -0.7 * (g + 0.9 buf) = -0.133, +0.2093, -0.33663.
     #[test]
     fn nesterov_is_torchs() {
-        let spec = OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 };
+        let step = step((OuterKind::Nesterov, 0.7, 0.9));
         let (mut p, mut m) = ([1.0_f32], [0.0_f32]);
         for (delta, want) in [(0.1, 0.867), (-0.2, 1.0763), (0.3, 0.73967)] {
-            step(&spec, &mut p, &mut m, &[delta]);
+            step.take(0, &mut p, [&mut m, &mut []], &[delta]);
             assert!((p[0] - want).abs() < 2e-7, "{} is not {want}", p[0]);
         }
     }
 
     #[test]
     fn every_length_takes_the_same_path_to_the_same_bits() {
-        let spec = OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 };
+        let step = step((OuterKind::Nesterov, 0.7, 0.9));
         let delta: Vec<f32> = (0..67).map(|i| (i as f32 - 31.5) * 1.37e-3).collect();
         let (mut p, mut m) = (vec![0.3; 67], vec![0.01; 67]);
-        step(&spec, &mut p, &mut m, &delta);
+        step.take(0, &mut p, [&mut m, &mut []], &delta);
         for (i, d) in delta.iter().enumerate() {
             let (mut one_p, mut one_m) = ([0.3], [0.01]);
-            step(&spec, &mut one_p, &mut one_m, &[*d]);
+            step.take(i, &mut one_p, [&mut one_m, &mut []], &[*d]);
             assert_eq!((p[i].to_bits(), m[i].to_bits()), (one_p[0].to_bits(), one_m[0].to_bits()));
         }
+    }
+
+    #[test]
+    fn sign_moves_by_the_rate_of_the_schedule() {
+        // The test's schedule has a warm-up of no rounds and falls over all of them.
+        let spec = spec();
+        let height = Schedule::new(&spec).rate(2, 0, 1) / f64::from(spec.inner.lr);
+        let lr = 0.5 * height as f32;
+        check(
+            (OuterKind::Sign, 0.5, 0.0),
+            (&[1.0; 3], &[7.0; 3]),
+            &[2.0, -1e-9, 0.0],
+            (&[1.0 - lr, 1.0 + lr, 1.0], &[7.0; 3]),
+        );
+    }
+
+    /// The inner optimiser's own step on the whole vector, with the decay that each weight has.
+    #[test]
+    fn inner_is_the_inner_optimisers_step_in_whatever_pieces() {
+        let mut run = spec();
+        run.outer.kind = OuterKind::Inner;
+        run.inner.weight_decay = 0.1;
+        let n = run.elems() as usize;
+        let delta: Vec<f32> = (0..n).map(|i| (i as f32 - 100.0) * 1e-3).collect();
+        let mut squares = 0.0;
+        add_squares(&mut squares, &delta);
+        let mut step = OuterStep::new(&run, 2);
+        step.clip(squares.sqrt());
+        let (mut p, mut m, mut v) = (vec![0.3; n], vec![0.0; n], vec![0.0; n]);
+        for start in (0..n).step_by(50) {
+            let at = start..(start + 50).min(n);
+            let state = [&mut m[at.clone()], &mut v[at.clone()]];
+            step.take(start, &mut p[at.clone()], state, &delta[at]);
+        }
+        let (mut whole, mut first, mut second) = (vec![0.3; n], vec![0.0; n], vec![0.0; n]);
+        let gradient = clip_factor(squares.sqrt(), f64::from(run.inner.clip));
+        let lr = Schedule::new(&run).rate(2, 0, 1);
+        for (at, decays) in Layout::new(&run.model).decay_runs(|_| true) {
+            let rule = Rule::new(&run.inner, &Pace { lr, step: 1, gradient, decays });
+            let state = [&mut first[at.clone()], &mut second[at.clone()]];
+            rule.step(&mut whole[at.clone()], state, &delta[at]);
+        }
+        assert_eq!((p, m, v), (whole, first, second));
+        assert!(gradient < 1.0);
     }
 }

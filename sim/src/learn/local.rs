@@ -5,7 +5,7 @@ use super::optimizer::Optimizer;
 use super::{Task, Worker};
 use shoal_protocol::data::Permutation;
 use shoal_protocol::id::Round;
-use shoal_protocol::run::RunSpec;
+use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub struct Local {
     optimizer: Optimizer,
     batch: usize,
     seed: u64,
+    work: LocalWork,
     /// The committed parameters that the lease in hand is trained from, `[elems]`.
     from: Vec<f32>,
 }
@@ -28,7 +29,7 @@ impl Local {
     pub fn new(task: Arc<dyn Task>, spec: &RunSpec) -> Local {
         let optimizer = Optimizer::new(&spec.inner, task.params());
         let (batch, seed) = (spec.inner.batch as usize, spec.seed);
-        Local { task, optimizer, batch, seed, from: Vec::new() }
+        Local { task, optimizer, batch, seed, work: spec.strategy.work, from: Vec::new() }
     }
 
     /// The samples at the positions of a lease, in order: each epoch has an order of its own.
@@ -52,6 +53,9 @@ impl Worker for Local {
     }
 
     fn finish(&mut self, _: Round, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+        if self.work == LocalWork::Gradient {
+            return self.gradient(lease);
+        }
         let n = self.task.params();
         let mut delta = std::mem::take(&mut self.from);
         let (mut params, mut gradient) = (delta[..n].to_vec(), vec![0.0; n]);
@@ -68,6 +72,26 @@ impl Worker for Local {
         trained.iter_mut().zip(&params).for_each(|(outer, local)| *outer -= local);
         padding.fill(0.0);
         sound.then_some(delta)
+    }
+}
+
+impl Local {
+    /// The mean gradient over the batches of a lease, at the committed parameters.
+    fn gradient(&mut self, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+        let n = self.task.params();
+        let mut sum = std::mem::take(&mut self.from);
+        let (params, mut gradient) = (sum[..n].to_vec(), vec![0.0; n]);
+        sum.fill(0.0);
+        let samples = self.samples(lease);
+        for batch in samples.chunks(self.batch) {
+            let loss = self.task.gradient(&params, batch, &mut gradient);
+            let share = batch.len() as f32 / samples.len() as f32;
+            sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += share * g);
+            if !loss.is_finite() {
+                return None;
+            }
+        }
+        Some(sum)
     }
 }
 

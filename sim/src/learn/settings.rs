@@ -271,7 +271,7 @@ impl Setup {
         let elems = spec.elems() as usize;
         let mut params = self.task.initial(spec.seed);
         params.resize(elems, 0.0);
-        Numbers { params, momentum: vec![0.0; elems] }
+        Numbers { params, momentum: vec![0.0; elems * spec.outer_states()] }
     }
 }
 

@@ -129,7 +129,7 @@ impl Cluster {
     /// A scenario of so many rounds, in the chunks that the run would have.
     pub fn exact(&self, setting: &Setting, rounds: u64) -> Scenario {
         let mut scenario = self.scenario.clone();
-        (scenario.run.up, scenario.run.down) = (setting.codec.up, setting.codec.down);
+        (scenario.run.up, scenario.run.down) = (Some(setting.codec.up), Some(setting.codec.down));
         match setting.pace {
             Pace::Steps => {
                 scenario.run.steps = spanned(setting.amount as u32);

@@ -170,7 +170,7 @@ impl Plan {
 /// Every strategy with every codec of which the loss needs no thought, and the scenario's own pair.
 fn options(scenario: &Scenario) -> Vec<(Pace, Codecs)> {
     let mut codecs: Vec<Codecs> = Codec::NEARLY_EXACT.into_iter().map(Codecs::both).collect();
-    let own = Codecs { up: scenario.run.up, down: scenario.run.down };
+    let own = Codecs { up: scenario.run.up(), down: scenario.run.down() };
     if !codecs.contains(&own) {
         codecs.push(own);
     }

@@ -85,7 +85,7 @@ fn every_strategy_and_codec_is_there_and_the_smallest_bytes_win() {
 #[test]
 fn a_pair_of_codecs_that_the_scenario_names_is_planned_too() {
     let mut scenario = scenario(&[("home", 2, 10_000, 2.0)]);
-    scenario.run.up = Codec::Bf16;
+    scenario.run.up = Some(Codec::Bf16);
     let found = options(&scenario)
         .iter()
         .filter(|(_, codec)| codec.to_string() == "bf16 up, int8 down")

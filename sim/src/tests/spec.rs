@@ -28,6 +28,7 @@ pub fn small(rng: &mut Rng) -> RunSpec {
             chunk_elems: rng.pick(&[512, 1024]),
         },
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },
+        strategy: Default::default(),
     }
 }
 
@@ -86,7 +87,7 @@ fn specs_are_valid_and_numbers_survive_their_bytes() {
             assert_eq!(spec.validate(), Ok(()));
             assert!((4..=20).contains(&spec.chunks()), "{}", spec.chunks());
             let numbers = Numbers::initial(&spec);
-            assert_eq!(Numbers::read(&numbers.bytes(), spec.elems() as usize), Some(numbers));
+            assert_eq!(Numbers::read(&numbers.bytes(), &spec), Some(numbers));
         }
     }
     assert!(genesis(&large(&mut Rng::new(0))).chunks.len() >= 3);

@@ -1,9 +1,9 @@
 //! The inner learning rate over a run: linear warm-up, then the way that the run's schedule takes to the end.
+//!
+//! Outer steps that follow it are committed, so the cosine is one that has the same bits on every machine.
 
-use shoal_protocol::{
-    id::Round,
-    run::{InnerSchedule, InnerSpec, RunSpec},
-};
+use crate::id::Round;
+use crate::run::{InnerSchedule, InnerSpec, RunSpec};
 
 /// The learning rate of a run at any step of any round.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,11 @@ impl Schedule {
         }
     }
 
+    /// The highest rate.
+    pub fn peak(&self) -> f64 {
+        self.peak
+    }
+
     /// The rate of step `step` (from 0) of the `steps` that lead to `round` (from 1).
     ///
     /// It depends on the round and the share of it that is done, so peers that do uneven amounts keep in step.
@@ -49,7 +54,7 @@ impl Schedule {
         match self.kind {
             InnerSchedule::Cosine => {
                 let share = self.share_since(self.warmup, done);
-                0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+                0.5 * (1.0 + libm::cos(std::f64::consts::PI * share))
             }
             InnerSchedule::Linear => 1.0 - self.share_since(self.warmup, done),
             InnerSchedule::Wsd { decay } => {

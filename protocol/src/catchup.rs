@@ -211,6 +211,11 @@ impl CatchUp {
         }
     }
 
+    /// Whether chunks of this plan or state are wanted.
+    pub fn wants(&self, of: &Digest) -> bool {
+        self.wanted().0 == *of
+    }
+
     fn wanted(&self) -> (Digest, ChunkKind) {
         match &self.target {
             Target::Results(committed) => (committed.record.plan, ChunkKind::Result),
@@ -381,6 +386,12 @@ pub fn check_round(
     let chunks: u32 = plan.members.iter().map(|member| member.chunks).sum();
     ensure(committed.results.len() == chunks as usize, "gave too few or too many results")?;
     let result = (record.result, included(&committed.results));
-    let expected = mine.next(record.parent, (record.plan, plan), result, record.state);
+    let expected = mine.next(
+        spec.strategy.overlaps(),
+        record.parent,
+        (record.plan, plan),
+        result,
+        record.state,
+    );
     ensure(*record == expected, "gave a record that its plan does not lead to")
 }

@@ -217,12 +217,13 @@ pub fn plan(
         order.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
     let trained = chosen.iter().any(|(_, ready)| ready.tokens > 0);
     let capacities: Vec<Capacity> = chosen.iter().map(|(_, ready)| capacity(ready)).collect();
-    let ranges = partition(if trained { spec.chunks() } else { 0 }, &capacities);
+    let ranges = partition(if trained { spec.chunks_in(gather.round) } else { 0 }, &capacities);
     let member = |((peer, ready), range): (&(PeerId, &Ready), &std::ops::Range<u32>)| Member {
         peer: *peer,
         tokens: ready.tokens,
         wants: ready.wants,
         nonce: ready.nonce,
+        leases: ready.leases,
         chunks: range.end - range.start,
     };
     Plan {
@@ -273,7 +274,7 @@ pub fn check(spec: &RunSpec, plan: &Plan, cursor: &Cursor) -> Result<(), String>
     ensure(plan.lost.iter().all(holds_lease), "calls a peer lost that holds no lease")?;
     let trained = plan.members.iter().any(|member| member.tokens > 0);
     let chunks: u64 = plan.members.iter().map(|member| u64::from(member.chunks)).sum();
-    let expected = if trained { spec.chunks() } else { 0 };
+    let expected = if trained { spec.chunks_in(plan.round) } else { 0 };
     ensure(chunks == u64::from(expected), "does not cover the fragment")
 }
 

@@ -56,7 +56,7 @@ pub enum Input {
         /// To whom.
         to: PeerId,
     },
-    /// [`Output::Train`] is done; its pseudo-gradient has been added to the workspace's delta.
+    /// [`Output::Train`] is done; its pseudo-gradient has been added to the workspace's delta, or to what is to be offered.
     LocalWorkReady {
         /// The round of the `Train` output.
         round: Round,
@@ -130,12 +130,19 @@ pub enum Output {
         /// Why.
         reason: String,
     },
-    /// Train from the committed parameters on these samples, then report [`Input::LocalWorkReady`].
+    /// Train on these samples, then report [`Input::LocalWorkReady`]: from the committed parameters, or, where local parameters outlast
+    /// rounds, from those. A commit may come meanwhile.
     Train {
         /// The round that the work is meant for.
         round: Round,
         /// Positions in the endless sequence of epochs: `position / samples` is the epoch, `position % samples` the place in its permutation.
         lease: Vec<Range<u64>>,
+    },
+    /// Local parameters outlast rounds in this run: what they have learned on of the round's fragment since it was last offered goes
+    /// into the workspace's delta, see [`Replica`](crate::math::Replica).
+    Offer {
+        /// The round.
+        round: Round,
     },
     /// Encode this peer's contribution (unless kept already) and send it to its owner as bulk.
     Contribute {
@@ -196,7 +203,8 @@ pub enum Output {
     Commit {
         /// The record that commits to the state.
         record: Record,
-        /// What became of each chunk of this peer's contribution; empty when it made none.
+        /// What became of each chunk of this peer's contribution, in the order of the round's fragment; empty when it made none. Of each
+        /// chunk of the model if it is [`Settle::Unknown`] or [`Settle::Restarted`].
         settle: Vec<Settle>,
     },
     /// Signatures of other peers under a committed record, for the archive.

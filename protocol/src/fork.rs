@@ -129,7 +129,7 @@ mod tests {
 
     fn piece(plans: &[u8]) -> Piece {
         let plans = plans.iter().map(|plan| (Digest([*plan; 32]), 1)).collect();
-        Piece { tokens: 40, plans }
+        Piece { tokens: 40, lease: Vec::new(), plans }
     }
 
     /// A branch of three rounds of 100 tokens, 40 of them this peer's, and one of rounds of 300 that leaves it after the first.

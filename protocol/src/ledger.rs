@@ -62,6 +62,9 @@ pub struct Lease {
     pub peer: PeerId,
     /// Which positions.
     pub ranges: Vec<Range<u64>>,
+    /// Which come after those: peers that train on while an exchange is under way know what on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Range<u64>>,
 }
 
 impl Record {
@@ -88,9 +91,10 @@ impl Record {
 
     /// The record that follows when `plan` led to `result` and `state`. `included`: members that some chunk of the result
     /// includes, a bit each. Of whom nothing came in time has contributed nothing: the work is still to be counted, and the
-    /// lease stands. `parent` and `name` are the digests of this record and of the plan.
+    /// lease stands. `parent` and `name` are the digests of this record and of the plan. `ahead`: leases are dealt out one ahead.
     pub(crate) fn next(
         &self,
+        ahead: bool,
         parent: Digest,
         (name, plan): (Digest, &Plan),
         (result, included): (Digest, u64),
@@ -100,7 +104,7 @@ impl Record {
         let came = |index: usize| included & (1 << index) != 0;
         let contributors = members.filter(|(index, member)| member.tokens > 0 && came(*index));
         let trained = || contributors.clone().map(|(_, member)| member);
-        let done: Vec<PeerId> = trained().map(|member| member.peer).collect();
+        let done: Vec<(PeerId, u8)> = trained().map(|m| (m.peer, m.leases)).collect();
         let wants: Vec<(PeerId, u32)> =
             plan.members.iter().map(|member| (member.peer, member.wants)).collect();
         let tokens: u64 = trained().map(|member| member.tokens).sum();
@@ -116,7 +120,7 @@ impl Record {
             result,
             state,
             tokens: self.tokens.saturating_add(tokens),
-            cursor: self.cursor.advance(&done, &plan.lost, &wants),
+            cursor: self.cursor.advance(&done, &plan.lost, &wants, ahead),
         }
     }
 
@@ -141,27 +145,50 @@ impl Cursor {
         self.leases.iter().find(|lease| lease.peer == *peer).map_or(&[], |lease| &lease.ranges)
     }
 
-    /// The cursor after a round: leases of `done` peers are finished, those of `lost` peers return to the pool, and each of
-    /// `wants` (peer, samples; in member order) gets a new lease, from the pool first.
-    pub fn advance(&self, done: &[PeerId], lost: &[PeerId], wants: &[(PeerId, u32)]) -> Cursor {
+    /// All that a peer has leased; `None` for nothing.
+    pub fn lease(&self, peer: &PeerId) -> Option<&Lease> {
+        self.leases.iter().find(|lease| lease.peer == *peer)
+    }
+
+    /// The cursor after a round: of `done` peers so many leases are finished, those of `lost` peers return to the pool, and each of
+    /// `wants` (peer, samples; in member order) gets a new lease, and one to follow it if they are dealt out `ahead`; from the
+    /// pool first.
+    pub fn advance(
+        &self,
+        done: &[(PeerId, u8)],
+        lost: &[PeerId],
+        wants: &[(PeerId, u32)],
+        ahead: bool,
+    ) -> Cursor {
         let mut cursor = Cursor { next: self.next, pool: self.pool.clone(), leases: Vec::new() };
         for lease in &self.leases {
             if lost.contains(&lease.peer) && planted(Bug::LostForgotten) {
             } else if lost.contains(&lease.peer) {
-                cursor.pool.extend(lease.ranges.iter().cloned());
-            } else if !done.contains(&lease.peer) {
-                cursor.leases.push(lease.clone());
+                cursor.pool.extend(lease.positions().cloned());
+            } else {
+                let done = done.iter().find(|(peer, _)| *peer == lease.peer);
+                cursor.leases.extend(lease.after(done.map_or(0, |(_, count)| *count)));
             }
         }
         cursor.pool.sort_by_key(|range| range.start);
-        for (peer, samples) in wants {
-            if cursor.lease_of(peer).is_empty() && *samples > 0 {
-                let ranges = cursor.take(u64::from(*samples));
-                cursor.leases.push(Lease { peer: *peer, ranges });
-            }
+        for (peer, samples) in wants.iter().filter(|(_, samples)| *samples > 0) {
+            cursor.deal(peer, u64::from(*samples), ahead);
         }
         cursor.leases.sort_by_key(|lease| lease.peer);
         cursor
+    }
+
+    /// Fills up what a peer has leased.
+    fn deal(&mut self, peer: &PeerId, samples: u64, ahead: bool) {
+        let at = self.leases.iter().position(|lease| lease.peer == *peer);
+        let at = at.unwrap_or_else(|| {
+            let ranges = self.take(samples);
+            self.leases.push(Lease { peer: *peer, ranges, then: Vec::new() });
+            self.leases.len() - 1
+        });
+        if ahead && self.leases[at].then.is_empty() {
+            self.leases[at].then = self.take(samples);
+        }
     }
 
     fn take(&mut self, mut samples: u64) -> Vec<Range<u64>> {
@@ -183,6 +210,24 @@ impl Cursor {
     }
 }
 
+impl Lease {
+    /// All positions, those that come later too.
+    pub fn positions(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.ranges.iter().chain(&self.then)
+    }
+
+    /// What is left when so many leases are finished; `None` if nothing is.
+    fn after(&self, finished: u8) -> Option<Lease> {
+        match finished {
+            0 => Some(self.clone()),
+            1 if !self.then.is_empty() => {
+                Some(Lease { peer: self.peer, ranges: self.then.clone(), then: Vec::new() })
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a lease of one range is meant")]
 mod tests {
@@ -193,31 +238,47 @@ mod tests {
     }
 
     fn lease(n: u8, ranges: &[Range<u64>]) -> Lease {
-        Lease { peer: peer(n), ranges: ranges.to_vec() }
+        Lease { peer: peer(n), ranges: ranges.to_vec(), then: vec![] }
     }
 
     #[test]
     fn a_lost_peers_samples_are_leased_again_before_new_ones() {
-        let first = Cursor::default().advance(&[], &[], &[(peer(2), 10), (peer(1), 5)]);
+        let first = Cursor::default().advance(&[], &[], &[(peer(2), 10), (peer(1), 5)], false);
         let expected = vec![lease(1, &[10..15]), lease(2, &[0..10])];
         assert_eq!(first, Cursor { next: 15, pool: vec![], leases: expected });
 
-        let second = first.advance(&[peer(1)], &[peer(2)], &[(peer(1), 12)]);
+        let second = first.advance(&[(peer(1), 1)], &[peer(2)], &[(peer(1), 12)], false);
         let expected = vec![lease(1, &[0..10, 15..17])];
         assert_eq!(second, Cursor { next: 17, pool: vec![], leases: expected });
     }
 
     #[test]
     fn a_late_peer_keeps_its_lease_and_gets_no_second_one() {
-        let first = Cursor::default().advance(&[], &[], &[(peer(1), 4), (peer(2), 4)]);
-        let second = first.advance(&[peer(1)], &[], &[(peer(1), 4), (peer(2), 4)]);
+        let first = Cursor::default().advance(&[], &[], &[(peer(1), 4), (peer(2), 4)], false);
+        let second = first.advance(&[(peer(1), 1)], &[], &[(peer(1), 4), (peer(2), 4)], false);
         assert_eq!(second.leases, vec![lease(1, &[8..12]), lease(2, &[4..8])]);
     }
 
     #[test]
     fn a_pool_range_is_split_when_less_is_wanted() {
         let cursor = Cursor { next: 9, pool: vec![0..9], leases: vec![] };
-        let after = cursor.advance(&[], &[], &[(peer(1), 4)]);
+        let after = cursor.advance(&[], &[], &[(peer(1), 4)], false);
         assert_eq!(after, Cursor { next: 9, pool: vec![4..9], leases: vec![lease(1, &[0..4])] });
+    }
+
+    #[test]
+    fn dealt_out_ahead_a_peer_goes_on_where_its_next_lease_is() {
+        let ahead = |n, ranges: &[Range<u64>], then: &[Range<u64>]| Lease {
+            then: then.to_vec(),
+            ..lease(n, ranges)
+        };
+        let wants = [(peer(1), 4), (peer(2), 2)];
+        let first = Cursor::default().advance(&[], &[], &wants, true);
+        assert_eq!(first.leases, vec![ahead(1, &[0..4], &[4..8]), ahead(2, &[8..10], &[10..12])]);
+        let second = first.advance(&[(peer(1), 1)], &[], &wants, true);
+        assert_eq!(second.leases, vec![ahead(1, &[4..8], &[12..16]), first.leases[1].clone()]);
+        let third = second.advance(&[(peer(2), 2)], &[peer(1)], &[(peer(2), 2)], true);
+        assert_eq!(third.leases, vec![ahead(2, &[4..6], &[6..8])]);
+        assert_eq!(third.pool, vec![12..16]);
     }
 }

@@ -11,7 +11,7 @@ use crate::sabotage::{Bug, planted};
 use crate::session::{Applying, Session, Stage, Standing};
 use crate::time::{Span, Time};
 use crate::wire::{
-    Committed, Confirm, Message, Milestone, Plan, RECENT_MAX, Ready, Signed, SignedPlan, WANTS_MAX,
+    Committed, Confirm, Message, Milestone, Plan, RECENT_MAX, Ready, Signed, SignedPlan,
 };
 use crate::work::Piece;
 
@@ -64,32 +64,42 @@ impl Session {
             return out.push(Output::Note(Note::Finished { round: round - 1 }));
         }
         self.enter(Stage::Gathering(Gather::new(round, self.digest, now)), now);
-        let lease = self.standing.record.cursor.lease_of(&self.me).to_vec();
-        if self.work.training_since.is_some() {
-            return;
+        if self.spec.strategy.overlaps() {
+            self.offer_and_go_on(now, out);
+        } else if self.work.training_since.is_none() {
+            if self.work.tokens() == 0 || planted(Bug::TrainsAgain) {
+                self.train(now, out);
+            }
+            if self.work.training_since.is_none() {
+                self.say_ready(now, out);
+                self.stage_until = Some(now);
+            }
         }
-        let idle = self.work.tokens() == 0 || planted(Bug::TrainsAgain);
-        if idle && self.settings.trains && !lease.is_empty() {
-            self.work.training_since = Some(now);
-            return out.push(Output::Train { round, lease });
-        }
-        self.say_ready(now, out);
-        self.stage_until = Some(now);
     }
 
-    /// The trainer is done; its delta lies in the workspace, whatever round is being gathered now.
-    pub(crate) fn local_work_ready(&mut self, tokens: u64, now: Time, out: &mut Vec<Output>) {
-        let Some(since) = self.work.training_since.take() else { return };
-        self.work.took = now.since(since);
-        if tokens > 0 {
-            self.work.pieces.push(Piece { tokens, plans: Vec::new() });
+    /// The beginning of a round where training does not wait: what is there is offered, and training goes on.
+    fn offer_and_go_on(&mut self, now: Time, out: &mut Vec<Output>) {
+        let has_work = !self.work.pieces.is_empty() || !self.work.fresh.is_empty();
+        if !has_work {
+            self.train(now, out);
         }
-        self.work.nonce = now.0;
-        self.say_ready(now, out);
+        if has_work || self.work.training_since.is_none() {
+            self.say_ready(now, out);
+            self.stage_until = Some(now);
+        }
+        self.train(now, out);
     }
 
-    fn say_ready(&mut self, now: Time, out: &mut Vec<Output>) {
+    /// Whether this peer has told the others of the round being gathered that it is ready.
+    pub(crate) fn has_said_ready(&self) -> bool {
+        matches!(&self.stage, Stage::Gathering(gather) if gather.ready_since.is_some())
+    }
+
+    pub(crate) fn say_ready(&mut self, now: Time, out: &mut Vec<Output>) {
         let wants = self.samples_wanted();
+        if matches!(self.stage, Stage::Gathering(_)) {
+            self.offer_fresh(now, out);
+        }
         let Stage::Gathering(gather) = &mut self.stage else { return };
         gather.ready_since = Some(now);
         self.work.ready_since.get_or_insert(now);
@@ -119,26 +129,11 @@ impl Session {
             tokens: self.work.tokens(),
             wants: self.work.wants,
             nonce: self.work.nonce,
+            leases: self.work.finishes(self.standing.record.cursor.lease(&self.me)),
             up_bytes_per_s,
             down_bytes_per_s,
             owns: self.settings.owns,
         }
-    }
-
-    /// Samples for the next lease: a fixed number of steps, or as many as fit the round's time at the measured speed.
-    fn samples_wanted(&self) -> u32 {
-        let (inner, context) = (&self.spec.inner, u64::from(self.spec.model.context));
-        if !self.settings.trains {
-            return 0;
-        }
-        let speed = self.tokens_per_s();
-        let steps = if inner.round_ms == 0 || speed == 0 {
-            u64::from(inner.steps)
-        } else {
-            (speed.saturating_mul(inner.round_ms) / 1_000 / (u64::from(inner.batch) * context))
-                .max(1)
-        };
-        steps.saturating_mul(u64::from(inner.batch)).min(u64::from(WANTS_MAX)) as u32
     }
 
     pub(crate) fn take_ready(
@@ -362,8 +357,9 @@ impl Session {
     fn is_as_told(&self, plan: &Plan) -> bool {
         let mine = plan.members.iter().find(|member| member.peer == self.me);
         mine.is_some_and(|member| {
-            let told = (member.tokens, member.wants, member.nonce);
-            told == (self.work.tokens(), self.work.wants, self.work.nonce)
+            let told = (member.tokens, member.wants, member.nonce, member.leases);
+            let leases = self.work.finishes(self.standing.record.cursor.lease(&self.me));
+            told == (self.work.tokens(), self.work.wants, self.work.nonce, leases)
         })
     }
 
@@ -491,7 +487,8 @@ impl Session {
         };
         let result = (applying.result, included(&applying.results));
         let plan = (applying.name, &applying.plan.plan);
-        let record = self.standing.record.next(self.digest, plan, result, state_root(&chunks));
+        let (ahead, state) = (self.spec.strategy.overlaps(), state_root(&chunks));
+        let record = self.standing.record.next(ahead, self.digest, plan, result, state);
         if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
             let reason = "the outer step led elsewhere than recorded".to_string();
             out.push(Output::Note(Note::Abandoned { round, reason }));
@@ -500,8 +497,7 @@ impl Session {
             return self
                 .enter(Stage::CatchingUp(Box::new(CatchUp::state(wanted, &donors, now))), now);
         }
-        let given =
-            if applying.contributed { std::mem::take(&mut self.work.pieces) } else { Vec::new() };
+        let given = if applying.contributed { self.given_to(&applying.name) } else { Vec::new() };
         self.on_the_way &= applying.expected.is_some();
         let committed =
             Committed { record: record.clone(), plan: applying.plan, results: applying.results };
@@ -511,6 +507,17 @@ impl Session {
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed((self.digest, before), Some(committed), now, out);
         self.committed(now, out);
+    }
+
+    /// Takes the pieces of work that a plan has counted: all, but for what was offered since it was given up by this peer.
+    fn given_to(&mut self, plan: &Digest) -> Vec<Piece> {
+        let pieces = std::mem::take(&mut self.work.pieces);
+        if !self.spec.strategy.runs_on() {
+            return pieces;
+        }
+        let (given, kept) = pieces.into_iter().partition(|piece| piece.is_given_to(plan));
+        self.work.pieces = kept;
+        given
     }
 
     /// Common to every way in which a state was committed: tells everybody, and goes on to the next round.

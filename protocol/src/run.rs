@@ -7,7 +7,7 @@ pub mod strategy;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
-use crate::id::{Digest, PeerId, RunId};
+use crate::id::{Digest, PeerId, Round, RunId};
 use crate::math::codec::{Codec, CodecError};
 use crate::wire;
 use serde::{Deserialize, Serialize};
@@ -209,24 +209,54 @@ impl RunSpec {
         4 * self.elems() * (1 + self.outer_states() as u64)
     }
 
-    /// Chunks that the fragment is cut into.
+    /// Chunks that the model is cut into.
     pub fn chunks(&self) -> u32 {
         self.elems().div_ceil(u64::from(self.exchange.chunk_elems)) as u32
     }
 
-    /// Elements of a chunk; 0 beyond the last.
-    pub fn chunk_len(&self, index: u32) -> usize {
-        let size = u64::from(self.exchange.chunk_elems);
-        self.elems().saturating_sub(u64::from(index) * size).min(size) as usize
+    /// Chunks that are exchanged in a round: those of its fragment. Of F fragments each has every F-th chunk, so that all are of one
+    /// size and each holds some of every layer.
+    pub fn chunks_in(&self, round: Round) -> u32 {
+        (self.chunks() - self.first_chunk(round)).div_ceil(self.strategy.fragments)
     }
 
-    /// Whether bytes are a result of this chunk. It will be confirmed by its digest alone, so a driver looks at the bytes before it
-    /// tells the session that they came.
+    /// Which of the model's chunks is the `index`-th of those that are exchanged in a round.
+    pub fn chunk_at(&self, round: Round, index: u32) -> u32 {
+        index.saturating_mul(self.strategy.fragments).saturating_add(self.first_chunk(round))
+    }
+
+    /// Where in the flat vector the chunks of a round are.
+    pub fn ranges_in(&self, round: Round) -> Vec<std::ops::Range<usize>> {
+        let size = self.exchange.chunk_elems as usize;
+        let chunks = (0..self.chunks_in(round)).map(|index| self.chunk_at(round, index));
+        chunks.map(|c| c as usize * size..c as usize * size + self.chunk_len(c)).collect()
+    }
+
+    fn first_chunk(&self, round: Round) -> u32 {
+        (round % Round::from(self.strategy.fragments)) as u32
+    }
+
+    /// Elements of a chunk of the model; 0 beyond the last.
+    pub fn chunk_len(&self, chunk: u32) -> usize {
+        let size = u64::from(self.exchange.chunk_elems);
+        self.elems().saturating_sub(u64::from(chunk) * size).min(size) as usize
+    }
+
+    /// Whether bytes are a result of the `index`-th chunk of a round. It will be confirmed by its digest alone, so a driver looks at
+    /// the bytes before it tells the session that they came. Of a model in fragments it is not known here which chunk it is: the last
+    /// may be shorter, and the session looks at the length.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn check_result(&self, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
-        self.exchange.down.check(bytes, self.chunk_len(index))
+        let down = self.exchange.down;
+        let whole = self.exchange.chunk_elems as usize;
+        let len = match self.strategy.fragments {
+            1 => self.chunk_len(index),
+            _ if bytes.len() == down.encoded_len(whole) => whole,
+            _ => self.chunk_len(self.chunks() - 1),
+        };
+        down.check(bytes, len)
     }
 
     /// Checks every key; the first fault is reported.
@@ -262,6 +292,12 @@ impl RunSpec {
     /// The strategy's pieces, and whether they go together with the rest.
     fn validate_strategy(&self) -> Result<(), SpecError> {
         self.strategy.validate()?;
+        let chunks = self.elems().div_ceil(u64::from(self.exchange.chunk_elems.max(1)));
+        check(u64::from(self.strategy.fragments) <= chunks, "strategy.fragments", || {
+            format!(
+                "the model has only {chunks} chunks: take fewer fragments or smaller `exchange.chunk_elems`"
+            )
+        })?;
         let muon = matches!(self.inner.optimizer, InnerOptimizer::Muon { .. });
         check(self.outer.kind != OuterKind::Inner || !muon, "outer.kind", || {
             "Muon's step is not the same on every machine, to the bit: take another inner optimiser for \"inner\"".into()

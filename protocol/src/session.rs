@@ -140,7 +140,7 @@ pub struct Session {
     pub(crate) on_the_way: bool,
     /// Who has said that it lacks what was asked for, since the last commit.
     pub(crate) lacking: Lacking,
-    pub(crate) early: BTreeMap<PeerId, VecDeque<(ChunkId, Digest)>>,
+    pub(crate) early: BTreeMap<PeerId, VecDeque<(ChunkId, u32, Digest)>>,
     speed: Speed,
     beacon_due: Time,
     sequence: u64,
@@ -281,7 +281,7 @@ impl Session {
 
     /// Tokens that this peer has trained on and no committed round of its branch has counted.
     pub fn tokens_in_hand(&self) -> u64 {
-        self.work.tokens()
+        self.work.tokens() + self.work.fresh_tokens()
     }
 
     /// What this peer waits for.

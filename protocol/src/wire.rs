@@ -162,6 +162,9 @@ pub struct Ready {
     pub wants: u32,
     /// Names what the sender would contribute: another number for other content, across restarts too.
     pub nonce: u64,
+    /// Leases that what it would contribute finishes.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub leases: u8,
     /// Uplink, bytes per second; 0 when unknown.
     pub up_bytes_per_s: u64,
     /// Downlink, bytes per second; 0 when unknown.
@@ -202,8 +205,20 @@ pub struct Member {
     pub wants: u32,
     /// What it contributes, by its own word: no two plans of one name have different content.
     pub nonce: u64,
+    /// Leases that it finishes.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub leases: u8,
     /// How many chunks it owns; ranges follow in member order.
     pub chunks: u32,
+}
+
+fn one() -> u8 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(leases: &u8) -> bool {
+    *leases == 1
 }
 
 /// A plan and its convener's signature over [`Plan::signed_bytes`].

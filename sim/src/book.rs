@@ -151,7 +151,7 @@ impl Book {
     pub fn summed(&mut self, p: usize, life: u32, store: &Store, at: At, parts: &[Part]) {
         s1_counted_once::parts(parts, self.plans.get(&at.0));
         let own = &store.reduced[&at];
-        let range = store.work.range(at.1 as usize);
+        let range = store.work.range(store.chunk(at.1));
         let given = parts.iter().filter_map(|part| given(store, at, part, &range)).collect();
         let mut decoded = vec![0.0; range.len()];
         store
@@ -186,7 +186,8 @@ impl Book {
     }
 
     fn sums_of(&self, store: &Store, record: &Record, spoilt: bool) -> Vec<Vec<Sum>> {
-        let chunks = if record.contributions.is_empty() { 0 } else { store.spec.chunks() };
+        let chunks =
+            if record.contributions.is_empty() { 0 } else { store.spec.chunks_in(record.round) };
         let sums_of_chunk = |index| {
             let result = store.standing_result((record.plan, index));
             let key = result.map(|r| (record.plan, index, Digest::of(&r.bytes), r.included));
@@ -257,7 +258,8 @@ impl Book {
             let result = store.standing_result((plan.digest(), c as u32));
             let (Settle::Counted { fold, .. }, Some(result)) = (settle, result) else { continue };
             let share = f64::from(crate::store::share(plan, &store.me, result.included));
-            for i in store.work.range(c) {
+            let chunk = store.spec.chunk_at(plan.round, c as u32) as usize;
+            for i in store.work.range(chunk) {
                 account.folded[i] += f64::from(*fold) * f64::from(down[i]);
                 account.returned[i] += share * f64::from(*fold) * f64::from(down[i]);
             }

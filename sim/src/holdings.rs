@@ -90,8 +90,9 @@ impl Holdings {
     }
 
     pub fn drop_plan(&mut self, plan: Digest) {
-        if let Holdings::Real(store) = self {
-            store.drop_plan(plan);
+        match self {
+            Holdings::Real(store) => store.drop_plan(plan),
+            Holdings::Phantom(phantom) => phantom.forget(&plan),
         }
     }
 

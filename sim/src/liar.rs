@@ -190,6 +190,7 @@ impl Liar {
             down_bytes_per_s: self.number64(),
             owns: false,
             nonce: self.number64(),
+            leases: self.rng.pick(&[0, 1, 2, u8::MAX]),
         })
     }
 
@@ -206,8 +207,14 @@ impl Liar {
     }
 
     fn invented(&mut self, known: &Known) -> Plan {
-        let member =
-            |peer, chunks| Member { peer, tokens: 1 << 40, wants: 1 << 20, chunks, nonce: 0 };
+        let member = |peer, chunks| Member {
+            peer,
+            tokens: 1 << 40,
+            wants: 1 << 20,
+            chunks,
+            nonce: 0,
+            leases: 1,
+        };
         Plan {
             run: known.run,
             round: known.round.wrapping_add(1),
@@ -296,6 +303,7 @@ impl Liar {
             down_bytes_per_s: 100_000,
             owns: false,
             nonce: 1,
+            leases: 1,
         };
         [Message::Beacon(beacon), Message::Ready(ready)]
     }

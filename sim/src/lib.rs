@@ -36,6 +36,7 @@ mod shrink;
 mod store;
 mod sweep;
 mod trace;
+mod training;
 mod world;
 
 #[cfg(test)]

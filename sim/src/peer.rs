@@ -6,12 +6,12 @@ use crate::holdings::Holdings;
 use crate::keys::Keys;
 use crate::learn::Worker;
 use crate::store::Disk;
+use crate::training::Training;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::{Session, Settings, Standing};
 use shoal_protocol::time::{Span, Time};
-use std::ops::Range;
 use std::rc::Rc;
 
 /// What is told to a session, when, and what it answered.
@@ -49,7 +49,7 @@ pub struct Peer {
 pub struct Running {
     pub session: Session,
     pub store: Holdings,
-    pub training: Option<(Round, Vec<Range<u64>>)>,
+    pub training: Option<Training>,
     /// Its trainer, if what it learns is real; its optimiser's history is of this life.
     pub worker: Option<Box<dyn Worker>>,
     /// What was trained in this life.

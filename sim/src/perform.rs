@@ -7,6 +7,7 @@ use crate::keys;
 use crate::log;
 use crate::noise;
 use crate::store::{At, Payload, Store};
+use crate::training::Training;
 use crate::world::{Event, World};
 use shoal_protocol::event::{Input, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
@@ -26,6 +27,7 @@ impl World {
             Output::Broadcast { message } => self.broadcast(p, message),
             Output::Refuse { peer, reason } => self.refuse(p, &peer, &reason),
             Output::Train { round, lease } => self.train(p, round, lease),
+            Output::Offer { round } => self.offer(p, round),
             Output::Contribute { to, chunk, fold } => self.contribute(p, &to, chunk, fold),
             Output::Reduce { plan, index, parts } => self.reduce(p, (plan, index), &parts),
             Output::SendResult { to, chunk } => self.send_result(p, &to, chunk),
@@ -80,7 +82,10 @@ impl World {
                     hold(
                         "plan",
                         "sound",
-                        invariant::plan_is_sound(&signed.plan, self.peers[p].spec.chunks()),
+                        invariant::plan_is_sound(
+                            &signed.plan,
+                            self.peers[p].spec.chunks_in(signed.plan.round),
+                        ),
                     );
                 }
                 self.book.saw_plan(&signed.plan);
@@ -112,22 +117,26 @@ impl World {
             s6_leases::not_again(&self.book, &id, &running.trained, head, &lease);
             running.trained.extend(lease.iter().map(|range| (range.clone(), head)));
         }
-        if let (Some(lesson), Some(store)) = (&self.lesson, running.store.real()) {
-            let worker = running.worker.get_or_insert_with(|| lesson.worker(&store.spec));
-            worker.begin(&store.numbers.params);
-        }
-        running.training = Some((round, lease));
+        let params = match (&self.lesson, running.store.real()) {
+            (Some(lesson), Some(store)) => {
+                running.worker.get_or_insert_with(|| lesson.worker(&store.spec));
+                store.local()
+            }
+            _ => &[],
+        };
+        running.training = Some(Training::new(round, lease, self.now, params));
         self.schedule(self.now + takes, Event::Trained { p, life, tokens });
     }
 
     /// Training is done: its pseudo-gradient goes into the workspace.
     pub fn trained(&mut self, p: usize, mut tokens: u64) {
         let running = self.peers[p].running.as_mut().expect("events of the dead are dropped");
-        let Some((round, lease)) = running.training.take() else { return };
+        let Some(training) = running.training.take() else { return };
         if let Some(recorder) = &mut self.recorder {
             recorder.trained(self.now, p);
         }
-        if running.store.real().is_some() && !self.learned(p, round, &lease) {
+        let round = training.round;
+        if running.store.real().is_some() && !self.learned(p, training) {
             tokens = 0;
         }
         self.peers[p].tokens += tokens;
@@ -136,25 +145,46 @@ impl World {
 
     /// What a lease has taught goes into the workspace. False if it led nowhere: it counts for nothing then, as on a node, and the
     /// lease stands.
-    fn learned(&mut self, p: usize, round: Round, lease: &[Range<u64>]) -> bool {
+    fn learned(&mut self, p: usize, training: Training) -> bool {
         let running = self.peers[p].running.as_mut().expect("only the living learn");
         let Some(store) = running.store.real_mut() else { return true };
-        let work = &mut store.work;
+        let lease = training.lease.clone();
         let delta = match &mut running.worker {
-            Some(worker) => worker.finish(round, lease),
-            None => Some(noise::pseudo_gradient(work.delta().len(), lease)),
+            Some(worker) => training.finish(worker.as_mut(), store.spec.strategy.work),
+            None => Some(noise::pseudo_gradient(store.numbers.params.len(), &lease)),
         };
         let Some(delta) = delta else {
             running.trained.retain(|(range, _)| !lease.contains(range));
             self.recorder.iter_mut().for_each(|recorder| recorder.diverged(self.now, p));
             return false;
         };
-        work.delta_mut().iter_mut().zip(&delta).for_each(|(sum, x)| *sum += x);
+        store.learned(&delta);
         if self.book.is_kept() {
             self.book.trained(p, &delta);
             self.conserves(p);
         }
         true
+    }
+
+    fn offer(&mut self, p: usize, round: Round) {
+        if let Some(store) = self.store(p).real_mut() {
+            store.offer(round);
+        }
+    }
+
+    /// What a peer has just committed reaches the local parameters that it trains on, after the steps that it has taken.
+    fn merge(&mut self, p: usize) {
+        let (now, peer) = (self.now, &mut self.peers[p]);
+        let Some(running) = &mut peer.running else { return };
+        let Some(merge) = running.store.real_mut().and_then(|store| store.merge.take()) else {
+            return;
+        };
+        if let (Some(training), Some(worker)) = (&mut running.training, &mut running.worker) {
+            let batch = u64::from(peer.spec.inner.batch);
+            let tokens = now.since(training.since).0.saturating_mul(peer.speed) / 1_000_000;
+            let steps = tokens / (batch * u64::from(peer.spec.model.context));
+            training.merge(worker.as_mut(), steps * batch, &merge);
+        }
     }
 
     fn take_along(&mut self, p: usize, share: f32, tokens: (u64, u64)) {
@@ -216,7 +246,9 @@ impl World {
     }
 
     fn commit(&mut self, p: usize, record: &Record, settle: &[Settle]) {
-        let chunks = self.peers[p].spec.chunks();
+        let spec = &self.peers[p].spec;
+        let whole = matches!(settle.first(), Some(Settle::Unknown | Settle::Restarted));
+        let chunks = if whole { spec.chunks() } else { spec.chunks_in(record.round) };
         s4_nothing_dropped::settled_whole(p, settle, chunks);
         if self.store(p).real().is_some() && self.book.is_kept() {
             return self.commit_numbers(p, record, settle);
@@ -225,6 +257,7 @@ impl World {
         done.unwrap_or_else(|why| panic!("p{p} commits round {}: {why}", record.round));
         let peer = &mut self.peers[p];
         peer.disk = peer.running.as_ref().expect("only a living peer asks").store.disk();
+        self.merge(p);
         self.evaluate(p);
     }
 
@@ -243,6 +276,7 @@ impl World {
         let voided = self.store(p).commit(record, settle, woken).unwrap_or_else(|why| {
             panic!("S4 is broken: p{p} commits round {}: {why}", record.round)
         });
+        self.merge(p);
         self.record_commit(p, settle, &down);
         self.evaluate(p);
         if let Some(plan) = plan.as_ref().filter(|_| first && !loaded) {
@@ -275,7 +309,8 @@ impl World {
     /// Whether somebody else that went on from this record still has all results of its plan, and is not refused by anybody for
     /// what it spoilt.
     fn is_repeatable(&self, p: usize, record: &Record) -> bool {
-        let chunks = if record.contributions.is_empty() { 0 } else { self.peers[p].spec.chunks() };
+        let chunks = self.peers[p].spec.chunks_in(record.round);
+        let chunks = if record.contributions.is_empty() { 0 } else { chunks };
         let others = self.peers.iter().enumerate().filter(|(q, peer)| *q != p && !peer.spoilt);
         let mut stores = others.filter_map(|(_, peer)| peer.running.as_ref()?.store.real());
         stores.any(|store| {
@@ -347,7 +382,7 @@ impl World {
         if !peer.spoilt {
             let running = peer.running.as_ref().expect("only the living are looked at");
             let store = running.store.real().expect("only real numbers are looked at");
-            s5_conservation::holds(p, &self.book.accounts[p], &store.work);
+            s5_conservation::holds(p, &self.book.accounts[p], store);
         }
     }
 

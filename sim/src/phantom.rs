@@ -23,6 +23,8 @@ pub struct Phantom {
     served: BTreeMap<Digest, State>,
     /// States whose chunks came, by the record they are asked for under.
     fetched: BTreeMap<Digest, State>,
+    /// The rounds of plans, where it matters which: of a model in fragments.
+    rounds: BTreeMap<Digest, Round>,
 }
 
 /// Stands for a state: the same history gives the same one. The last four bytes of the digest are left to the chunk's number.
@@ -80,6 +82,7 @@ impl Phantom {
             next: None,
             served: BTreeMap::from([(head, saved.state)]),
             fetched: BTreeMap::new(),
+            rounds: BTreeMap::new(),
         }
     }
 
@@ -97,14 +100,24 @@ impl Phantom {
         }
     }
 
-    fn len(&self, codec: Codec, index: u32) -> u32 {
-        let chunk = u64::from(self.spec.exchange.chunk_elems);
-        let left = self.spec.elems().saturating_sub(chunk * u64::from(index));
-        codec.encoded_len(left.min(chunk) as usize) as u32
+    fn len(&self, codec: Codec, chunk: &ChunkId) -> u32 {
+        let round = self.rounds.get(&chunk.of).copied().unwrap_or(self.record.round + 1);
+        codec.encoded_len(self.spec.chunk_len(self.spec.chunk_at(round, chunk.index))) as u32
     }
 
-    pub fn contribution(&self, chunk: ChunkId) -> Payload {
-        let bytes = self.len(self.spec.exchange.up, chunk.index);
+    fn remember(&mut self, plan: Digest) {
+        if self.spec.strategy.fragments > 1 {
+            self.rounds.insert(plan, self.record.round + 1);
+        }
+    }
+
+    pub fn forget(&mut self, plan: &Digest) {
+        self.rounds.remove(plan);
+    }
+
+    pub fn contribution(&mut self, chunk: ChunkId) -> Payload {
+        self.remember(chunk.of);
+        let bytes = self.len(self.spec.exchange.up, &chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, 1) }
     }
 
@@ -114,7 +127,7 @@ impl Phantom {
     }
 
     pub fn result(&self, chunk: &ChunkId) -> Payload {
-        let bytes = self.len(self.spec.exchange.down, chunk.index);
+        let bytes = self.len(self.spec.exchange.down, chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, mix(chunk.included)) }
     }
 
@@ -132,6 +145,7 @@ impl Phantom {
             mix(u64::from_le_bytes(self.state[..8].try_into().expect("eight"))),
         );
         let state = if step { stepped.0[..28].try_into().expect("28 bytes") } else { self.state };
+        self.remember(plan);
         self.next = Some((round, state));
         Ok(chunks(&self.spec, &state))
     }

@@ -4,11 +4,11 @@ use crate::noise::Numbers;
 use crate::phantom;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
-use shoal_protocol::ledger::{Record, state_root};
-use shoal_protocol::math::Reduced;
+use shoal_protocol::ledger::{Contribution, Record, state_root};
 use shoal_protocol::math::outer::{OuterStep, add_squares};
 use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
-use shoal_protocol::run::RunSpec;
+use shoal_protocol::math::{Merge, Others, Reduced, Replica};
+use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, Plan, STATE_CHUNK_BYTES};
 use std::collections::BTreeMap;
@@ -22,10 +22,16 @@ pub struct Store {
     pub spec: Rc<RunSpec>,
     pub me: PeerId,
     pub work: Workspace,
+    /// Local parameters, if they outlast rounds.
+    pub replica: Option<Replica>,
+    /// What the others brought to the last round, if training goes on from an estimate.
+    others: Option<Others>,
     pub record: Record,
     pub numbers: Numbers,
     /// The state that is about to be committed.
     pub applied: Option<Applied>,
+    /// What the last commit does to local parameters that are being trained on.
+    pub merge: Option<Merge>,
     /// Committed states that may be served, by their record's digest.
     pub served: BTreeMap<Digest, Vec<u8>>,
     /// This peer's contributions as they were sent.
@@ -43,6 +49,8 @@ pub struct Store {
 pub struct Applied {
     round: Round,
     numbers: Numbers,
+    /// The mean that led to it, where it is wanted later.
+    mean: Option<Vec<f32>>,
     /// Fetched whole, not computed.
     pub loaded: bool,
 }
@@ -120,13 +128,18 @@ impl Store {
         let (up, down) = work.residuals_mut();
         up.copy_from_slice(&disk.up);
         down.copy_from_slice(&disk.down);
+        let strategy = spec.strategy;
+        let eager = strategy.overlap == Overlap::Eager;
         let mut store = Store {
+            replica: strategy.runs_on().then(|| Replica::new(&disk.numbers.params)),
+            others: eager.then(|| Others::new(disk.numbers.params.len())),
             spec,
             me,
             work,
             record: disk.record.clone(),
             numbers: disk.numbers.clone(),
             applied: None,
+            merge: None,
             served: BTreeMap::new(),
             sent: BTreeMap::new(),
             reduced: BTreeMap::new(),
@@ -179,10 +192,40 @@ impl Store {
         self.arrived.remove(&(ChunkId { of: at.0, kind, index: at.1, included: 0 }, from));
     }
 
+    /// Which of the model's chunks is the `index`-th of the exchange that is under way.
+    pub fn chunk(&self, index: u32) -> usize {
+        self.spec.chunk_at(self.record.round + 1, index) as usize
+    }
+
+    /// What has been learned on goes into what is contributed to a round; where the spec says so, training goes on from an estimate.
+    pub fn offer(&mut self, round: Round) {
+        let Some(replica) = &mut self.replica else { return };
+        let ranges = self.spec.ranges_in(round);
+        replica.offer(&ranges, self.work.delta_mut());
+        if let Some(others) = &self.others {
+            let mean = others.estimate(self.work.delta());
+            let guess = stepped(&self.spec, round, &self.numbers, &mean);
+            replica.guess(&ranges, &guess.params);
+        }
+    }
+
+    /// Where training begins, `[elems]`.
+    pub fn local(&self) -> &[f32] {
+        self.replica.as_ref().map_or(&self.numbers.params, Replica::local)
+    }
+
+    /// What was trained, `[elems]`.
+    pub fn learned(&mut self, delta: &[f32]) {
+        match &mut self.replica {
+            Some(replica) => replica.learned(delta),
+            None => self.work.delta_mut().iter_mut().zip(delta).for_each(|(sum, x)| *sum += x),
+        }
+    }
+
     /// The contribution's bytes; encoded the first time, the same bytes ever after.
     pub fn contribution(&mut self, chunk: ChunkId, fold: f32) -> &[u8] {
-        let (work, codec) = (&self.work, self.spec.exchange.up);
-        let encode = || work.encode(codec, chunk.index as usize, fold);
+        let (work, codec, c) = (&self.work, self.spec.exchange.up, self.chunk(chunk.index));
+        let encode = || work.encode(codec, c, fold);
         self.sent.entry((chunk.of, chunk.index)).or_insert_with(encode)
     }
 
@@ -195,7 +238,7 @@ impl Store {
             sources.push(Part { member: usize::from(part.member), weight: part.weight, bytes });
         }
         let codecs = &self.spec.exchange;
-        let reduced = self.work.reduce(codecs.up, codecs.down, at.1 as usize, &sources);
+        let reduced = self.work.reduce(codecs.up, codecs.down, self.chunk(at.1), &sources);
         let reduced = reduced.map_err(|error| (error.member as u8, error.to_string()))?;
         let included = parts.iter().fold(0, |mask, part| mask | 1 << part.member);
         self.arrivals += 1;
@@ -250,28 +293,24 @@ impl Store {
 
     /// Takes the outer step into a new state beside the committed one. `Err` names what is missing.
     pub fn apply(&mut self, round: Round, plan: Digest, step: bool) -> Result<Vec<Digest>, String> {
-        let mut numbers = self.numbers.clone();
-        if step {
-            let delta = self.decode_results(plan)?;
-            let mut squares = 0.0;
-            add_squares(&mut squares, &delta);
-            let mut step = OuterStep::new(&self.spec, round);
-            step.clip(squares.sqrt());
-            let (first, second) = numbers.momentum.split_at_mut(delta.len());
-            step.take(0, &mut numbers.params, [first, second], &delta);
-        }
+        let mean = step.then(|| self.decode_results(round, plan)).transpose()?;
+        let numbers = match &mean {
+            Some(mean) => stepped(&self.spec, round, &self.numbers, mean),
+            None => self.numbers.clone(),
+        };
         let chunks = numbers.chunks();
-        self.applied = Some(Applied { round, numbers, loaded: false });
+        let mean = mean.filter(|_| self.others.is_some());
+        self.applied = Some(Applied { round, numbers, mean, loaded: false });
         Ok(chunks)
     }
 
-    fn decode_results(&self, plan: Digest) -> Result<Vec<f32>, String> {
+    /// The mean, `[elems]`; zero outside of the round's fragment.
+    fn decode_results(&self, round: Round, plan: Digest) -> Result<Vec<f32>, String> {
         let mut delta = vec![0.0; self.numbers.params.len()];
-        for index in 0..self.spec.chunks() {
-            let result = self.standing_result((plan, index));
+        for (index, range) in self.spec.ranges_in(round).into_iter().enumerate() {
+            let result = self.standing_result((plan, index as u32));
             let result =
                 result.ok_or_else(|| format!("the result of chunk {index} is not held"))?;
-            let range = self.work.range(index as usize);
             let decoded = self.spec.exchange.down.decode(&result.bytes, &mut delta[range]);
             decoded.map_err(|error| format!("chunk {index}: {error}"))?;
         }
@@ -286,30 +325,38 @@ impl Store {
         settle: &[Settle],
         woken: bool,
     ) -> Result<bool, String> {
-        let Applied { round, numbers, .. } = self.applied.take().ok_or("nothing was applied")?;
+        let applied = self.applied.take().ok_or("nothing was applied")?;
+        let Applied { round, numbers, mean, loaded } = applied;
         if round != record.round {
             return Err(format!("round {} is committed, round {round} was applied", record.round));
+        }
+        if let (Some(others), Some(mean)) = (&mut self.others, mean) {
+            let given = |given: &Contribution| (given.peer == self.me).then_some(given.tokens);
+            let own: u64 = record.contributions.iter().find_map(given).unwrap_or(0);
+            let all: u64 = record.contributions.iter().map(|given| given.tokens).sum();
+            others.note(&mean, self.work.delta(), (own as f64 / all.max(1) as f64) as f32);
         }
         let mut voided = false;
         for (index, settle) in settle.iter().enumerate() {
             let forgotten = !self.sent.contains_key(&(record.plan, index as u32));
+            let whole = matches!(settle, Settle::Restarted | Settle::Unknown);
+            let c = if whole { index } else { self.spec.chunk_at(round, index as u32) as usize };
             match settle {
-                Settle::Counted { .. } if woken && forgotten => self.void(index, false),
-                Settle::Restarted => self.void(index, false),
-                Settle::Unknown => self.void(index, true),
-                _ => {
-                    self.settle(record, index, *settle)?;
-                    continue;
-                }
+                Settle::Counted { .. } if woken && forgotten => self.void(c, false),
+                Settle::Restarted => self.void(c, false),
+                Settle::Unknown => self.void(c, true),
+                _ => self.settle(record, (index, c), *settle)?,
             }
-            voided = true;
+            voided |= whole || forgotten && woken && matches!(settle, Settle::Counted { .. });
+            self.work.clear(c);
         }
-        if !settle.is_empty() {
-            self.work.clear_round();
-        }
+        let whole = 0..numbers.params.len();
+        let ranges = if loaded { vec![whole] } else { self.spec.ranges_in(round) };
         self.record = record.clone();
         self.numbers = numbers;
         self.serve();
+        let (overlap, params) = (self.spec.strategy.overlap, &self.numbers.params);
+        self.merge = self.replica.as_mut().map(|replica| replica.arrive(overlap, &ranges, params));
         Ok(voided)
     }
 
@@ -326,8 +373,13 @@ impl Store {
         down[range].fill(0.0);
     }
 
-    fn settle(&mut self, record: &Record, c: usize, settle: Settle) -> Result<(), String> {
-        let at = (record.plan, c as u32);
+    fn settle(
+        &mut self,
+        record: &Record,
+        (index, c): (usize, usize),
+        settle: Settle,
+    ) -> Result<(), String> {
+        let at = (record.plan, index as u32);
         let codecs = &self.spec.exchange;
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
@@ -367,7 +419,7 @@ impl Store {
         if state_root(&chunks) != record.state {
             return Err("the state is not the one that the record commits to".into());
         }
-        self.applied = Some(Applied { round: record.round, numbers, loaded: true });
+        self.applied = Some(Applied { round: record.round, numbers, mean: None, loaded: true });
         self.arrived.retain(|(chunk, _), _| chunk.of != of);
         Ok(chunks)
     }
@@ -400,6 +452,22 @@ impl Store {
     pub fn frames(&self) -> usize {
         self.arrived.values().map(Vec::len).sum()
     }
+}
+
+/// The state after an outer step with this mean, `[elems]`.
+fn stepped(spec: &RunSpec, round: Round, from: &Numbers, mean: &[f32]) -> Numbers {
+    let mut numbers = from.clone();
+    let mut squares = 0.0;
+    add_squares(&mut squares, mean);
+    let mut step = OuterStep::new(spec, round);
+    step.clip(squares.sqrt());
+    for range in spec.ranges_in(round) {
+        let (first, second) = numbers.momentum.split_at_mut(mean.len());
+        let second = second.get_mut(range.clone()).unwrap_or_default();
+        let state = [&mut first[range.clone()], second];
+        step.take(range.start, &mut numbers.params[range.clone()], state, &mean[range]);
+    }
+    numbers
 }
 
 /// This peer's weight over the weights of all that a mask includes.

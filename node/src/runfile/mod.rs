@@ -204,6 +204,7 @@ impl RunFile {
             outer: self.outer.clone(),
             exchange: self.exchange.clone(),
             group: self.group.clone(),
+            strategy: self.strategy,
         }
     }
 }

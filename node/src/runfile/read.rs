@@ -2,17 +2,19 @@
 
 use super::document::{Document, Section};
 use super::inner::read_inner;
+use super::strategy::read_strategy;
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, Strategy, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
-const TABLES: [&str; 7] = ["model", "tokenizer", "data", "inner", "outer", "exchange", "group"];
+const TABLES: [&str; 8] =
+    ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange", "group"];
 /// TOML knows no larger whole number.
 pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
 pub(super) const U32_MAX: u64 = u32::MAX as u64;
@@ -34,6 +36,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
     root.finish()?;
     let (model, vocab) = read_model(document.section("model")?)?;
     let (source, heldout_permille) = read_data(document.section("data")?, folder)?;
+    let (strategy, usual) = read_strategy(document.section("strategy")?)?;
     let file = RunFile {
         name,
         creator: creator.unwrap_or_default(),
@@ -44,10 +47,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
         tokenizer: read_tokenizer(document.section("tokenizer")?, folder)?,
         source,
         heldout_permille,
-        inner: read_inner(document.section("inner")?)?,
-        outer: read_outer(document.section("outer")?)?,
-        exchange: read_exchange(document.section("exchange")?)?,
+        inner: read_inner(document.section("inner")?, usual.steps)?,
+        outer: read_outer(document.section("outer")?, usual.outer)?,
+        exchange: read_exchange(document.section("exchange")?, usual.codec)?,
         group: read_group(document.section("group")?)?,
+        strategy,
     };
     check(&file, &document)?;
     Ok(file)
@@ -147,27 +151,40 @@ fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFile
     Ok((source, heldout))
 }
 
-fn read_outer(mut outer: Section) -> Result<OuterSpec, RunFileError> {
-    let kind = |name: &str| match name {
-        "nesterov" => Some(OuterKind::Nesterov),
-        "sgd" => Some(OuterKind::Sgd),
-        _ => None,
+/// The names of the outer optimisers.
+const OUTER: [(&str, OuterKind); 4] = [
+    ("nesterov", OuterKind::Nesterov),
+    ("sgd", OuterKind::Sgd),
+    ("sign", OuterKind::Sign),
+    ("inner", OuterKind::Inner),
+];
+
+fn read_outer(mut outer: Section, usual: OuterSpec) -> Result<OuterSpec, RunFileError> {
+    let kind = |name: &str| OUTER.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+    let names = OUTER.map(|(name, _)| format!("{name:?}")).join(", ");
+    let given = outer.parsed("kind", kind, &format!("one of {names}"))?;
+    let usual = match given {
+        Some(OuterKind::Nesterov) if usual.kind != OuterKind::Nesterov => {
+            Strategy::Diloco.usual().outer
+        }
+        Some(kind) => OuterSpec { kind, ..usual },
+        None => usual,
     };
     let spec = OuterSpec {
-        kind: outer.parsed("kind", kind, "\"nesterov\" or \"sgd\"")?.unwrap_or(OuterKind::Nesterov),
-        lr: outer.number("lr", 0.7)?,
-        momentum: outer.number("momentum", 0.9)?,
+        kind: usual.kind,
+        lr: outer.number("lr", usual.lr)?,
+        momentum: outer.number("momentum", usual.momentum)?,
     };
     outer.finish()?;
     Ok(spec)
 }
 
-fn read_exchange(mut exchange: Section) -> Result<ExchangeSpec, RunFileError> {
+fn read_exchange(mut exchange: Section, usual: Codec) -> Result<ExchangeSpec, RunFileError> {
     let known = Codec::ALL.map(|codec| format!("{:?}", codec.to_string())).join(", ");
     let codec = |exchange: &mut Section, key| {
         exchange.parsed(key, |name| name.parse::<Codec>().ok(), &format!("one of {known}"))
     };
-    let both = codec(&mut exchange, "codec")?.unwrap_or(Codec::Int8);
+    let both = codec(&mut exchange, "codec")?.unwrap_or(usual);
     let spec = ExchangeSpec {
         up: codec(&mut exchange, "up")?.unwrap_or(both),
         down: codec(&mut exchange, "down")?.unwrap_or(both),

@@ -17,7 +17,14 @@ fn peer(n: u8) -> PeerId {
 
 /// Three members with a chunk each, seen by the second.
 fn exchange() -> Exchange {
-    let member = |n| Member { peer: peer(n), tokens: 8, wants: 8, nonce: u64::from(n), chunks: 1 };
+    let member = |n| Member {
+        peer: peer(n),
+        tokens: 8,
+        wants: 8,
+        nonce: u64::from(n),
+        leases: 1,
+        chunks: 1,
+    };
     let plan = Plan {
         run: Default::default(),
         round: 1,

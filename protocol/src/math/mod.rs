@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`codec`] | how a chunk of numbers becomes bytes, block by block |
 //! | [`workspace`] | one peer's pseudo-gradient and its error feedback; what is sent, added and kept |
+//! | [`replica`] | local parameters that outlast rounds |
 //! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov, sign, the inner one on the mean |
 //! | [`schedule`] | the learning rate over a run |
@@ -23,10 +24,12 @@ pub mod codec;
 pub mod inner;
 pub mod outer;
 pub mod partition;
+pub mod replica;
 pub mod schedule;
 mod vector;
 pub mod workspace;
 
 pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, all_finite};
 pub use partition::{Capacity, partition};
+pub use replica::{Merge, Others, Replica};
 pub use workspace::{Outcome, Part, ReduceError, Reduced, Source, Workspace};

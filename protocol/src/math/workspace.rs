@@ -174,9 +174,10 @@ impl Workspace {
         (&mut self.up, &mut self.down)
     }
 
-    /// Forgets this round's pseudo-gradient and keeps the residuals.
-    pub fn clear_round(&mut self) {
-        self.delta.fill(0.0);
+    /// Forgets this round's pseudo-gradient of chunk `c` and keeps the residuals.
+    pub fn clear(&mut self, c: usize) {
+        let range = self.range(c);
+        self.delta[range].fill(0.0);
     }
 
     /// The parameters of a branch that is left, `from`, become a pseudo-gradient on those of another, `to` (`[n]` each): their
@@ -500,7 +501,7 @@ mod tests {
     #[test]
     fn clearing_keeps_residuals() {
         let mut w = workspace(&[1.0], &[0.5], &[0.25]);
-        w.clear_round();
+        w.clear(0);
         assert_eq!(w, workspace(&[0.0], &[0.5], &[0.25]));
     }
 }

@@ -22,7 +22,7 @@ fn chunk(kind: ChunkKind) -> ChunkId {
 
 #[expect(clippy::single_range_in_vec_init, reason = "a lease of one range is meant")]
 fn record() -> Record {
-    let leases = vec![Lease { peer: peer(4), ranges: vec![7..9] }];
+    let leases = vec![Lease { peer: peer(4), ranges: vec![7..9], then: vec![9..11] }];
     let cursor = Cursor { next: 9, pool: vec![1..3], leases };
     Record { cursor, ..Record::genesis(crate::id::RunId([1; 32]), digest(2)) }
 }

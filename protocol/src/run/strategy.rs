@@ -87,6 +87,9 @@ impl StrategySpec {
                 format!("{keep} must be at least 0 and below 1: 0.5 merges half and half")
             })?;
         }
+        check(self.overlap != Overlap::Eager || self.fragments == 1, "strategy.overlap", || {
+            "\"eager\" goes with one fragment: take \"delayed\"".into()
+        })?;
         check(self.work == LocalWork::Steps || !self.runs_on(), "strategy.work", || {
             "a gradient is taken at the committed parameters: it goes with one fragment and no overlap".into()
         })
@@ -205,7 +208,7 @@ mod tests {
             assert_eq!(strategy.name().parse(), Ok(strategy));
             let usual = strategy.usual();
             let mut run = spec();
-            run.exchange.chunk_elems = 4096;
+            (run.exchange.chunk_elems, run.model.dim) = (4096, 64);
             (run.strategy, run.outer) = (usual.pieces, usual.outer);
             (run.exchange.up, run.exchange.down) = (usual.codec, usual.codec);
             assert_eq!(run.validate(), Ok(()), "{strategy:?}");
@@ -226,6 +229,7 @@ mod tests {
         for (pieces, key) in [
             (StrategySpec { fragments: 0, ..plain }, "strategy.fragments"),
             (StrategySpec { overlap: Overlap::Delayed { keep: 1.0 }, ..plain }, "strategy.keep"),
+            (StrategySpec { fragments: 2, overlap: Overlap::Eager, ..plain }, "strategy.overlap"),
             (StrategySpec { fragments: 2, ..gradient }, "strategy.work"),
             (StrategySpec { overlap: Overlap::Eager, ..gradient }, "strategy.work"),
         ] {

@@ -137,6 +137,7 @@ impl Session {
             tokens: 0,
             wants: 8,
             nonce: 0,
+            leases: 1,
             up_bytes_per_s: 0,
             down_bytes_per_s: 0,
             owns: true,

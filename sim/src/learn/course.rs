@@ -22,12 +22,11 @@ pub trait Course: Debug {
 
 /// What trains on one host; its inner optimiser's history lasts from lease to lease.
 pub trait Worker: Debug {
-    /// Training begins: `params` are the committed ones, `[elems]`.
-    fn begin(&mut self, params: &[f32]);
+    /// Local steps towards `round` on these positions, from `local`, `[elems]`, which they move. False if they diverged.
+    fn steps(&mut self, round: Round, local: &mut [f32], positions: &[Range<u64>]) -> bool;
 
-    /// Training towards `round` on a lease's positions is done: the pseudo-gradient, outer minus local, `[elems]`. None if it
-    /// diverged: then there is nothing to give.
-    fn finish(&mut self, round: Round, lease: &[Range<u64>]) -> Option<Vec<f32>>;
+    /// The mean gradient at `params` over the batches of these positions, `[elems]`. None if it is no number.
+    fn gradient(&mut self, params: &[f32], positions: &[Range<u64>]) -> Option<Vec<f32>>;
 }
 
 /// What a world learns, and the loss of each state that was committed.

@@ -5,7 +5,7 @@ use super::optimizer::Optimizer;
 use super::{Task, Worker};
 use shoal_protocol::data::Permutation;
 use shoal_protocol::id::Round;
-use shoal_protocol::run::{LocalWork, RunSpec};
+use shoal_protocol::run::RunSpec;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,9 +19,6 @@ pub struct Local {
     optimizer: Optimizer,
     batch: usize,
     seed: u64,
-    work: LocalWork,
-    /// The committed parameters that the lease in hand is trained from, `[elems]`.
-    from: Vec<f32>,
 }
 
 impl Local {
@@ -29,7 +26,7 @@ impl Local {
     pub fn new(task: Arc<dyn Task>, spec: &RunSpec) -> Local {
         let optimizer = Optimizer::new(&spec.inner, task.params());
         let (batch, seed) = (spec.inner.batch as usize, spec.seed);
-        Local { task, optimizer, batch, seed, work: spec.strategy.work, from: Vec::new() }
+        Local { task, optimizer, batch, seed }
     }
 
     /// The samples at the positions of a lease, in order: each epoch has an order of its own.
@@ -48,43 +45,26 @@ impl Local {
 }
 
 impl Worker for Local {
-    fn begin(&mut self, params: &[f32]) {
-        self.from = params.to_vec();
-    }
-
-    fn finish(&mut self, _: Round, lease: &[Range<u64>]) -> Option<Vec<f32>> {
-        if self.work == LocalWork::Gradient {
-            return self.gradient(lease);
-        }
+    fn steps(&mut self, _: Round, local: &mut [f32], positions: &[Range<u64>]) -> bool {
         let n = self.task.params();
-        let mut delta = std::mem::take(&mut self.from);
-        let (mut params, mut gradient) = (delta[..n].to_vec(), vec![0.0; n]);
-        for batch in self.samples(lease).chunks(self.batch) {
-            let loss = self.task.gradient(&params, batch, &mut gradient);
-            if !loss.is_finite() {
-                return None;
-            }
-            self.optimizer.step(&mut params, &gradient);
-        }
-        let sound = params.iter().all(|p| p.abs() < LARGEST);
         // What pads the vector is not trained.
-        let (trained, padding) = delta.split_at_mut(n);
-        trained.iter_mut().zip(&params).for_each(|(outer, local)| *outer -= local);
-        padding.fill(0.0);
-        sound.then_some(delta)
+        let (params, mut gradient) = (&mut local[..n], vec![0.0; n]);
+        for batch in self.samples(positions).chunks(self.batch) {
+            let loss = self.task.gradient(params, batch, &mut gradient);
+            if !loss.is_finite() {
+                return false;
+            }
+            self.optimizer.step(params, &gradient);
+        }
+        params.iter().all(|p| p.abs() < LARGEST)
     }
-}
 
-impl Local {
-    /// The mean gradient over the batches of a lease, at the committed parameters.
-    fn gradient(&mut self, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+    fn gradient(&mut self, params: &[f32], positions: &[Range<u64>]) -> Option<Vec<f32>> {
         let n = self.task.params();
-        let mut sum = std::mem::take(&mut self.from);
-        let (params, mut gradient) = (sum[..n].to_vec(), vec![0.0; n]);
-        sum.fill(0.0);
-        let samples = self.samples(lease);
+        let (mut sum, mut gradient) = (vec![0.0; params.len()], vec![0.0; n]);
+        let samples = self.samples(positions);
         for batch in samples.chunks(self.batch) {
-            let loss = self.task.gradient(&params, batch, &mut gradient);
+            let loss = self.task.gradient(&params[..n], batch, &mut gradient);
             let share = batch.len() as f32 / samples.len() as f32;
             sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += share * g);
             if !loss.is_finite() {
@@ -141,9 +121,9 @@ mod tests {
     fn local_work_is_one_step_for_each_batch() {
         let mut local = local();
         let batch = local.batch as u64;
-        local.begin(&[0.0; 9]);
-        let delta = local.finish(1, &[0..batch, 10..10 + batch]).expect("it does not diverge");
-        assert_eq!((delta.len(), delta[8]), (9, 0.0));
+        let mut params = [0.0; 9];
+        assert!(local.steps(1, &mut params, &[0..batch, 10..10 + batch]), "it does not diverge");
+        assert_eq!(params[8], 0.0);
         let mut by_hand = vec![0.0; 8];
         let mut gradient = vec![0.0; 8];
         for lease in [0..batch, 10..10 + batch] {
@@ -151,7 +131,7 @@ mod tests {
             local.task.gradient(&by_hand, &samples, &mut gradient);
             local.optimizer.step(&mut by_hand, &gradient);
         }
-        assert_eq!(by_hand.iter().map(|x| -x).collect::<Vec<_>>(), delta[..8]);
+        assert_eq!(by_hand, params[..8]);
     }
 
     /// As on a node: position over samples is the epoch, the rest a place in its order.
@@ -174,9 +154,8 @@ mod tests {
     #[test]
     fn what_diverges_gives_nothing() {
         let mut local = local();
-        local.begin(&[f32::INFINITY; 8]);
-        assert_eq!(local.finish(1, &[0..2, 2..4]), None);
-        local.begin(&[2.0 * LARGEST; 8]);
-        assert_eq!(local.finish(1, &[]), None);
+        assert!(!local.steps(1, &mut [f32::INFINITY; 8], &[0..2, 2..4]));
+        assert!(!local.steps(1, &mut [2.0 * LARGEST; 8], &[]));
+        assert_eq!(local.gradient(&[f32::INFINITY; 8], &[0..2]), None);
     }
 }

@@ -113,6 +113,7 @@ impl Driver {
             tokens: WEIGHT,
             wants: 0,
             nonce: 0,
+            leases: 1,
             chunks: range.end - range.start,
         };
         Plan {

@@ -97,12 +97,11 @@ impl Account {
     }
 
     /// What is not in the residuals now is lost from here on: the peer has died, or its branch was given up.
-    pub fn write_off(&mut self, work: &Workspace) {
-        for i in 0..self.trained.len() {
-            let held = f64::from(work.delta()[i]) + f64::from(work.residual_up()[i]);
+    pub fn write_off(&mut self, store: &Store) {
+        for (i, held) in store.held().into_iter().enumerate() {
             self.lost[i] = self.trained[i] + self.folded[i] - self.counted[i] - held;
         }
-        self.write_off_down(work);
+        self.write_off_down(&store.work);
     }
 
     /// The same for what its results did not carry. Who takes over a whole state, because nobody keeps the results that led to

@@ -367,7 +367,7 @@ impl World {
             running.trained.clear();
         }
         if void || moved != Moved::Along {
-            self.book.accounts[p].write_off(work);
+            self.book.accounts[p].write_off(store);
         } else if loaded {
             self.book.accounts[p].write_off_down(work);
         }

@@ -209,6 +209,13 @@ impl Store {
         }
     }
 
+    /// What was trained or is left over from what was sent, and is in no committed sum, `[elems]`.
+    pub fn held(&self) -> Vec<f64> {
+        let both = self.work.delta().iter().zip(self.work.residual_up());
+        let drift = |i| self.replica.as_ref().map_or(0.0, |replica| f64::from(replica.drift()[i]));
+        both.enumerate().map(|(i, (x, up))| f64::from(*x) + f64::from(*up) + drift(i)).collect()
+    }
+
     /// Where training begins, `[elems]`.
     pub fn local(&self) -> &[f32] {
         self.replica.as_ref().map_or(&self.numbers.params, Replica::local)

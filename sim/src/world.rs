@@ -209,7 +209,7 @@ impl World {
         if let Some(store) = self.peers[p].running.as_ref().and_then(|r| r.store.real())
             && self.book.is_kept()
         {
-            self.book.accounts[p].write_off(&store.work);
+            self.book.accounts[p].write_off(store);
         }
         self.reconcile(p);
         self.wake_later(p);

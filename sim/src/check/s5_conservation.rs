@@ -23,10 +23,7 @@ pub fn holds(who: usize, account: &Account, store: &Store) {
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
     let given = pairs(&account.trained, &account.folded);
     let taken = pairs(&account.counted, &account.lost);
-    let mut kept = pairs(&wide(work.delta()), &wide(work.residual_up()));
-    if let Some(replica) = &store.replica {
-        kept = pairs(&kept, &wide(replica.drift()));
-    }
+    let kept = store.held();
     let who = format!("p{who}");
     let tolerance = TOLERANCE * given.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
     hold("S5", &who, invariant::conserved(&given, &taken, &kept, tolerance));

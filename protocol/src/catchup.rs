@@ -40,8 +40,8 @@ pub struct CatchUp {
     pub donors: BTreeMap<PeerId, Donation>,
     /// When it began.
     pub since: Time,
-    /// Whether a piece has come that was asked for.
-    pub begun: bool,
+    /// When the last piece came that was asked for, if any has.
+    came: Option<Time>,
     /// When the head and its holders were last looked for.
     pub looked: Time,
     pieces: Vec<Piece>,
@@ -99,7 +99,7 @@ impl CatchUp {
             digest,
             donors,
             since,
-            begun: false,
+            came: None,
             looked,
             pieces: Vec::new(),
             missing: 0,
@@ -111,10 +111,17 @@ impl CatchUp {
         matches!(self.target, Target::Round | Target::Results(_))
     }
 
-    /// Whether it may be in vain: nothing has come of what was asked for, be it small or long overdue.
-    pub fn is_in_doubt(&self) -> bool {
-        let listing = matches!(self.target, Target::Round | Target::Manifest);
-        !self.begun && (listing || self.donors.values().any(|donation| donation.silent > 0))
+    /// Whether it may be in vain: what is small, or a round that was about to be repeated, does not come. A whole state that has
+    /// begun to come is worth waiting for, whatever comes after it.
+    pub fn is_in_doubt(&self, idle: Span, now: Time) -> bool {
+        match self.target {
+            Target::Round | Target::Manifest => true,
+            Target::Results(_) => self.came.is_none_or(|came| now.since(came) >= idle),
+            Target::State(_) => {
+                self.came.is_none() && self.donors.values().any(|donation| donation.silent > 0)
+            }
+            Target::Done => false,
+        }
     }
 
     /// More peers have turned out to hold what is wanted.
@@ -332,7 +339,7 @@ impl CatchUp {
         }
         *piece = Piece::Here;
         self.missing -= 1;
-        self.begun = true;
+        self.came = Some(now);
         Ok(true)
     }
 

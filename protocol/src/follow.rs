@@ -60,7 +60,7 @@ impl Session {
     /// Nothing comes of what is being fetched: others may have gone on meanwhile, or more of them hold it now.
     fn look_again(&mut self, now: Time, out: &mut Vec<Output>) {
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
-        if !catchup.is_in_doubt() || now < catchup.looked + LOOK_AGAIN {
+        if now < catchup.looked + LOOK_AGAIN || !catchup.is_in_doubt(LOOK_AGAIN, now) {
             return;
         }
         catchup.looked = now;
@@ -176,6 +176,10 @@ impl Session {
         if !matches!(catchup.target, Target::Round) || !catchup.donors.contains_key(&from) {
             return;
         }
+        if committed.record.digest() != catchup.digest {
+            // An answer to what was asked before others went on, or none at all.
+            return;
+        }
         let checked =
             catchup::check_round(&self.spec, &self.standing.record, &catchup.digest, &committed);
         let bytes = committed.plan.plan.signed_bytes();
@@ -205,6 +209,10 @@ impl Session {
         let position = self.position();
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
+            return;
+        }
+        if manifest.record.digest() != catchup.digest {
+            // As with a round.
             return;
         }
         if let Err(reason) = catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {

@@ -143,7 +143,7 @@ proptest! {
                 }
                 play(&mut w, *fate, codec, c, fold, &mut law);
             }
-            w.clear_round();
+            (0..w.chunks()).for_each(|c| w.clear(c));
         }
         law.take(0..n, 1.0, w.residual_up());
         prop_assert!(law.holds());
@@ -301,7 +301,7 @@ fn carried(codecs: (Codec, Codec), delta: &[f32], rounds: usize) -> Vec<f32> {
             let counted = Outcome::Counted { codec: codecs.0, fold: 2.0, share: 0.5, bytes: &sent };
             mesh[other].settle(c, counted).unwrap();
         }
-        mesh.iter_mut().for_each(Workspace::clear_round);
+        mesh.iter_mut().for_each(|w| (0..w.chunks()).for_each(|c| w.clear(c)));
     }
     sum
 }

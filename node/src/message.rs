@@ -6,8 +6,10 @@ use actix::Message;
 use bytes::Bytes;
 use shoal_protocol::event::Input;
 use shoal_protocol::id::Round;
+use shoal_protocol::math::Merge;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// To the session: something has happened. The credit is room in the network's memory, free again once it is handled.
 #[derive(Message)]
@@ -64,9 +66,14 @@ pub struct Train {
     pub round: Round,
     /// Positions.
     pub lease: Vec<Range<u64>>,
-    /// Where from.
-    pub from: State,
+    /// Where from, `[params]`.
+    pub from: Arc<Vec<f32>>,
 }
+
+/// To the trainer: a commit does this to the local parameters that it works on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Merged(pub Arc<Merge>);
 
 /// To the trainer: evaluate these parameters when there is time.
 #[derive(Message)]

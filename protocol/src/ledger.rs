@@ -124,6 +124,13 @@ impl Record {
         }
     }
 
+    /// A peer's part of the tokens that the round counted.
+    pub fn share_of(&self, peer: &PeerId) -> f32 {
+        let own = self.contributions.iter().find(|given| given.peer == *peer);
+        let all: u64 = self.contributions.iter().map(|given| given.tokens).sum();
+        own.map_or(0.0, |own| (own.tokens as f64 / all.max(1) as f64) as f32)
+    }
+
     /// What a peer signs to endorse a record: run, round and digest behind a label of their own.
     pub fn signed_bytes(run: &RunId, round: Round, digest: &Digest) -> Vec<u8> {
         [b"shoal/record/1".as_slice(), &run.0, &round.to_le_bytes(), &digest.0].concat()

@@ -4,7 +4,7 @@ use crate::noise::Numbers;
 use crate::phantom;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
-use shoal_protocol::ledger::{Contribution, Record, state_root};
+use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::math::outer::{OuterStep, add_squares};
 use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
 use shoal_protocol::math::{Merge, Others, Reduced, Replica};
@@ -338,10 +338,7 @@ impl Store {
             return Err(format!("round {} is committed, round {round} was applied", record.round));
         }
         if let (Some(others), Some(mean)) = (&mut self.others, mean) {
-            let given = |given: &Contribution| (given.peer == self.me).then_some(given.tokens);
-            let own: u64 = record.contributions.iter().find_map(given).unwrap_or(0);
-            let all: u64 = record.contributions.iter().map(|given| given.tokens).sum();
-            others.note(&mean, self.work.delta(), (own as f64 / all.max(1) as f64) as f32);
+            others.note(&mean, self.work.delta(), record.share_of(&self.me));
         }
         let mut voided = false;
         for (index, settle) in settle.iter().enumerate() {

@@ -177,6 +177,7 @@ impl SessionActor {
             Output::Broadcast { message } => self.broadcast(&message),
             Output::Refuse { peer, reason } => self.contacts.net.ban(peer, reason),
             Output::Train { round, lease } => self.job(Job::Train(round, lease)),
+            Output::Offer { round } => self.job(Job::Offer(round)),
             Output::Contribute { to, chunk, fold } => self.job(Job::Contribute(to, chunk, fold)),
             Output::Reduce { plan, index, parts } => self.job(Job::Reduce(plan, index, parts)),
             Output::SendResult { to, chunk } => self.job(Job::SendResult(to, chunk)),

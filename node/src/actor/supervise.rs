@@ -6,7 +6,7 @@ use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::data::Dataset;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
-use crate::message::{Answered, Delivered, Happened, StateCommitted, Stop, Train};
+use crate::message::{Answered, Delivered, Happened, Merged, StateCommitted, Stop, Train};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
@@ -220,6 +220,7 @@ fn start_exchange(
     let tell = move |feedback| match feedback {
         Feedback::Input(input) => inputs.do_send(Happened(*input, None)),
         Feedback::Committed(committed) => states.do_send(StateCommitted(committed)),
+        Feedback::Merged(merge) => devices.with(|trainer| trainer.do_send(Merged(merge))),
         Feedback::Train(round, lease, from) => {
             devices.with(|trainer| trainer.do_send(Train { round, lease, from }))
         }

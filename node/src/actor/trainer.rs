@@ -1,9 +1,9 @@
 //! The face of the device threads: splits a lease among them, merges what they did, and evaluates between rounds.
 
 use crate::exchange::Job as ExchangeJob;
-use crate::message::{Answered, Evaluate, Evaluated, InnerState, Stop, Train, Worked};
+use crate::message::{Answered, Evaluate, Evaluated, InnerState, Merged, Stop, Train, Worked};
 use crate::train::{
-    Answer, DeviceThread, Done, Job, Refused, TrainError, WorkDone, merge_by_tokens,
+    Answer, DeviceThread, Done, Job, Merges, Refused, TrainError, WorkDone, merge_by_tokens,
 };
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use shoal_protocol::id::Round;
@@ -40,6 +40,8 @@ struct Work {
     under_way: BTreeMap<u64, usize>,
     parts: Vec<(u64, Vec<f32>)>,
     accounts: Vec<WorkDone>,
+    /// What commits have done to local parameters since it began; the devices look for them between steps.
+    merges: Arc<Merges>,
 }
 
 impl TrainerActor {
@@ -81,7 +83,8 @@ impl TrainerActor {
             return;
         }
         match result {
-            Ok(Done::Worked { done, delta, state: bytes }) => {
+            Ok(Done::Worked { done, mut delta, state: bytes }) => {
+                work.merges.after(done.merged).iter().for_each(|merge| merge.shrink(&mut delta));
                 self.archive.do_send(InnerState { device, bytes });
                 if done.seconds > 0.0 {
                     self.devices[device].tokens_per_s = done.tokens as f64 / done.seconds;
@@ -102,7 +105,8 @@ impl TrainerActor {
         let Some(work) = self.work.take() else { return };
         let (tokens, delta) = merge_by_tokens(work.parts).unwrap_or_default();
         // The exchange is gone only when the node stops.
-        let _ = self.jobs.send(ExchangeJob::AddDelta(work.round, tokens, delta));
+        let merged = work.merges.len();
+        let _ = self.jobs.send(ExchangeJob::AddDelta(work.round, tokens, delta, merged));
         let tokens_per_s = self.devices.iter().map(|device| device.tokens_per_s).sum();
         let weighed: f64 =
             work.accounts.iter().map(|done| done.loss_mean * done.tokens as f64).sum();
@@ -140,15 +144,17 @@ impl Handler<Train> for TrainerActor {
             under_way: BTreeMap::new(),
             parts: vec![],
             accounts: vec![],
+            merges: Arc::default(),
         };
+        let merges = work.merges.clone();
         self.work = Some(work);
         for (device, positions) in split(&train.lease, &speeds).into_iter().enumerate() {
             if positions.is_empty() {
                 continue;
             }
-            let (outer, cancel) = (train.from.params.clone(), self.cancel.clone());
-            let job =
-                Job::Work { round: train.round, outer, positions, cancel, buffer: Vec::new() };
+            let (round, from) = (train.round, train.from.clone());
+            let (cancel, merges, buffer) = (self.cancel.clone(), merges.clone(), Vec::new());
+            let job = Job::Work { round, from, positions, cancel, merges, buffer };
             let id = self.submit(device, job);
             if let Some(work) = &mut self.work {
                 work.under_way.insert(id, device);
@@ -156,6 +162,15 @@ impl Handler<Train> for TrainerActor {
         }
         if self.work.as_ref().is_some_and(|work| work.under_way.is_empty()) {
             self.finish();
+        }
+    }
+}
+
+impl Handler<Merged> for TrainerActor {
+    type Result = ();
+    fn handle(&mut self, Merged(merge): Merged, _: &mut Context<Self>) {
+        if let Some(work) = &self.work {
+            work.merges.push(merge);
         }
     }
 }

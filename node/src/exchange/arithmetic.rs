@@ -7,8 +7,8 @@ use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::outer::{OuterStep, add_squares};
-use shoal_protocol::math::{self, Outcome, Source, Workspace};
-use shoal_protocol::run::RunSpec;
+use shoal_protocol::math::{self, Merge, Others, Outcome, Replica, Source, Workspace};
+use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,6 +45,16 @@ pub struct UnsoundPart {
     pub reason: String,
 }
 
+/// A state that stands beside the committed one.
+struct Pending {
+    round: Round,
+    state: State,
+    /// The mean that led to it, where it is wanted later.
+    mean: Option<Vec<f32>>,
+    /// Fetched whole, not computed.
+    loaded: bool,
+}
+
 /// The data of one node in one run.
 pub struct Arithmetic {
     spec: RunSpec,
@@ -52,7 +62,14 @@ pub struct Arithmetic {
     workspace: Workspace,
     hold: Hold,
     committed: State,
-    pending: Option<(Round, State)>,
+    round: Round,
+    pending: Option<Pending>,
+    /// Local parameters, if they outlast rounds.
+    replica: Option<Replica>,
+    /// What the others brought to the last round, if training goes on from an estimate.
+    others: Option<Others>,
+    /// What commits have done to local parameters since training on them began.
+    merges: Vec<Arc<Merge>>,
     /// States that may still be served, by the digest of their record.
     served: BTreeMap<Digest, State>,
 }
@@ -75,8 +92,48 @@ impl Arithmetic {
             }
         }
         let served = BTreeMap::from([(record.digest(), state.clone())]);
-        let (hold, pending) = (Hold::new(me), None);
-        Arithmetic { spec, me, workspace, hold, committed: state, pending, served }
+        let strategy = spec.strategy;
+        let eager = strategy.overlap == Overlap::Eager;
+        Arithmetic {
+            replica: strategy.runs_on().then(|| Replica::new(&state.params)),
+            others: eager.then(|| Others::new(elems)),
+            merges: Vec::new(),
+            spec,
+            me,
+            workspace,
+            hold: Hold::new(me),
+            committed: state,
+            round: record.round,
+            pending: None,
+            served,
+        }
+    }
+
+    /// Which of the model's chunks is the `index`-th of the exchange that is under way.
+    fn chunk(&self, index: u32) -> usize {
+        self.spec.chunk_at(self.round + 1, index) as usize
+    }
+
+    /// Where training begins now: the committed parameters, or local ones that outlast rounds.
+    pub fn begin_training(&mut self) -> Arc<Vec<f32>> {
+        self.merges.clear();
+        match &self.replica {
+            Some(replica) => Arc::new(replica.local().to_vec()),
+            None => self.committed.params.clone(),
+        }
+    }
+
+    /// What has been learned on goes into what is contributed to a round; where the spec says so, training goes on from an estimate
+    /// of what the round will lead to.
+    pub fn offer(&mut self, round: Round) {
+        let Some(replica) = &mut self.replica else { return };
+        let ranges = self.spec.ranges_in(round);
+        replica.offer(&ranges, self.workspace.delta_mut());
+        if let Some(others) = &self.others {
+            let mean = others.estimate(self.workspace.delta());
+            let guess = outer_step(&self.spec, round, &self.committed, &mean);
+            replica.guess(&ranges, &guess.params);
+        }
     }
 
     /// The committed state.
@@ -94,19 +151,25 @@ impl Arithmetic {
         self.hold.discard(frame);
     }
 
-    /// Adds local work to what is to be contributed. Work that is not finite is left out and said to be so.
+    /// Adds local work to what is to be contributed, or to what local parameters have learned. Work that is not finite is left out
+    /// and said to be so. `merged`: so many of the commits since it began are in it already.
     ///
     /// # Errors
     /// If a number of it is not finite, or it has another length than the model.
-    pub fn add_delta(&mut self, delta: &[f32]) -> Result<(), &'static str> {
+    pub fn add_delta(&mut self, mut delta: Vec<f32>, merged: usize) -> Result<(), &'static str> {
         let sum = self.workspace.delta_mut();
         if delta.len() != sum.len() {
             return Err("has another length than the model");
         }
-        if !math::all_finite(delta) {
+        if !math::all_finite(&delta) {
             return Err("holds a number that is not finite");
         }
-        sum.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += delta);
+        let Some(replica) = &mut self.replica else {
+            sum.iter_mut().zip(&delta).for_each(|(sum, delta)| *sum += delta);
+            return Ok(());
+        };
+        self.merges.iter().skip(merged).for_each(|merge| merge.shrink(&mut delta));
+        replica.learned(&delta);
         Ok(())
     }
 
@@ -115,8 +178,8 @@ impl Arithmetic {
         if let Some(bytes) = self.hold.own(&chunk.of, chunk.index) {
             return bytes;
         }
-        let bytes =
-            Bytes::from(self.workspace.encode(self.spec.exchange.up, chunk.index as usize, fold));
+        let (up, c) = (self.spec.exchange.up, self.chunk(chunk.index));
+        let bytes = Bytes::from(self.workspace.encode(up, c, fold));
         self.hold.keep_own(chunk.of, chunk.index, bytes.clone());
         bytes
     }
@@ -145,7 +208,7 @@ impl Arithmetic {
             .iter()
             .map(|part| self.part(&plan, index, part))
             .collect::<Result<Vec<_>, _>>()?;
-        let reduced = self.workspace.reduce(up, down, index as usize, &sources);
+        let reduced = self.workspace.reduce(up, down, self.chunk(index), &sources);
         let reduced = reduced.map_err(|error| UnsoundPart {
             member: error.member as u8,
             reason: error.cause.to_string(),
@@ -194,7 +257,13 @@ impl Arithmetic {
     ) -> Result<Vec<Digest>, String> {
         let state = if step { self.stepped(round, plan)? } else { self.committed.clone() };
         let digests = StateBytes::new(&state.params, &state.momentum).chunk_digests();
-        self.pending = Some((round, state));
+        let mut mean = None;
+        if step && self.others.is_some() {
+            let mut whole = vec![0.0; state.params.len()];
+            self.each_result(round, plan, |range, delta| whole[range].copy_from_slice(delta))?;
+            mean = Some(whole);
+        }
+        self.pending = Some(Pending { round, state, mean, loaded: false });
         Ok(digests)
     }
 
@@ -204,14 +273,11 @@ impl Arithmetic {
         let mut step = OuterStep::new(&self.spec, round);
         if step.needs_norm() {
             let mut squares = 0.0;
-            self.each_result(plan, |_, delta| add_squares(&mut squares, delta))?;
+            self.each_result(round, plan, |_, delta| add_squares(&mut squares, delta))?;
             step.clip(squares.sqrt());
         }
-        let (first, second) = momentum.split_at_mut(params.len());
-        self.each_result(plan, |range, delta| {
-            let second = second.get_mut(range.clone()).unwrap_or_default();
-            let state = [&mut first[range.clone()], second];
-            step.take(range.start, &mut params[range], state, delta);
+        self.each_result(round, plan, |range, delta| {
+            take(&step, range, &mut params, &mut momentum, delta);
         })?;
         Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
     }
@@ -219,16 +285,16 @@ impl Arithmetic {
     /// Goes through the decoded results of a plan, chunk by chunk, with their places in the flat vector.
     fn each_result(
         &self,
+        round: Round,
         plan: &Digest,
         mut visit: impl FnMut(Range<usize>, &[f32]),
     ) -> Result<(), String> {
         let mut delta = vec![0.0; self.spec.exchange.chunk_elems as usize];
-        for chunk in 0..self.workspace.chunks() {
-            let range = self.workspace.range(chunk);
+        for (index, range) in self.spec.ranges_in(round).into_iter().enumerate() {
             let bytes = self
                 .hold
-                .result(plan, chunk as u32)
-                .ok_or(format!("result {chunk} is not here"))?;
+                .result(plan, index as u32)
+                .ok_or(format!("result {index} is not here"))?;
             let delta = &mut delta[..range.len()];
             self.spec.exchange.down.decode(&bytes, delta).map_err(|error| error.to_string())?;
             visit(range, delta);
@@ -236,30 +302,50 @@ impl Arithmetic {
         Ok(())
     }
 
-    /// The pending state is now the committed one; the workspace is settled.
-    pub fn commit(&mut self, record: Record, settle: &[Settle]) -> Option<Committed> {
-        let (round, state) = self.pending.take()?;
+    /// The pending state is now the committed one; the workspace is settled. What it does to local parameters that are being trained
+    /// on comes with it.
+    pub fn commit(
+        &mut self,
+        record: Record,
+        settle: &[Settle],
+    ) -> Option<(Committed, Option<Arc<Merge>>)> {
+        let Pending { round, state, mean, loaded } = self.pending.take()?;
         if round != record.round {
             return None;
         }
-        for (index, settle) in settle.iter().enumerate() {
-            self.settle(&record.plan, index, *settle);
+        if let (Some(others), Some(mean)) = (&mut self.others, mean) {
+            others.note(&mean, self.workspace.delta(), record.share_of(&self.me));
         }
-        if !settle.is_empty() {
-            self.workspace.clear_round();
+        for (index, settle) in settle.iter().enumerate() {
+            let whole = matches!(settle, Settle::Unknown | Settle::Restarted);
+            let c = if whole { index } else { self.spec.chunk_at(round, index as u32) as usize };
+            self.settle(&record.plan, (index, c), *settle);
+            self.workspace.clear(c);
         }
         self.hold.settled(&record.plan);
+        self.round = round;
         self.committed = state.clone();
+        let merge = self.merge(round, loaded);
         self.served.insert(record.digest(), state.clone());
         let residual_up = self.workspace.residual_up().to_vec();
         let residual_down = self.workspace.residual_down().to_vec();
-        Some(Committed { record, state, residual_up, residual_down })
+        Some((Committed { record, state, residual_up, residual_down }, merge))
     }
 
-    fn settle(&mut self, plan: &Digest, index: usize, settle: Settle) {
+    /// The committed parameters reach the local ones.
+    fn merge(&mut self, round: Round, loaded: bool) -> Option<Arc<Merge>> {
+        let (replica, params) = (self.replica.as_mut()?, &self.committed.params);
+        let whole = || vec![0..params.len()];
+        let ranges = if loaded { whole() } else { self.spec.ranges_in(round) };
+        let merge = Arc::new(replica.arrive(self.spec.strategy.overlap, &ranges, params));
+        self.merges.push(merge.clone());
+        Some(merge)
+    }
+
+    fn settle(&mut self, plan: &Digest, (index, c): (usize, usize), settle: Settle) {
         let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
         if let Settle::Unknown | Settle::Restarted = settle {
-            return self.let_go(index, settle == Settle::Restarted);
+            return self.let_go(c, settle == Settle::Restarted);
         }
         let result = self.hold.result(plan, index as u32);
         let outcome = match (settle, self.hold.target(plan, index as u32), &result) {
@@ -267,19 +353,19 @@ impl Arithmetic {
                 Outcome::Owned { target, codec: down, result, counted_own: own }
             }
             (Settle::Counted { fold, share }, ..) => {
-                return self.settle_counted(plan, index, fold, share, up);
+                return self.settle_counted(plan, (index, c), (fold, share), up);
             }
             _ => Outcome::Missed,
         };
-        if let Err(error) = self.workspace.settle(index, outcome) {
+        if let Err(error) = self.workspace.settle(c, outcome) {
             tracing::error!(%error, index, "a result that was applied cannot be settled");
         }
     }
 
     /// Nobody knows what became of the chunk's residuals: they count as lost rather than twice. What this life has trained
     /// stays if it was never sent.
-    fn let_go(&mut self, index: usize, keep_delta: bool) {
-        let range = self.workspace.range(index);
+    fn let_go(&mut self, c: usize, keep_delta: bool) {
+        let range = self.workspace.range(c);
         let kept = keep_delta.then(|| self.workspace.delta()[range.clone()].to_vec());
         let (up, down) = self.workspace.residuals_mut();
         match kept {
@@ -293,15 +379,14 @@ impl Arithmetic {
     fn settle_counted(
         &mut self,
         plan: &Digest,
-        index: usize,
-        fold: f32,
-        share: f32,
+        (index, c): (usize, usize),
+        (fold, share): (f32, f32),
         codec: math::Codec,
     ) {
         let kept = self.hold.own(plan, index as u32);
-        let bytes = kept.unwrap_or_else(|| Bytes::from(self.workspace.encode(codec, index, fold)));
+        let bytes = kept.unwrap_or_else(|| Bytes::from(self.workspace.encode(codec, c, fold)));
         let outcome = Outcome::Counted { codec, fold, share, bytes: &bytes };
-        if let Err(error) = self.workspace.settle(index, outcome) {
+        if let Err(error) = self.workspace.settle(c, outcome) {
             tracing::error!(%error, index, "an own contribution cannot be settled");
         }
     }
@@ -325,7 +410,7 @@ impl Arithmetic {
         self.hold.clear_state();
         let digests = StateBytes::new(&params, &momentum).chunk_digests();
         let state = State { params: Arc::new(params), momentum: Arc::new(momentum) };
-        self.pending = Some((record.round, state));
+        self.pending = Some(Pending { round: record.round, state, mean: None, loaded: true });
         Ok(digests)
     }
 
@@ -336,8 +421,8 @@ impl Arithmetic {
 
     /// The committed parameters become a pseudo-gradient on the loaded ones, which are of another branch.
     pub fn take_along(&mut self, share: f32, given: u64, tokens: u64) {
-        if let Some((_, loaded)) = &self.pending {
-            let (from, to) = (&self.committed.params, &loaded.params);
+        if let Some(loaded) = &self.pending {
+            let (from, to) = (&self.committed.params, &loaded.state.params);
             self.workspace.take_along(from, to, share, (given, tokens));
         }
     }
@@ -346,4 +431,31 @@ impl Arithmetic {
     pub fn release(&mut self, record: &Digest) {
         self.served.remove(record);
     }
+}
+
+/// The state after an outer step with this mean, `[params]`.
+fn outer_step(spec: &RunSpec, round: Round, from: &State, mean: &[f32]) -> State {
+    let (mut params, mut momentum) = (from.params.as_ref().clone(), from.momentum.as_ref().clone());
+    let mut step = OuterStep::new(spec, round);
+    let mut squares = 0.0;
+    add_squares(&mut squares, mean);
+    step.clip(squares.sqrt());
+    for range in spec.ranges_in(round) {
+        take(&step, range.clone(), &mut params, &mut momentum, &mean[range]);
+    }
+    State { params: Arc::new(params), momentum: Arc::new(momentum) }
+}
+
+/// The outer step of the elements `range`, with their part of the mean.
+fn take(
+    step: &OuterStep,
+    range: Range<usize>,
+    params: &mut [f32],
+    momentum: &mut [f32],
+    delta: &[f32],
+) {
+    let (first, second) = momentum.split_at_mut(params.len());
+    let second = second.get_mut(range.clone()).unwrap_or_default();
+    let state = [&mut first[range.clone()], second];
+    step.take(range.start, &mut params[range], state, delta);
 }

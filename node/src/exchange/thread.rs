@@ -1,14 +1,16 @@
 //! The one thread that owns the data: it takes jobs in order, and answers with inputs for the machine.
 
-use super::arithmetic::{Arithmetic, Committed, State};
+use super::arithmetic::{Arithmetic, Committed};
 use super::hold::Frame;
 use crate::net::{NetHandle, Priority, SendError};
 use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, ChunkKind, Input, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
+use shoal_protocol::math::Merge;
 use shoal_protocol::wire::to_cbor;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -22,8 +24,10 @@ pub enum Job {
     Arrive(Frame, Bytes),
     /// Drop them.
     Discard(Frame),
-    /// Add local work: its round, tokens, pseudo-gradient.
-    AddDelta(Round, u64, Vec<f32>),
+    /// Add local work: its round, tokens, pseudo-gradient, and how many of the commits since it began are in it.
+    AddDelta(Round, u64, Vec<f32>, usize),
+    /// Put what has been learned on into what is contributed.
+    Offer(Round),
     /// Encode and send a contribution, with this factor of the downward residual.
     Contribute(PeerId, ChunkId, f32),
     /// Add up a chunk.
@@ -57,8 +61,10 @@ pub enum Feedback {
     Input(Box<Input>),
     /// A state was committed.
     Committed(Box<Committed>),
-    /// Local work may begin from these parameters.
-    Train(Round, Vec<Range<u64>>, State),
+    /// It does this to local parameters that are being trained on.
+    Merged(Arc<Merge>),
+    /// Local work may begin from these parameters, `[params]`.
+    Train(Round, Vec<Range<u64>>, Arc<Vec<f32>>),
     /// The data cannot be worked with; the node has to stop. In people's words.
     Broken(String),
 }
@@ -122,7 +128,10 @@ impl Worker {
         match job {
             Job::Arrive(frame, bytes) => self.arithmetic.arrive(&frame, bytes),
             Job::Discard(frame) => self.arithmetic.discard(&frame),
-            Job::AddDelta(round, tokens, delta) => self.add_delta(round, tokens, &delta),
+            Job::AddDelta(round, tokens, delta, merged) => {
+                self.add_delta(round, tokens, delta, merged);
+            }
+            Job::Offer(round) => self.arithmetic.offer(round),
             Job::Contribute(to, chunk, fold) => {
                 let bytes = self.arithmetic.contribution(&chunk, fold);
                 self.send(to, chunk, Some(bytes));
@@ -135,7 +144,10 @@ impl Worker {
                 Err(error) => self.broken(format!("round {round} cannot be applied: {error}")),
             },
             Job::Commit(record, settle) => match self.arithmetic.commit(record, &settle) {
-                Some(committed) => (self.tell)(Feedback::Committed(Box::new(committed))),
+                Some((committed, merge)) => {
+                    merge.into_iter().for_each(|merge| (self.tell)(Feedback::Merged(merge)));
+                    (self.tell)(Feedback::Committed(Box::new(committed)));
+                }
                 None => self.broken("a commit without a state".into()),
             },
             Job::Load(record) => match self.arithmetic.load(&record) {
@@ -151,8 +163,8 @@ impl Worker {
                 self.arithmetic.take_along(share, given, tokens);
             }
             Job::Train(round, lease) => {
-                let state = self.arithmetic.committed().clone();
-                (self.tell)(Feedback::Train(round, lease, state));
+                let from = self.arithmetic.begin_training();
+                (self.tell)(Feedback::Train(round, lease, from));
             }
             Job::Stop => {}
         }
@@ -166,10 +178,10 @@ impl Worker {
         (self.tell)(Feedback::Broken(reason));
     }
 
-    fn add_delta(&mut self, round: Round, tokens: u64, delta: &[f32]) {
+    fn add_delta(&mut self, round: Round, tokens: u64, delta: Vec<f32>, merged: usize) {
         let tokens = match tokens {
             0 => 0,
-            _ => match self.arithmetic.add_delta(delta) {
+            _ => match self.arithmetic.add_delta(delta, merged) {
                 Ok(()) => tokens,
                 Err(reason) => {
                     tracing::error!(round, "local work {reason}: it is left out");

@@ -7,7 +7,7 @@
 use crate::data::{Batch, Dataset};
 use crate::model::Layout;
 use crate::train::inner::Inner;
-use crate::train::{TrainError, Trainer, trainer::evaluate};
+use crate::train::{Merges, TrainError, Trainer, Work, trainer::evaluate};
 use shoal_protocol::id::Round;
 use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerSpec, RunSpec};
@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tch::Device;
 
@@ -138,20 +139,29 @@ impl Shared {
         Err(TrainError::Diverged { round: index + 1, step: 1, loss })
     }
 
-    /// A lease's local steps from `from`, the first of them the `first`-th of all; the pseudo-gradient, `[params]`.
+    /// Local steps on these positions from `local`, `[params]`, which they move; the first of them is the `first`-th of all.
     fn local(
         &self,
-        from: &[f32],
-        lease: &[Range<u64>],
+        local: &mut [f32],
+        positions: &[Range<u64>],
         first: u64,
-    ) -> Result<Vec<f32>, TrainError> {
-        self.trainer.borrow_mut().load(from)?;
-        for (index, batch) in (first..).zip(self.dataset.batches(lease, self.spec.inner.batch)) {
+    ) -> Result<(), TrainError> {
+        self.trainer.borrow_mut().load(local)?;
+        for (index, batch) in (first..).zip(self.dataset.batches(positions, self.spec.inner.batch))
+        {
             self.step(index, batch?)?;
         }
-        let mut delta = Vec::new();
-        self.trainer.borrow().delta(from, &mut delta)?;
-        Ok(delta)
+        Ok(self.trainer.borrow().model().write_flat(local)?)
+    }
+
+    /// The mean gradient at `params`, `[params]`, over these positions.
+    fn gradient(&self, params: &[f32], positions: &[Range<u64>]) -> Result<Vec<f32>, TrainError> {
+        let batches = self.dataset.batches(positions, self.spec.inner.batch);
+        let (cancel, merges) = (AtomicBool::new(false), Merges::default());
+        let work = Work { round: 1, steps: 1, cancel: &cancel, merges: &merges };
+        let mut gradient = Vec::new();
+        self.trainer.borrow_mut().mean_gradient(params, batches, &work, &mut gradient)?;
+        Ok(gradient)
     }
 
     /// What has failed once is over: the rest of the run costs nothing.
@@ -175,7 +185,7 @@ impl Course for TorchCourse {
         let device = self.0.trainer.borrow().model().device();
         let history = Inner::new(&spec.inner, &layout, device);
         let history = history.map_err(|why| self.0.failed.replace(Some(why.into()))).ok();
-        Box::new(TorchWorker { course: self.clone(), history, steps: 0, from: Vec::new() })
+        Box::new(TorchWorker { course: self.clone(), history, steps: 0 })
     }
 
     fn loss(&self, round: Round, params: &[f32]) -> Option<f64> {
@@ -197,7 +207,6 @@ struct TorchWorker {
     history: Option<Inner>,
     /// Local steps taken.
     steps: u64,
-    from: Vec<f32>,
 }
 
 impl fmt::Debug for TorchWorker {
@@ -207,25 +216,25 @@ impl fmt::Debug for TorchWorker {
 }
 
 impl Worker for TorchWorker {
-    fn begin(&mut self, params: &[f32]) {
-        self.from = params.to_vec();
-    }
-
-    fn finish(&mut self, _: Round, lease: &[Range<u64>]) -> Option<Vec<f32>> {
+    fn steps(&mut self, _: Round, local: &mut [f32], positions: &[Range<u64>]) -> bool {
         let shared = &self.course.0;
-        let from = std::mem::take(&mut self.from);
         let history = self.history.as_mut();
-        let delta = shared.unless_failed(|shared| {
+        // After a failure rounds go on with nothing in them, so that the world comes to its end.
+        let _ = shared.unless_failed(|shared| {
             let history = history.ok_or(TrainError::Gone)?;
             shared.trainer.borrow_mut().swap_optimiser(history);
-            let delta = shared.local(&from, lease, self.steps);
+            let moved = shared.local(local, positions, self.steps);
             shared.trainer.borrow_mut().swap_optimiser(history);
-            delta
+            moved
         });
-        self.steps += lease.iter().map(|range| range.end - range.start).sum::<u64>()
+        self.steps += positions.iter().map(|range| range.end - range.start).sum::<u64>()
             / u64::from(shared.spec.inner.batch);
-        // After a failure rounds go on with nothing in them, so that the world comes to its end.
-        Some(delta.unwrap_or_else(|| vec![0.0; from.len()]))
+        true
+    }
+
+    fn gradient(&mut self, params: &[f32], positions: &[Range<u64>]) -> Option<Vec<f32>> {
+        let gradient = self.course.0.unless_failed(|shared| shared.gradient(params, positions));
+        Some(gradient.unwrap_or_else(|| vec![0.0; params.len()]))
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Tables of a run file, which are read as there.
-const SHARED: [&str; 6] = ["model", "tokenizer", "data", "inner", "outer", "exchange"];
+const SHARED: [&str; 7] = ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange"];
+/// Those of them that a method may change.
+const OWN: [&str; 4] = ["strategy", "inner", "outer", "exchange"];
 /// What must be alike for all, or follows from the rest of the file.
 const FIXED: [(&str, &str); 3] = [
     ("batch", "must be alike for all methods: set it in [inner] at the top"),
@@ -142,11 +144,25 @@ struct WrittenMethod {
     #[serde(default)]
     tune: Table,
     #[serde(default)]
+    strategy: Table,
+    #[serde(default)]
     inner: Table,
     #[serde(default)]
     outer: Table,
     #[serde(default)]
     exchange: Table,
+}
+
+impl WrittenMethod {
+    /// What it says in one of the tables that it may change.
+    fn table(&self, name: &str) -> &Table {
+        match name {
+            "strategy" => &self.strategy,
+            "outer" => &self.outer,
+            "exchange" => &self.exchange,
+            _ => &self.inner,
+        }
+    }
 }
 
 impl Default for Heldout {
@@ -354,15 +370,13 @@ fn read_method(
             return Err(wrong(&format!("inner.{key}"), reason.into()));
         }
     }
-    if method.kind != Kind::Shoal && !(method.outer.is_empty() && method.exchange.is_empty()) {
-        let key = if method.outer.is_empty() { "exchange" } else { "outer" };
+    let of_rounds = OWN.into_iter().filter(|table| *table != "inner");
+    let foreign = of_rounds.into_iter().find(|table| !method.table(table).is_empty());
+    if let Some(key) = foreign.filter(|_| method.kind != Kind::Shoal) {
         return Err(wrong(key, "this kind has no outer step and no codecs: leave it out".into()));
     }
-    let given = Table::from_iter([
-        ("inner".to_owned(), Value::Table(method.inner.clone())),
-        ("outer".to_owned(), Value::Table(method.outer.clone())),
-        ("exchange".to_owned(), Value::Table(method.exchange.clone())),
-    ]);
+    let own = |table: &str| (table.to_owned(), Value::Table(method.table(table).clone()));
+    let given = Table::from_iter(OWN.map(own));
     let mut candidates = Vec::new();
     for (label, tuned) in product(&method.tune).map_err(|(key, why)| wrong(&key, why))? {
         let mut table = run_file(written);
@@ -386,12 +400,10 @@ fn read_method(
 /// Whether a method has a say about the table of a key.
 fn line_owner(key: &str, method: &WrittenMethod) -> bool {
     let (table, name) = key.split_once('.').unwrap_or((key, ""));
-    let own = match table {
-        "inner" => &method.inner,
-        "outer" => &method.outer,
-        "exchange" => &method.exchange,
-        _ => return false,
-    };
+    if !OWN.contains(&table) {
+        return false;
+    }
+    let own = method.table(table);
     let tuned = method.tune.get(table).and_then(Value::as_table);
     own.contains_key(name) || tuned.is_some_and(|tuned| tuned.contains_key(name))
 }
@@ -436,9 +448,8 @@ fn product(tune: &Table) -> Result<Vec<(String, Table)>, (String, String)> {
     let mut all = vec![(String::new(), Table::new())];
     for (section, keys) in tune {
         let key = format!("tune.{section}");
-        let right =
-            "must name lists, like tune.outer.lr = [0.4, 0.7, 1.0]; of inner, outer or exchange";
-        let known = ["inner", "outer", "exchange"].contains(&section.as_str());
+        let right = "must name lists, like tune.outer.lr = [0.4, 0.7, 1.0]; of strategy, inner, outer or exchange";
+        let known = OWN.contains(&section.as_str());
         let keys = keys.as_table().filter(|_| known).ok_or((key, right.to_owned()))?;
         for (name, values) in keys {
             let key = format!("{section}.{name}");

@@ -118,6 +118,8 @@ impl<'a> Grid<'a> {
         (spec.name, spec.seed) = ("lab".into(), seed);
         // One more: the first deals out leases.
         spec.rounds = length.rounds + 1;
+        // For outer steps that follow the schedule; local ones have it by steps.
+        spec.inner.warmup_rounds = (self.file.warmup * length.rounds as f64).round() as u64;
         if !candidate.chunks_given {
             spec.exchange.chunk_elems = chunk_elems(spec.elems());
         }

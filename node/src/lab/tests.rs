@@ -46,6 +46,26 @@ kind = "sync"
 name = "diloco"
 inner.steps = 8
 exchange = { up = "topk-tight", down = "topk", chunk_elems = 4096 }
+
+[[method]]
+name = "sync by the protocol"
+strategy.name = "sync"
+
+[[method]]
+name = "demo"
+strategy.name = "demo"
+exchange.chunk_elems = 4096
+
+[[method]]
+name = "streaming"
+strategy = { name = "streaming", fragments = 2 }
+inner.steps = 4
+exchange.chunk_elems = 4096
+
+[[method]]
+name = "eager"
+strategy.name = "eager"
+inner.steps = 8
 "#;
 
 fn run(out: &Path) -> Vec<Cell> {
@@ -76,6 +96,11 @@ fn the_same_lab_gives_the_same_bits_and_finished_runs_are_not_run_again() {
         let (start, end) = (point.curve[0].loss, point.curve[point.curve.len() - 1].loss);
         assert_eq!((&point.failed, point.tokens), (&None, 4_096));
         assert!(end < start, "{start} {end}");
+    }
+    let (direct, exchanged) = (&first[0].runs[0].point, &first[2].runs[0].point);
+    for (direct, exchanged) in direct.curve.iter().zip(&exchanged.curve) {
+        let off = (direct.loss - exchanged.loss).abs();
+        assert!(off < 1e-4, "data parallel training: {} {}", direct.loss, exchanged.loss);
     }
     let cost =
         |cells: &[Cell]| cells.iter().map(|cell| cell.runs[0].point.seconds).collect::<Vec<_>>();

@@ -3,7 +3,7 @@
 //! Only integer arithmetic and single IEEE operations (one subtraction, one multiplication) are used, never libm, so that
 //! peers need not send the initial state to one another: they make it.
 
-use super::layout::{Layout, Role, Slot};
+use super::{Layout, Role, Slot};
 use crate::data::rng::mix;
 use rayon::prelude::*;
 use shoal_protocol::run::ModelSpec;

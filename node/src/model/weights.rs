@@ -1,6 +1,6 @@
 //! The weights as autograd sees them: leaves that are views of the flat vector (or of its bf16 copy).
 
-use super::layout::{Layout, Role};
+use super::{Layout, Role};
 use shoal_protocol::run::ModelSpec;
 use tch::{Kind, TchError, Tensor};
 

@@ -24,14 +24,17 @@ const OF_OPTIMIZERS: [Owned; 7] = [
 const OF_SCHEDULES: [Owned; 2] =
     [("lr_floor", &["cosine", "linear", "wsd"]), ("decay_share", &["wsd"])];
 
-pub(super) fn read_inner(mut inner: Section) -> Result<InnerSpec, RunFileError> {
+pub(super) fn read_inner(
+    mut inner: Section,
+    usual_steps: Option<u32>,
+) -> Result<InnerSpec, RunFileError> {
     let optimizer = name_of(&mut inner, "optimizer", &OPTIMIZERS)?;
     let schedule = name_of(&mut inner, "schedule", &SCHEDULES)?;
     refuse_foreign(&inner, optimizer, &OF_OPTIMIZERS)?;
     refuse_foreign(&inner, schedule, &OF_SCHEDULES)?;
     let optimizer = read_optimizer(&mut inner, optimizer)?;
     let spec = InnerSpec {
-        steps: inner.whole("steps", 1..=U32_MAX, 50)?,
+        steps: inner.whole("steps", 1..=U32_MAX, usual_steps.unwrap_or(50))?,
         batch: inner.whole("batch", 1..=U32_MAX, 16)?,
         round_ms: inner.whole("round_ms", 0..=WHOLE_MAX, 0)?,
         lr: inner.number("lr", 1e-3)?,

@@ -7,6 +7,7 @@
 mod document;
 mod inner;
 mod read;
+mod strategy;
 mod template;
 
 pub use template::{Template, template};
@@ -15,7 +16,7 @@ use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION, RunSpec,
-    SpecError, TokenizerSpec,
+    SpecError, StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct RunFile {
     pub exchange: ExchangeSpec,
     /// Who takes part in a round, and how long it waits.
     pub group: GroupSpec,
+    /// What a round is made of beside that.
+    pub strategy: StrategySpec,
 }
 
 /// Where a run's text comes from.

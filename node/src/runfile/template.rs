@@ -106,9 +106,25 @@ stories_seed = 1          # other numbers give other stories
 # text = "corpus"         # a text file, or a folder of them; path, from this file's folder
 heldout_permille = 20     # thousandths at the text's end that are never trained on, for measuring
 
+[strategy]
+# How peers train together. The name sets the usual values of [outer] and of the codec:
+#   diloco     local steps, then one exchange and an outer step with momentum (arXiv 2311.08105)
+#   streaming  a fragment of the model at a time, in 4 bits, while training goes on (arXiv 2501.18512)
+#   eager      training goes on from an estimate while the whole model is exchanged (arXiv 2502.12996)
+#   sparse     0.15 bits a parameter every 30 steps (arXiv 2508.15706)
+#   local-sgd  local steps, then the mean of the parameters (arXiv 1805.09767)
+#   sync       every step the inner optimiser takes the mean gradient: data parallel training
+#   demo       every step the sign of the largest components of momentum (arXiv 2411.19870)
+name = "diloco"
+# Or piece by piece:
+# work = "steps"          # what local work gives: "steps", or the mean "gradient" at the committed parameters
+# fragments = 1           # exchanged in turns, one a round
+# overlap = "none"        # or "delayed", "eager": training goes on while an exchange is under way
+# keep = 0.5              # with "delayed": what local parameters keep of themselves when the committed ones arrive
+
 [inner]
 # What each peer does between two exchanges: {steps} steps are {tokens} tokens.
-steps = {steps} # local steps in a round
+steps = {steps} # local steps in a round; "sparse" is made for 30, "sync" and "demo" for 1
 batch = {batch} # sequences in a step
 round_ms = 0              # if not 0: as many steps as a peer expects to finish in so many milliseconds, instead of `steps`
 lr = {lr} # peak learning rate
@@ -128,13 +144,15 @@ weight_decay = 0.1        # for matrices; beside the step with adamw and muon, w
 clip = 1.0                # largest norm of a step's gradient; 0 for no limit
 
 [outer]
-# What is done with the peers' mean pseudo-gradient (DiLoCo, arXiv 2311.08105).
-kind = "nesterov"         # or "sgd"
-lr = 0.7                  # outer learning rate
-momentum = 0.9            # outer momentum; 0 with "sgd"
+# What is done with the peers' mean pseudo-gradient.
+# The strategy's own values hold unless they are set here; these are those of "diloco":
+# kind = "nesterov"       # or "sgd", "sign", "inner": the inner optimiser's own step, on the mean
+# lr = 0.7                # outer learning rate
+# momentum = 0.9          # outer momentum; 0 with "sgd"
 
 [exchange]
-codec = "int8"            # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
+# The strategy's own codec holds unless one is set here; that of "diloco" is
+# codec = "int8"          # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
 # Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
 # the same numbers as "topk"), "dct" (0.018).
 chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk", "topk-tight" and "dct"

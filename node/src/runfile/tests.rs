@@ -3,7 +3,9 @@
 use super::*;
 use crate::model::preset::PRESETS;
 use shoal_protocol::math::codec::Codec;
-use shoal_protocol::run::{InnerOptimizer, InnerSchedule, OuterKind};
+use shoal_protocol::run::{
+    InnerOptimizer, InnerSchedule, OuterKind, Overlap, Strategy, StrategySpec,
+};
 
 const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
 
@@ -97,6 +99,29 @@ fn optimisers_and_schedules_go_by_their_names() {
             InnerSpec { schedule, lr_floor: inner(keys).lr_floor, ..usual.clone() }
         );
     }
+}
+
+/// A strategy's name sets what is absent elsewhere, and what is there stays.
+#[test]
+fn strategies_go_by_their_names() {
+    let with = |tables: &str| parse(&format!("{SMALL}{tables}")).unwrap();
+    for strategy in Strategy::ALL {
+        let usual = strategy.usual();
+        let name = strategy.name();
+        let file = with(&format!("[strategy]\nname = \"{name}\"\n[exchange]\nchunk_elems = 65536"));
+        assert_eq!((file.strategy, &file.outer), (usual.pieces, &usual.outer), "{name}");
+        assert_eq!((file.exchange.up, file.exchange.down), (usual.codec, usual.codec), "{name}");
+        assert_eq!(file.inner.steps, usual.steps.unwrap_or(50), "{name}");
+    }
+    let file = with(
+        "[strategy]\nname = \"streaming\"\nfragments = 2\nkeep = 0.25\n[outer]\nlr = 0.5\n[exchange]\ndown = \"int8\"",
+    );
+    let overlap = Overlap::Delayed { keep: 0.25 };
+    assert_eq!(file.strategy, StrategySpec { fragments: 2, overlap, ..StrategySpec::default() });
+    assert_eq!((file.outer.lr, file.outer.momentum), (0.5, 0.9));
+    assert_eq!((file.exchange.up, file.exchange.down), (Codec::Fp4, Codec::Int8));
+    let file = with("[strategy]\nname = \"sparse\"\n[outer]\nkind = \"nesterov\"");
+    assert_eq!((file.outer.lr, file.outer.momentum), (0.7, 0.9));
 }
 
 #[test]
@@ -240,7 +265,7 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000",
             "20_000\n[outer]\nkind = \"adam\"",
             ":7: `outer.kind`: \"adam\"",
-            "\"nesterov\" or \"sgd\"",
+            "\"nesterov\", \"sgd\"",
         ),
         ("20_000", "20_000\n[exchange]\nup = \"int4\"", ":7: `exchange.up`: \"int4\"", "\"int8\""),
         (
@@ -255,6 +280,30 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000\n[tokenizer]\nkind = \"file\"",
             ":7: `tokenizer.kind`: needs `file`",
             "",
+        ),
+        (
+            "20_000",
+            "20_000\n[strategy]\nname = \"dilco\"",
+            ":7: `strategy.name`: \"dilco\"",
+            "\"diloco\"",
+        ),
+        (
+            "20_000",
+            "20_000\n[strategy]\nname = \"eager\"\nkeep = 0.5",
+            ":8: `strategy.keep`",
+            "\"delayed\"",
+        ),
+        (
+            "20_000",
+            "20_000\n[strategy]\nfragments = 200",
+            ":7: `strategy.fragments`",
+            "fewer fragments",
+        ),
+        (
+            "20_000",
+            "20_000\n[strategy]\nname = \"demo\"\noverlap = \"delayed\"",
+            ":6: `strategy.work`",
+            "no overlap",
         ),
         ("20_000", "20_000\n[grup]\nx = 1", ":6: `grup`", "`group`"),
         ("20_000", "20_000\n[inner", ":6: ", ""),

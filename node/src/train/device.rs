@@ -3,11 +3,13 @@
 //! The channel holds one job beside the one at work. More are refused, not queued: who sends them decides what to do.
 
 use super::error::TrainError;
+use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
 use super::set_threads;
 use super::trainer::{Trainer, Work, WorkDone};
 use crate::data::Dataset;
-use shoal_protocol::{id::Round, run::RunSpec};
+use shoal_protocol::id::Round;
+use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,16 +19,18 @@ use tch::Device;
 
 /// Something for a device to do.
 pub enum Job {
-    /// Train from the outer parameters.
+    /// Train from the committed parameters, or from local ones that outlast rounds.
     Work {
         /// The round that the work leads to, from 1.
         round: Round,
-        /// The committed parameters, `[params]`.
-        outer: Arc<Vec<f32>>,
+        /// Where from, `[params]`.
+        from: Arc<Vec<f32>>,
         /// The positions to train on, in order.
         positions: Vec<Range<u64>>,
         /// Raise it to end the work before its end; the answer is then [`TrainError::Cancelled`].
         cancel: Arc<AtomicBool>,
+        /// What commits do to local parameters meanwhile.
+        merges: Arc<Merges>,
         /// A vector to write the pseudo-gradient into: an old one, to save memory, or an empty one.
         buffer: Vec<f32>,
     },
@@ -48,7 +52,8 @@ pub enum Job {
 
 /// What a job came to.
 pub enum Done {
-    /// The pseudo-gradient `outer - local`, `[params]`, and the account of the work.
+    /// The pseudo-gradient, `[params]`: where it began, moved along by every merge, minus where it ended, or the mean gradient; and the
+    /// account of the work.
     Worked {
         /// The account.
         done: WorkDone,
@@ -171,8 +176,8 @@ impl Worker {
 
     fn handle(&mut self, job: Job) -> Result<Done, TrainError> {
         match job {
-            Job::Work { round, outer, positions, cancel, buffer } => {
-                self.work(round, &outer, &positions, &cancel, buffer)
+            Job::Work { round, from, positions, cancel, merges, buffer } => {
+                self.work(round, &from, &positions, (&cancel, &merges), buffer)
             }
             Job::Evaluate { params, sequences } => {
                 let batch = self.data.heldout_batch(sequences)?;
@@ -191,9 +196,9 @@ impl Worker {
     fn work(
         &mut self,
         round: Round,
-        outer: &[f32],
+        from: &[f32],
         positions: &[Range<u64>],
-        cancel: &AtomicBool,
+        (cancel, merges): (&AtomicBool, &Merges),
         mut buffer: Vec<f32>,
     ) -> Result<Done, TrainError> {
         let size = self.spec.inner.batch;
@@ -201,8 +206,18 @@ impl Worker {
             positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let steps = u32::try_from(sequences.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
         let batches = self.data.batches(positions, size);
-        let done = self.trainer.work(outer, batches, &Work { round, steps, cancel })?;
-        self.trainer.delta(outer, &mut buffer)?;
+        let work = Work { round, steps, cancel, merges };
+        let done = match self.spec.strategy.work {
+            LocalWork::Gradient => self.trainer.mean_gradient(from, batches, &work, &mut buffer)?,
+            LocalWork::Steps => {
+                let done = self.trainer.work(from, batches, &work)?;
+                let seen = merges.first(done.merged);
+                let mut origin = std::borrow::Cow::Borrowed(from);
+                seen.iter().for_each(|merge| merge.apply(origin.to_mut()));
+                self.trainer.delta(&origin, &mut buffer)?;
+                done
+            }
+        };
         Ok(Done::Worked { done, delta: buffer, state: self.trainer.save()? })
     }
 }
@@ -237,8 +252,8 @@ mod tests {
     }
 
     fn work(outer: &Arc<Vec<f32>>, positions: Range<u64>, cancel: &Arc<AtomicBool>) -> Job {
-        let (outer, cancel) = (outer.clone(), cancel.clone());
-        Job::Work { round: 1, outer, positions: vec![positions], cancel, buffer: Vec::new() }
+        let (from, cancel, merges) = (outer.clone(), cancel.clone(), Arc::default());
+        Job::Work { round: 1, from, positions: vec![positions], cancel, merges, buffer: Vec::new() }
     }
 
     fn submit(thread: &DeviceThread, id: u64, job: Job) {

@@ -1,9 +1,47 @@
-//! The work of a node's devices as one contribution.
+//! The work of a node's devices as one contribution, and what arrives while they work.
 
 use rayon::prelude::*;
+use shoal_protocol::math::Merge;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Elements that one task adds.
 const CHUNK: usize = 1 << 16;
+
+/// What commits have done to local parameters since work on them began, in order. Devices look for new ones between steps.
+#[derive(Debug, Default)]
+pub struct Merges(Mutex<Vec<Arc<Merge>>>);
+
+impl Merges {
+    /// One more.
+    pub fn push(&self, merge: Arc<Merge>) {
+        self.all().push(merge);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those after the first `seen`.
+    pub fn after(&self, seen: usize) -> Vec<Arc<Merge>> {
+        self.all().iter().skip(seen).cloned().collect()
+    }
+
+    /// The first `seen`.
+    pub fn first(&self, seen: usize) -> Vec<Arc<Merge>> {
+        self.all().iter().take(seen).cloned().collect()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Merge>>> {
+        // A push cannot leave the list half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The mean of pseudo-gradients weighted by the tokens behind each, and the sum of the tokens.
 ///

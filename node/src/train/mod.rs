@@ -15,7 +15,7 @@ pub use bench::{BenchTrain, bench_train};
 pub use device::{Answer, DeviceThread, Done, Job, Refused};
 pub use error::TrainError;
 pub use inner::StateError;
-pub use merge::merge_by_tokens;
+pub use merge::{Merges, merge_by_tokens};
 pub use sample::{SampleSpec, sample};
 pub use trainer::{Trainer, Work, WorkDone};
 

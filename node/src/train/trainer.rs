@@ -2,10 +2,12 @@
 
 use super::error::TrainError;
 use super::inner::{Inner, StateError};
+use super::merge::Merges;
 use crate::data::{Batch, DataError};
 use crate::model::{Layout, Llama};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
+use shoal_protocol::math::Merge;
 use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerSpec, ModelSpec, RunSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,10 +32,12 @@ pub struct Work<'a> {
     pub steps: u32,
     /// Raised by somebody else to end the work early.
     pub cancel: &'a AtomicBool,
+    /// What commits do to local parameters meanwhile.
+    pub merges: &'a Merges,
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WorkDone {
     /// Tokens trained on.
     pub tokens: u64,
@@ -45,6 +49,8 @@ pub struct WorkDone {
     pub loss_last: f64,
     /// Time from the first step to the last.
     pub seconds: f64,
+    /// Merges that were taken in between steps.
+    pub merged: usize,
 }
 
 impl Trainer {
@@ -111,11 +117,12 @@ impl Trainer {
     ) -> Result<WorkDone, TrainError> {
         self.load(outer)?;
         let start = Instant::now();
-        let mut done =
-            WorkDone { tokens: 0, steps: 0, loss_mean: 0.0, loss_last: 0.0, seconds: 0.0 };
+        let mut done = WorkDone::default();
         for batch in batches {
-            if work.cancel.load(Ordering::Relaxed) {
-                return Err(TrainError::Cancelled { round: work.round, steps: done.steps });
+            work.check_cancelled(&done)?;
+            for merge in work.merges.after(done.merged) {
+                self.merge(&merge)?;
+                done.merged += 1;
             }
             let batch = batch?;
             let lr = self.schedule.rate(work.round, done.steps, work.steps);
@@ -127,6 +134,53 @@ impl Trainer {
         }
         done.seconds = start.elapsed().as_secs_f64();
         if done.steps == 0 { Err(TrainError::NoSamples { round: work.round }) } else { Ok(done) }
+    }
+
+    /// Committed parameters reach the local ones.
+    fn merge(&mut self, merge: &Merge) -> Result<(), TrainError> {
+        let mut local = vec![0.0; self.model.spec().params() as usize];
+        self.model.write_flat(&mut local)?;
+        merge.apply(&mut local);
+        self.load(&local)
+    }
+
+    /// No step: the mean gradient at `params` over the batches, by sequences, written over `into`; all have the model's length.
+    ///
+    /// # Errors
+    /// As [`Trainer::work`].
+    pub fn mean_gradient(
+        &mut self,
+        params: &[f32],
+        batches: impl IntoIterator<Item = Result<Batch, DataError>>,
+        work: &Work,
+        into: &mut Vec<f32>,
+    ) -> Result<WorkDone, TrainError> {
+        self.load(params)?;
+        let start = Instant::now();
+        let mut done = WorkDone::default();
+        let (mut sum, mut rows) = (None::<Tensor>, 0);
+        for batch in batches {
+            work.check_cancelled(&done)?;
+            let batch = batch?;
+            let (inputs, targets) = tensors(&batch, self.model.device())?;
+            let loss = self.model.loss(&inputs, &targets)?;
+            let gradient = self.model.gradient(&loss)?.f_mul_scalar(batch.rows as f64)?;
+            sum = Some(match sum {
+                Some(sum) => sum.f_add(&gradient)?,
+                None => gradient,
+            });
+            rows += batch.rows;
+            let loss = loss.f_double_value(&[])?;
+            done.count(&batch, loss);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { round: work.round, step: done.steps, loss });
+            }
+        }
+        let sum = sum.ok_or(TrainError::NoSamples { round: work.round })?;
+        into.resize(params.len(), 0.0);
+        sum.f_div_scalar(rows as f64)?.f_to(Device::Cpu)?.f_copy_data(into, params.len())?;
+        done.seconds = start.elapsed().as_secs_f64();
+        Ok(done)
     }
 
     /// One optimiser step; returns the loss before it.
@@ -184,6 +238,15 @@ impl Trainer {
             return Err(TrainError::Params { got: params.len(), expected });
         }
         Ok(self.model.load_flat(params)?)
+    }
+}
+
+impl Work<'_> {
+    fn check_cancelled(&self, done: &WorkDone) -> Result<(), TrainError> {
+        match self.cancel.load(Ordering::Relaxed) {
+            true => Err(TrainError::Cancelled { round: self.round, steps: done.steps }),
+            false => Ok(()),
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use super::*;
 use crate::model::initial_params;
 use shoal_protocol::id::PeerId;
+use shoal_protocol::math::Replica;
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::*;
+use std::sync::Arc;
 
 /// A run of a tiny model on a little text.
 pub(crate) fn test_spec() -> RunSpec {
@@ -66,7 +68,7 @@ static GO: AtomicBool = AtomicBool::new(false);
 fn the_loss_falls() {
     let (mut trainer, outer) = trainer();
     let before = trainer.evaluate(&outer, &batch(99), 2).unwrap();
-    let work = Work { round: 2, steps: 60, cancel: &GO };
+    let work = Work { round: 2, steps: 60, cancel: &GO, merges: &Merges::default() };
     let done = trainer.work(&outer, (0..60).map(batch).map(Ok), &work).unwrap();
     assert_eq!((done.steps, done.tokens), (60, 60 * 4 * 16));
     let mut local = vec![0.0; outer.len()];
@@ -80,7 +82,7 @@ fn the_loss_falls() {
 #[test]
 fn outer_minus_delta_is_where_it_went() {
     let (mut trainer, outer) = trainer();
-    let work = Work { round: 1, steps: 2, cancel: &GO };
+    let work = Work { round: 1, steps: 2, cancel: &GO, merges: &Merges::default() };
     trainer.work(&outer, (0..2).map(batch).map(Ok), &work).unwrap();
     let (mut delta, mut local) = (Vec::new(), vec![0.0; outer.len()]);
     trainer.delta(&outer, &mut delta).unwrap();
@@ -91,10 +93,58 @@ fn outer_minus_delta_is_where_it_went() {
 }
 
 #[test]
+fn the_mean_gradient_of_batches_is_that_of_all_their_rows() {
+    let (mut trainer, outer) = trainer();
+    let merges = Merges::default();
+    let work = Work { round: 1, steps: 2, cancel: &GO, merges: &merges };
+    let mean = |trainer: &mut Trainer, batches: Vec<Batch>| {
+        let mut gradient = Vec::new();
+        let done = trainer.mean_gradient(&outer, batches.into_iter().map(Ok), &work, &mut gradient);
+        (done.unwrap().tokens, gradient)
+    };
+    let both = Batch {
+        tokens: [batch(0).tokens, batch(1).tokens].concat(),
+        rows: batch(0).rows + batch(1).rows,
+    };
+    let (tokens, apart) = mean(&mut trainer, vec![batch(0), batch(1)]);
+    let (same, together) = mean(&mut trainer, vec![both]);
+    assert_eq!(tokens, same);
+    let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let off: Vec<f32> = apart.iter().zip(&together).map(|(a, b)| a - b).collect();
+    assert!(norm(&off) < 1e-5 * norm(&together) && norm(&together) > 0.0);
+    let mut none = Vec::new();
+    let nothing = trainer.mean_gradient(&outer, Vec::new(), &work, &mut none);
+    assert!(matches!(nothing, Err(TrainError::NoSamples { round: 1 })));
+}
+
+#[test]
+fn committed_parameters_that_arrive_move_the_local_ones_between_steps() {
+    let (mut trainer, outer) = trainer();
+    let merges = Merges::default();
+    let mut replica = Replica::new(&outer);
+    let committed: Vec<f32> = outer.iter().map(|x| x + 0.25).collect();
+    let whole = [0..outer.len()];
+    let delayed = Overlap::Delayed { keep: 0.0 };
+    merges.push(Arc::new(replica.arrive(delayed, &whole, &committed)));
+    let work = Work { round: 1, steps: 2, cancel: &GO, merges: &merges };
+    let done = trainer.work(&outer, (0..2).map(batch).map(Ok), &work).unwrap();
+    assert_eq!(done.merged, 1);
+    let mut moved = vec![0.0; outer.len()];
+    trainer.model().write_flat(&mut moved).unwrap();
+    let none = Merges::default();
+    let (mut other, _) = self::trainer();
+    let work = Work { round: 1, steps: 2, cancel: &GO, merges: &none };
+    other.work(&committed, (0..2).map(batch).map(Ok), &work).unwrap();
+    let mut expected = vec![0.0; outer.len()];
+    other.model().write_flat(&mut expected).unwrap();
+    assert_eq!(moved, expected);
+}
+
+#[test]
 fn the_same_work_gives_the_same_delta() {
     let run = || {
         let (mut trainer, outer) = trainer();
-        let work = Work { round: 1, steps: 3, cancel: &GO };
+        let work = Work { round: 1, steps: 3, cancel: &GO, merges: &Merges::default() };
         trainer.work(&outer, (0..3).map(batch).map(Ok), &work).unwrap();
         let mut delta = Vec::new();
         trainer.delta(&outer, &mut delta).unwrap();
@@ -116,7 +166,7 @@ fn a_trainer_that_was_saved_goes_on_with_the_same_bits() {
         let outer = initial_params(&spec.model, spec.seed);
         let new = || Trainer::new(&spec, Device::Cpu).unwrap();
         let delta = |trainer: &mut Trainer, round: u64| {
-            let work = Work { round, steps: 3, cancel: &GO };
+            let work = Work { round, steps: 3, cancel: &GO, merges: &Merges::default() };
             let first = 3 * round as i64;
             trainer.work(&outer, (first..first + 3).map(batch).map(Ok), &work).unwrap();
             let mut delta = Vec::new();
@@ -146,7 +196,7 @@ fn each_optimiser_learns() {
         let mut spec = test_spec();
         (spec.inner.optimizer, spec.inner.lr, spec.inner.weight_decay) = (optimizer, lr, 0.0);
         let mut trainer = Trainer::new(&spec, Device::Cpu).unwrap();
-        let work = Work { round: 2, steps: 60, cancel: &GO };
+        let work = Work { round: 2, steps: 60, cancel: &GO, merges: &Merges::default() };
         let outer = initial_params(&spec.model, spec.seed);
         let done = trainer.work(&outer, (0..60).map(batch).map(Ok), &work).unwrap();
         assert!(done.loss_last < 256f64.ln() - 2.0, "{optimizer:?}: {done:?}");
@@ -164,7 +214,8 @@ fn evaluation_does_not_depend_on_how_many_rows_fit() {
 #[test]
 fn faults_are_values() {
     let (mut trainer, mut outer) = trainer();
-    let work = Work { round: 3, steps: 1, cancel: &AtomicBool::new(true) };
+    let work =
+        Work { round: 3, steps: 1, cancel: &AtomicBool::new(true), merges: &Merges::default() };
     let error = trainer.work(&outer, [Ok(batch(0))], &work).unwrap_err();
     assert!(matches!(error, TrainError::Cancelled { round: 3, steps: 0 }), "{error}");
     let work = Work { cancel: &GO, ..work };

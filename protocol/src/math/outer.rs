@@ -35,8 +35,10 @@ impl OuterStep {
     /// The step of `round`.
     pub fn new(spec: &RunSpec, round: Round) -> OuterStep {
         let OuterSpec { kind, lr, momentum } = spec.outer;
-        let schedule = Schedule::new(spec);
-        let rate = schedule.rate(round, 0, 1);
+        // A run's first round only deals out leases.
+        let trains = spec.rounds.saturating_sub(1).max(1);
+        let schedule = Schedule::over(&spec.inner, trains);
+        let rate = schedule.rate(round.saturating_sub(1).max(1), 0, 1);
         let layout = || Layout::new(&spec.model).decay_runs(|_| true);
         OuterStep {
             kind,
@@ -212,7 +214,8 @@ mod tests {
     fn sign_moves_by_the_rate_of_the_schedule() {
         // The test's schedule has a warm-up of no rounds and falls over all of them.
         let spec = spec();
-        let height = Schedule::new(&spec).rate(2, 0, 1) / f64::from(spec.inner.lr);
+        let schedule = Schedule::over(&spec.inner, spec.rounds - 1);
+        let height = schedule.rate(1, 0, 1) / f64::from(spec.inner.lr);
         let lr = 0.5 * height as f32;
         check(
             (OuterKind::Sign, 0.5, 0.0),
@@ -242,7 +245,7 @@ mod tests {
         }
         let (mut whole, mut first, mut second) = (vec![0.3; n], vec![0.0; n], vec![0.0; n]);
         let gradient = clip_factor(squares.sqrt(), f64::from(run.inner.clip));
-        let lr = Schedule::new(&run).rate(2, 0, 1);
+        let lr = Schedule::over(&run.inner, run.rounds - 1).rate(1, 0, 1);
         for (at, decays) in Layout::new(&run.model).decay_runs(|_| true) {
             let rule = Rule::new(&run.inner, &Pace { lr, step: 1, gradient, decays });
             let state = [&mut first[at.clone()], &mut second[at.clone()]];

@@ -111,16 +111,13 @@ impl CatchUp {
         matches!(self.target, Target::Round | Target::Results(_))
     }
 
-    /// Whether it may be in vain: what is small, or a round that was about to be repeated, does not come. A whole state that has
-    /// begun to come is worth waiting for, whatever comes after it.
+    /// Whether it may be in vain: what is small, or a round that was about to be repeated, does not come. A whole state is worth waiting
+    /// for, whatever comes after it: it may be long on its way, and to ask for a newer one makes the way longer.
     pub fn is_in_doubt(&self, idle: Span, now: Time) -> bool {
         match self.target {
             Target::Round | Target::Manifest => true,
             Target::Results(_) => self.came.is_none_or(|came| now.since(came) >= idle),
-            Target::State(_) => {
-                self.came.is_none() && self.donors.values().any(|donation| donation.silent > 0)
-            }
-            Target::Done => false,
+            Target::State(_) | Target::Done => false,
         }
     }
 
@@ -250,12 +247,11 @@ impl CatchUp {
         silent.iter().for_each(|donor| self.silence(donor, patience, now));
     }
 
-    /// The first silence may be a lost message; who is silent again is left alone for a while, if there are others to ask.
+    /// The first silence may be a lost message; who is silent again is left alone for a while.
     fn silence(&mut self, donor: &PeerId, patience: Span, now: Time) {
-        let only = self.donors.len() == 1;
         if let Some(donation) = self.donors.get_mut(donor) {
             let silent = donation.silent + 1;
-            let not_before = if silent == 1 || only { now } else { now + patience };
+            let not_before = if silent == 1 { now } else { now + patience };
             *donation = Donation { under_way: 0, not_before, silent };
             if silent >= SILENCES_MAX {
                 self.donors.remove(donor);

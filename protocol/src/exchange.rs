@@ -318,6 +318,11 @@ impl Exchange {
         (shown & !bit(self.me)).count_ones()
     }
 
+    /// Whether all have confirmed, and no result has the weight that it takes: none ever will.
+    pub fn is_divided(&self) -> bool {
+        self.is_complete() && self.everybody_confirmed() && self.confirmed().is_none()
+    }
+
     /// Whether this member has confirmed a result: then it stays with it (S3).
     pub fn has_confirmed(&self) -> bool {
         self.confirms.contains_key(&self.me)

@@ -70,11 +70,7 @@ impl Session {
             Stage::CatchingUp(catchup) if (head.digest, head.follows) == wanted => {
                 catchup.add_donors(&head.holders);
             }
-            _ => {
-                // On a slow link the next first piece gets longer.
-                self.pace.fetch.observe(Span(self.pace.fetch.span().0.saturating_mul(2)));
-                self.follow(&head, now, out);
-            }
+            _ => self.follow(&head, now, out),
         }
     }
 

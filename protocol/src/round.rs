@@ -452,8 +452,9 @@ impl Session {
             self.shelved.push(*exchange);
         }
         if self.shelved.len() > SHELVED_MAX {
-            let taking_part: Vec<u32> = self.shelved.iter().map(Exchange::taking_part).collect();
-            let least = forgotten(&taking_part);
+            let told = |exchange: &Exchange| (!exchange.is_divided(), exchange.taking_part());
+            let told: Vec<(bool, u32)> = self.shelved.iter().map(told).collect();
+            let least = forgotten(&told);
             let dropped = self.shelved.remove(least);
             out.push(Output::Abandon { plan: dropped.id });
         }
@@ -570,10 +571,11 @@ impl Session {
     }
 }
 
-/// Which plan is forgotten, by how many others have taken part in each, oldest first: the oldest of those that the fewest took
-/// part in, since a liar's plans are carried out by nobody else. Never the newest: if others went on, it was with that.
-fn forgotten(taking_part: &[u32]) -> usize {
-    (0..taking_part.len().saturating_sub(1)).min_by_key(|plan| taking_part[*plan]).unwrap_or(0)
+/// Which plan is forgotten, by whether it can still be carried out and how many others have taken part in it, oldest first: the
+/// oldest of those that its members are divided over, then of those that the fewest took part in, since a liar's plans are carried
+/// out by nobody else. Never the newest: if others went on, it was with that.
+fn forgotten(told: &[(bool, u32)]) -> usize {
+    (0..told.len().saturating_sub(1)).min_by_key(|plan| told[*plan]).unwrap_or(0)
 }
 
 /// Says that all results are here, to oneself and to all members.
@@ -594,8 +596,10 @@ fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
 
 #[test]
 fn the_newest_plan_is_never_forgotten() {
+    let open = |taking_part: &[u32]| taking_part.iter().map(|n| (true, *n)).collect::<Vec<_>>();
     for (taking_part, plan) in [(&[4, 4, 5, 3][..], 0), (&[4, 2, 5, 0], 1), (&[1, 1], 0), (&[7], 0)]
     {
-        assert_eq!(forgotten(taking_part), plan, "{taking_part:?}");
+        assert_eq!(forgotten(&open(taking_part)), plan, "{taking_part:?}");
     }
+    assert_eq!(forgotten(&[(true, 0), (false, 6), (false, 5), (false, 0)]), 2);
 }

@@ -54,7 +54,7 @@ impl Exchange {
         self.tick_repair(stall, now, out);
         self.nudge_confirm(stall, now, out);
         self.pump(out);
-        if self.is_complete() && self.everybody_confirmed() && self.confirmed().is_none() {
+        if self.is_divided() {
             return Progress::Stuck("its members hold different results");
         }
         if self.alive_weight_is_short() {
@@ -144,7 +144,7 @@ impl Exchange {
     }
 
     /// Whether every member that is not lost has confirmed a result.
-    fn everybody_confirmed(&self) -> bool {
+    pub(crate) fn everybody_confirmed(&self) -> bool {
         let mut members = (0..self.plan.members.len()).map(|index| index as MemberIndex);
         members.all(|member| self.lost & bit(member) != 0 || self.confirms.contains_key(&member))
     }

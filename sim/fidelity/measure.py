@@ -16,6 +16,7 @@ ends with the script.
 import argparse
 import csv
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -51,10 +52,14 @@ SETTINGS = [
     Setting("4 x 20, int8", (20,) * 4, 25, "1m", "int8", 8),
     Setting("4 x 20, f32", (20,) * 4, 25, "1m", "f32", 8),
     Setting("4 x 50, f32", (50,) * 4, 10, "1m", "f32", 8),
+    Setting("4 x 20, bf16, far", (20,) * 4, 50, "1m", "bf16", 4),
+    Setting("4 x 50, bf16", (50,) * 4, 25, "5m", "bf16", 2),
+    Setting("5 x 50, int8", (50,) * 5, 10, "1m", "int8", 8),
     Setting("4 x 50, int8, far", (50,) * 4, 50, "5m", "int8", 2),
     Setting("4 x 100, int8", (100,) * 4, 25, "5m", "int8", 2),
     Setting("4 x 100, f32", (100,) * 4, 25, "5m", "f32", 2),
     Setting("4 x 200, f32", (200,) * 4, 5, "5m", "f32", 2),
+    Setting("4 x 500, int8", (500,) * 4, 5, "1m", "int8", 16),
     Setting("4 uneven, int8", (50, 50, 100, 500), 5, "5m", "int8", 2),
     Setting("6 x 50, int8", (50,) * 6, 25, "5m", "int8", 1),
     Setting("5 uneven, int8", (20, 50, 50, 100, 100), 20, "5m", "int8", 1),
@@ -114,9 +119,15 @@ tokens_per_s = {speed:.1f}
 up_mbit = {mbit * setting.share}
 down_mbit = {mbit}
 latency_ms = {setting.oneway_ms / 2}
+cores = {cores_of_a_node(setting):.3f}
 """
         for i, (mbit, speed) in enumerate(zip(setting.mbit, tokens_per_s))
     )
+
+
+def cores_of_a_node(setting):
+    """All nodes share this machine, and so does the program that carries packets between them."""
+    return os.cpu_count() / (setting.nodes + 1)
 
 
 class Real:

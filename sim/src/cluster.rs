@@ -2,6 +2,7 @@
 
 use crate::book::Book;
 use crate::check::{l1_together, l4_nothing_lost};
+use crate::cpu::Cpu;
 use crate::fault::{self, Fault, seconds};
 use crate::keys;
 use crate::learn::Lesson;
@@ -26,6 +27,8 @@ use std::rc::Rc;
 pub struct Drawn {
     pub group: usize,
     pub tokens_per_s: u64,
+    /// Cores for exchanges, if they are counted.
+    pub cores: Option<f64>,
     pub host: Host,
 }
 
@@ -57,6 +60,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
         let mut peer =
             Peer::new(keys::peer_id(p), specs[run].clone(), drawn.tokens_per_s, disks[run].clone());
         peer.settings.owns = !scenario.group[drawn.group].nat;
+        peer.cpu = drawn.cores.map(Cpu::new);
         peer.settings.beacon_every = seconds(scenario.beacon_every_s);
         peer
     };
@@ -159,6 +163,7 @@ fn draw_host(group: &Group, g: usize, run: usize, rng: &mut Rng) -> Drawn {
     Drawn {
         group: g,
         tokens_per_s: group.tokens_per_s.get_ref().draw(rng).max(1.0) as u64,
+        cores: group.cores.as_ref().map(|cores| cores.get_ref().draw(rng)),
         host: Host {
             run,
             up_bytes_per_s: bytes_per_s(group.up_mbit.get_ref().draw(rng)),

@@ -8,6 +8,7 @@ mod clock;
 mod cluster;
 pub mod cohort;
 mod compare;
+mod cpu;
 mod curve;
 mod fault;
 mod frame;

@@ -2,6 +2,7 @@
 
 use crate::check::s6_leases::Trained;
 use crate::clock::Clock;
+use crate::cpu::{Cpu, Task};
 use crate::holdings::Holdings;
 use crate::keys::Keys;
 use crate::learn::Worker;
@@ -24,6 +25,8 @@ pub struct Peer {
     pub settings: Settings,
     /// Tokens per second.
     pub speed: u64,
+    /// Its processor, if what exchanges cost it is counted.
+    pub cpu: Option<Cpu>,
     /// What it takes for the time.
     pub clock: Clock,
     /// Share of its bulk frames that leave with a bit flipped.
@@ -68,6 +71,7 @@ impl Peer {
             spec,
             settings: Settings { seed, ..Settings::default() },
             speed,
+            cpu: None,
             clock: Clock::default(),
             corrupts: 0.0,
             spoilt: false,
@@ -121,6 +125,11 @@ impl Peer {
     /// How long training on so many tokens takes.
     pub fn training_takes(&self, tokens: u64) -> Span {
         Span(tokens * 1_000_000 / self.speed.max(1))
+    }
+
+    /// How long it takes from now until this is done, if that is counted.
+    pub fn busy(&mut self, task: Task, now: Time) -> Option<Span> {
+        self.cpu.as_mut().map(|cpu| cpu.takes(task, now))
     }
 
     /// Round and digest of the last committed record, if it is alive.

@@ -2,6 +2,7 @@
 
 use crate::book::Moved;
 use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
+use crate::cpu::Task;
 use crate::holdings::Holdings;
 use crate::keys;
 use crate::log;
@@ -195,7 +196,8 @@ impl World {
 
     fn contribute(&mut self, p: usize, to: &PeerId, chunk: ChunkId, fold: f32) {
         let payload = self.store(p).contribution(chunk, fold);
-        self.post_bulk(p, to, chunk, payload);
+        let (elems, bytes) = (self.chunk_elems(p), u64::from(payload.len()));
+        self.post_bulk(p, to, (chunk, payload), Task::Contribute { elems, bytes });
     }
 
     fn reduce(&mut self, p: usize, at: At, parts: &[Part]) {
@@ -215,7 +217,8 @@ impl World {
         {
             self.book.summed(p, life, store, at, parts);
         }
-        let takes = self.rng.millis(0, 3);
+        let (elems, parts) = (self.chunk_elems(p), parts.len() as u64);
+        let takes = self.takes(p, Task::Reduce { elems, parts }, (0, 3));
         self.tell_later(p, takes, told);
     }
 
@@ -228,20 +231,22 @@ impl World {
         let payload = store.result(&chunk);
         let payload = payload
             .unwrap_or_else(|| panic!("p{p} sends a result that it does not hold: {chunk:?}"));
-        self.post_bulk(p, to, chunk, payload);
+        let task = Task::Send { bytes: u64::from(payload.len()) };
+        self.post_bulk(p, to, (chunk, payload), task);
     }
 
     fn send_state(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
         let payload = self.store(p).state_chunk(&chunk);
         let payload =
             payload.unwrap_or_else(|| panic!("p{p} sends state that it does not hold: {chunk:?}"));
-        self.post_bulk(p, to, chunk, payload);
+        let task = Task::Send { bytes: u64::from(payload.len()) };
+        self.post_bulk(p, to, (chunk, payload), task);
     }
 
     fn apply(&mut self, p: usize, round: Round, plan: Digest, step: bool) {
         let chunks = self.store(p).apply(round, plan, step);
         let chunks = chunks.unwrap_or_else(|why| panic!("p{p} cannot apply round {round}: {why}"));
-        let takes = self.rng.millis(1, 20);
+        let takes = self.takes(p, Task::Apply { elems: self.peers[p].spec.elems() }, (1, 20));
         self.tell_later(p, takes, Input::Applied { round, chunks });
     }
 
@@ -386,7 +391,25 @@ impl World {
         }
     }
 
-    fn post_bulk(&mut self, p: usize, to: &PeerId, chunk: ChunkId, payload: Payload) {
+    /// Elements of a chunk, the last of which may have fewer.
+    fn chunk_elems(&self, p: usize) -> u64 {
+        u64::from(self.peers[p].spec.exchange.chunk_elems)
+    }
+
+    /// How long a task takes; so many milliseconds if that is not counted.
+    fn takes(&mut self, p: usize, task: Task, (least, most): (u64, u64)) -> Span {
+        let guess = self.rng.millis(least, most);
+        self.peers[p].busy(task, self.now).unwrap_or(guess)
+    }
+
+    /// Sends a bulk frame when the task is done that makes it.
+    fn post_bulk(
+        &mut self,
+        p: usize,
+        to: &PeerId,
+        (chunk, payload): (ChunkId, Payload),
+        task: Task,
+    ) {
         let target = self.number(to).expect("a session sends to peers that it knows");
         assert_ne!(target, p, "p{p} sends bulk to itself: {chunk:?}");
         let payload = match payload {
@@ -398,7 +421,16 @@ impl World {
             }
             payload => payload,
         };
-        self.ship(p, target, chunk, payload);
+        match self.peers[p].busy(task, self.now) {
+            Some(takes) => {
+                let life = self.peers[p].life;
+                self.schedule(
+                    self.now + takes,
+                    Event::Ship { p, life, to: target, chunk, payload },
+                );
+            }
+            None => self.ship(p, target, chunk, payload),
+        }
     }
 
     /// Flips a bit or cuts the end off.

@@ -137,6 +137,8 @@ pub struct Group {
     pub down_mbit: Spanned<Draw>,
     /// One way to the core of the network.
     pub latency_ms: Spanned<Draw>,
+    /// Cores that encode, encrypt, add up and hash, or a part of one where hosts share a machine; if absent that takes no time.
+    pub cores: Option<Spanned<Draw>>,
     /// Up to so much more for each frame.
     #[serde(default)]
     pub jitter_ms: f64,
@@ -423,6 +425,9 @@ impl Scenario {
                 if draw.get_ref().least() <= 0.0 {
                     return Err((draw.span(), format!("`{key}` must be above 0")));
                 }
+            }
+            if let Some(cores) = group.cores.as_ref().filter(|c| c.get_ref().least() <= 0.0) {
+                return Err((cores.span(), "`cores` must be above 0: 0.5 is half of one".into()));
             }
             if group.latency_ms.get_ref().least() < 0.0 {
                 return Err((group.latency_ms.span(), "`latency_ms` must not be negative".into()));

@@ -3,6 +3,7 @@
 use crate::book::Book;
 use crate::check::s7_bounds;
 use crate::clock::Clock;
+use crate::cpu::Task;
 use crate::frame::{Encoder, Frame};
 use crate::keys;
 use crate::learn::Lesson;
@@ -32,6 +33,8 @@ const LOGGED_PEERS: usize = 64;
 pub enum Event {
     /// A control frame comes.
     Frame { from: usize, to: usize, epoch: u32, frame: Rc<Frame> },
+    /// A bulk frame is ready to leave.
+    Ship { p: usize, life: u32, to: usize, chunk: ChunkId, payload: Payload },
     /// A bulk frame comes.
     Bulk { from: usize, to: usize, epoch: u32, chunk: ChunkId, payload: Payload },
     /// A transfer may be done.
@@ -283,7 +286,7 @@ impl World {
             Event::Look(due) => Some(self.net.sender(due)),
             Event::Wake { p, .. } | Event::Tell { p, .. } | Event::Trained { p, .. } => Some(*p),
             Event::Notice { who, .. } => Some(*who),
-            Event::Reconcile { p } => Some(*p),
+            Event::Reconcile { p } | Event::Ship { p, .. } => Some(*p),
             Event::Lie { liar } | Event::Chance(Chance::Lie(liar)) => Some(self.peers.len() + liar),
             Event::Chance(chance) => chance.host(),
         }
@@ -407,7 +410,10 @@ impl World {
             Event::Wake { p, life } => self.wake(p, life),
             Event::Tell { p, life, input } if self.is_life(p, life) => self.handle(p, *input),
             Event::Trained { p, life, tokens } if self.is_life(p, life) => self.trained(p, tokens),
-            Event::Tell { .. } | Event::Trained { .. } => {}
+            Event::Ship { p, life, to, chunk, payload } if self.is_life(p, life) => {
+                self.ship(p, to, chunk, payload);
+            }
+            Event::Tell { .. } | Event::Trained { .. } | Event::Ship { .. } => {}
             Event::Notice { who, about } => self.notice(who, about),
             Event::Reconcile { p } => self.reconcile(p),
             Event::Lie { liar } => self.lie(liar),
@@ -420,6 +426,7 @@ impl World {
         let p = match event {
             Event::Frame { to, .. } | Event::Bulk { to, .. } => *to,
             Event::Tell { p, .. } | Event::Trained { p, .. } | Event::Wake { p, .. } => *p,
+            Event::Ship { p, .. } => *p,
             Event::Notice { who, .. } => *who,
             Event::Reconcile { .. } | Event::Lie { .. } | Event::Look(_) | Event::Chance(_) => {
                 return None;
@@ -465,7 +472,11 @@ impl World {
         }
         let (bytes, digest) = (payload.len(), payload.digest());
         running.store.take_in(from, chunk, payload);
-        self.handle(to, Input::Arrived { from, chunk, bytes, digest });
+        let arrived = Input::Arrived { from, chunk, bytes, digest };
+        match peer.busy(Task::Receive { bytes: u64::from(bytes) }, self.now) {
+            Some(takes) => self.tell_later(to, takes, arrived),
+            None => self.handle(to, arrived),
+        }
     }
 
     fn notice(&mut self, who: usize, about: usize) {

@@ -226,6 +226,7 @@ fn freeze(scenario: &Scenario, seed: u64, speed_factor: f64) -> (Vec<Host>, Vec<
             up_mbit: mbit(host.up_bytes_per_s),
             down_mbit: mbit(host.down_bytes_per_s),
             latency_ms: number(drawn.host.latency.as_secs_f64() * 1e3),
+            cores: drawn.cores.map(number),
             starts_s: Draw::Number(0.0),
             stays_h: None,
             away_h: Draw::Number(0.0),

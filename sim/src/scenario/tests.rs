@@ -50,6 +50,10 @@ fn errors_name_the_line_the_key_and_what_would_be_right() {
         refused(SMALL, "count = 3", "count = 0"),
         "small.toml:13: `count` must be at least 1"
     );
+    assert_eq!(
+        refused(SMALL, "latency_ms = 10", "latency_ms = 10\ncores = 0"),
+        "small.toml:18: `cores` must be above 0: 0.5 is half of one"
+    );
     let draw = refused(SMALL, "latency_ms = 10", "latency_ms = \"ten\"");
     assert_eq!(
         draw,

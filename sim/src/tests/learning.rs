@@ -113,6 +113,19 @@ fn hosts_that_die_do_not_end_the_learning() {
     assert!(outcome.last < 0.8 * outcome.first, "{outcome:?}");
 }
 
+/// A thousandth of a core: what exchanges cost it takes longer than the links do, and changes nothing of what is learned.
+#[test]
+fn a_slow_processor_takes_time_and_nothing_else() {
+    let usual = outcome(&[]);
+    let slow_run = run(&scenario(&[("latency_ms = 10", "latency_ms = 10\ncores = 0.001")]));
+    let usual_run = run(&scenario(&[]));
+    let took = |world: &World| world.now.since(shoal_protocol::time::Time::ZERO).as_secs_f64();
+    // States alone, of some 600 numbers: 3 ms each, 16 times.
+    assert!(took(&slow_run) > took(&usual_run) + 0.04, "{} {}", took(&slow_run), took(&usual_run));
+    let slow = outcome(&[("latency_ms = 10", "latency_ms = 10\ncores = 0.001")]);
+    assert_eq!(slow.last, usual.last);
+}
+
 /// A lone host's committed parameters are those of local steps on the very positions of its leases, one after the other.
 #[test]
 fn a_host_trains_on_its_lease_and_nothing_else() {

@@ -104,8 +104,9 @@ impl SessionActor {
         contacts: Contacts,
         status: SharedStatus,
     ) -> SessionActor {
-        let chunks = settings.spec.chunks();
-        let witness = || Witness::new(contacts.net.me(), chunks, machine.record().clone());
+        let spec = settings.spec.clone();
+        let chunks_in = Box::new(move |round| spec.chunks_in(round));
+        let witness = || Witness::new(contacts.net.me(), chunks_in, machine.record().clone());
         SessionActor {
             witness: cfg!(debug_assertions).then(witness),
             phase: machine.waiting().phase,

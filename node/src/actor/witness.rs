@@ -1,7 +1,7 @@
 //! What a debug build looks at besides: the promises that can be told from one node's own outputs, by the simulator's predicates.
 
 use shoal_protocol::event::Output;
-use shoal_protocol::id::PeerId;
+use shoal_protocol::id::{PeerId, Round};
 use shoal_protocol::invariant::{self, Verdict};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::wire::{Message, Plan};
@@ -9,15 +9,15 @@ use shoal_protocol::wire::{Message, Plan};
 /// Sees every output before it is performed.
 pub struct Witness {
     me: PeerId,
-    /// Chunks that a plan gives out.
-    chunks: u32,
+    /// Chunks that a plan of a round gives out.
+    chunks_in: Box<dyn Fn(Round) -> u32>,
     committed: Record,
 }
 
 impl Witness {
     /// Of a machine that stands on this record.
-    pub fn new(me: PeerId, chunks: u32, committed: Record) -> Witness {
-        Witness { me, chunks, committed }
+    pub fn new(me: PeerId, chunks_in: Box<dyn Fn(Round) -> u32>, committed: Record) -> Witness {
+        Witness { me, chunks_in, committed }
     }
 
     /// Which promise this output breaks, in words.
@@ -38,7 +38,7 @@ impl Witness {
         if plan.convener != self.me {
             return Ok(());
         }
-        named("plan", invariant::plan_is_sound(plan, self.chunks))
+        named("plan", invariant::plan_is_sound(plan, (self.chunks_in)(plan.round)))
     }
 
     /// A record that was taken over from others need not follow the one before.
@@ -75,7 +75,7 @@ mod tests {
     fn a_sum_with_a_member_twice_is_told() {
         let part = Part { member: 0, peer: PeerId([1; 32]), weight: 1 };
         let reduce = |parts| Output::Reduce { plan: Digest::default(), index: 0, parts };
-        let mut witness = Witness::new(PeerId([9; 32]), 1, genesis());
+        let mut witness = Witness::new(PeerId([9; 32]), Box::new(|_| 1), genesis());
         assert_eq!(witness.see(&reduce(vec![part])), Ok(()));
         let told = witness.see(&reduce(vec![part, part])).unwrap_err();
         assert!(told.starts_with("S1 is broken"), "{told}");
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_record_must_follow_the_one_before_unless_it_was_taken_over() {
-        let mut witness = Witness::new(PeerId([9; 32]), 1, genesis());
+        let mut witness = Witness::new(PeerId([9; 32]), Box::new(|_| 1), genesis());
         let next = Record { round: 1, parent: genesis().digest(), ..genesis() };
         assert_eq!(witness.see(&commit(next.clone())), Ok(()));
         let given = vec![Contribution { peer: PeerId([1; 32]), tokens: 5 }];

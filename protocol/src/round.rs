@@ -13,7 +13,6 @@ use crate::time::{Span, Time};
 use crate::wire::{
     Committed, Confirm, Message, Milestone, Plan, RECENT_MAX, Ready, Signed, SignedPlan,
 };
-use crate::work::Piece;
 
 /// How often a peer that is ready says so again: its word may have been lost. Guess.
 const REPEAT: Span = Span::from_secs(2);
@@ -508,17 +507,6 @@ impl Session {
         let before = std::mem::replace(&mut self.standing, Standing { record, chunks });
         self.donor.committed((self.digest, before), Some(committed), now, out);
         self.committed(now, out);
-    }
-
-    /// Takes the pieces of work that a plan has counted: all, but for what was offered since it was given up by this peer.
-    fn given_to(&mut self, plan: &Digest) -> Vec<Piece> {
-        let pieces = std::mem::take(&mut self.work.pieces);
-        if !self.spec.strategy.runs_on() {
-            return pieces;
-        }
-        let (given, kept) = pieces.into_iter().partition(|piece| piece.is_given_to(plan));
-        self.work.pieces = kept;
-        given
     }
 
     /// Common to every way in which a state was committed: tells everybody, and goes on to the next round.

@@ -170,4 +170,15 @@ impl Session {
         };
         steps.saturating_mul(u64::from(inner.batch)).min(u64::from(WANTS_MAX)) as u32
     }
+
+    /// Takes the pieces of work that a plan has counted: all, but for what was offered since it was given up by this peer.
+    pub(crate) fn given_to(&mut self, plan: &Digest) -> Vec<Piece> {
+        let pieces = std::mem::take(&mut self.work.pieces);
+        if !self.spec.strategy.runs_on() {
+            return pieces;
+        }
+        let (given, kept) = pieces.into_iter().partition(|piece| piece.is_given_to(plan));
+        self.work.pieces = kept;
+        given
+    }
 }

@@ -1,6 +1,7 @@
 //! Scenario files: groups of hosts, churn, faults and the run's spec, in TOML. The same seed draws the same cluster.
 
 mod churn;
+mod strategy;
 
 pub use churn::Churn;
 
@@ -10,8 +11,7 @@ use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
-    OuterKind, OuterSpec, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, StrategySpec,
-    TokenizerSpec,
+    OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -514,36 +514,6 @@ impl Run {
         };
         let parsed = parse_params(params.get_ref()).ok_or((params.span(), what.to_owned()))?;
         Ok(model(parsed, self.context))
-    }
-
-    /// Codec from member to owner.
-    pub fn up(&self) -> Codec {
-        self.up.unwrap_or(self.strategy.usual().codec)
-    }
-
-    /// Codec from owner to member.
-    pub fn down(&self) -> Codec {
-        self.down.unwrap_or(self.strategy.usual().codec)
-    }
-
-    fn outer(&self) -> OuterSpec {
-        let mut outer = self.strategy.usual().outer;
-        if let Some(kind) = self.outer.filter(|kind| *kind != outer.kind) {
-            let nesterov = kind == OuterKind::Nesterov;
-            outer = OuterSpec { kind, lr: 0.7, momentum: if nesterov { 0.9 } else { 0.0 } };
-        }
-        let or = |key: &Option<Spanned<f32>>, usual| key.as_ref().map_or(usual, |x| *x.get_ref());
-        let OuterSpec { kind, lr, momentum } = outer;
-        OuterSpec { kind, lr: or(&self.outer_lr, lr), momentum: or(&self.outer_momentum, momentum) }
-    }
-
-    fn pieces(&self) -> StrategySpec {
-        let usual = self.strategy.usual().pieces;
-        StrategySpec {
-            fragments: self.fragments.as_ref().map_or(usual.fragments, |n| *n.get_ref()),
-            overlap: self.overlap.as_ref().map_or(usual.overlap, |overlap| *overlap.get_ref()),
-            ..usual
-        }
     }
 }
 

@@ -335,8 +335,8 @@ impl Arithmetic {
     /// The committed parameters reach the local ones.
     fn merge(&mut self, round: Round, loaded: bool) -> Option<Arc<Merge>> {
         let (replica, params) = (self.replica.as_mut()?, &self.committed.params);
-        let whole = || vec![0..params.len()];
-        let ranges = if loaded { whole() } else { self.spec.ranges_in(round) };
+        let whole = std::iter::once(0..params.len());
+        let ranges = if loaded { whole.collect() } else { self.spec.ranges_in(round) };
         let merge = Arc::new(replica.arrive(self.spec.strategy.overlap, &ranges, params));
         self.merges.push(merge.clone());
         Some(merge)

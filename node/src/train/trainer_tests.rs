@@ -123,7 +123,7 @@ fn committed_parameters_that_arrive_move_the_local_ones_between_steps() {
     let merges = Merges::default();
     let mut replica = Replica::new(&outer);
     let committed: Vec<f32> = outer.iter().map(|x| x + 0.25).collect();
-    let whole = [0..outer.len()];
+    let whole: Vec<_> = std::iter::once(0..outer.len()).collect();
     let delayed = Overlap::Delayed { keep: 0.0 };
     merges.push(Arc::new(replica.arrive(delayed, &whole, &committed)));
     let work = Work { round: 1, steps: 2, cancel: &GO, merges: &merges };

@@ -145,7 +145,10 @@ fn a_host_trains_on_its_lease_and_nothing_else() {
     for pair in records.windows(2).filter(|pair| !pair[1].contributions.is_empty()) {
         let mut led_to = params.clone();
         assert!(local.steps(pair[1].round, &mut led_to, &lease(pair[0])), "it does not diverge");
-        params.iter_mut().zip(&led_to).for_each(|(p, led_to)| *p -= *p - led_to);
+        params.iter_mut().zip(&led_to).for_each(|(p, led_to)| {
+            let delta = *p - led_to;
+            *p -= delta;
+        });
     }
     let store = world.peers[0].running.as_ref().and_then(|running| running.store.real());
     let store = store.expect("it is alive");

@@ -93,14 +93,13 @@ impl CatchUp {
 
     fn new(target: Target, digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
         let donors = donors.iter().map(|peer| (*peer, Donation::default())).collect();
-        let (since, looked) = (now, now);
         CatchUp {
             target,
             digest,
             donors,
-            since,
+            since: now,
             came: None,
-            looked,
+            looked: now,
             pieces: Vec::new(),
             missing: 0,
         }

@@ -149,7 +149,7 @@ pub fn state_root(chunks: &[Digest]) -> Digest {
 impl Cursor {
     /// Positions leased to `peer`.
     pub fn lease_of(&self, peer: &PeerId) -> &[Range<u64>] {
-        self.leases.iter().find(|lease| lease.peer == *peer).map_or(&[], |lease| &lease.ranges)
+        self.lease(peer).map_or(&[], |lease| &lease.ranges)
     }
 
     /// All that a peer has leased; `None` for nothing.

@@ -282,8 +282,8 @@ impl RunSpec {
         self.data.validate()?;
         self.inner.validate()?;
         self.outer.validate()?;
-        self.validate_strategy()?;
         self.exchange.validate(self.elems())?;
+        self.validate_strategy()?;
         self.group.validate()
     }
 }
@@ -292,8 +292,8 @@ impl RunSpec {
     /// The strategy's pieces, and whether they go together with the rest.
     fn validate_strategy(&self) -> Result<(), SpecError> {
         self.strategy.validate()?;
-        let chunks = self.elems().div_ceil(u64::from(self.exchange.chunk_elems.max(1)));
-        check(u64::from(self.strategy.fragments) <= chunks, "strategy.fragments", || {
+        let chunks = self.chunks();
+        check(self.strategy.fragments <= chunks, "strategy.fragments", || {
             format!(
                 "the model has only {chunks} chunks: take fewer fragments or smaller `exchange.chunk_elems`"
             )

@@ -5,7 +5,7 @@ use crate::phantom;
 use shoal_protocol::event::{self, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};
-use shoal_protocol::math::outer::{OuterStep, add_squares};
+use shoal_protocol::math::outer;
 use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
 use shoal_protocol::math::{Merge, Others, Reduced, Replica};
 use shoal_protocol::run::{Overlap, RunSpec};
@@ -461,16 +461,7 @@ impl Store {
 /// The state after an outer step with this mean, `[elems]`.
 fn stepped(spec: &RunSpec, round: Round, from: &Numbers, mean: &[f32]) -> Numbers {
     let mut numbers = from.clone();
-    let mut squares = 0.0;
-    add_squares(&mut squares, mean);
-    let mut step = OuterStep::new(spec, round);
-    step.clip(squares.sqrt());
-    for range in spec.ranges_in(round) {
-        let (first, second) = numbers.momentum.split_at_mut(mean.len());
-        let second = second.get_mut(range.clone()).unwrap_or_default();
-        let state = [&mut first[range.clone()], second];
-        step.take(range.start, &mut numbers.params[range.clone()], state, &mean[range]);
-    }
+    outer::step(spec, round, &mut numbers.params, &mut numbers.momentum, mean);
     numbers
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
-use shoal_protocol::math::outer::{OuterStep, add_squares};
+use shoal_protocol::math::outer::{self, OuterStep, add_squares};
 use shoal_protocol::math::{self, Merge, Others, Outcome, Replica, Source, Workspace};
 use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
@@ -255,18 +255,26 @@ impl Arithmetic {
         plan: &Digest,
         step: bool,
     ) -> Result<Vec<Digest>, String> {
-        let state = if step { self.stepped(round, plan)? } else { self.committed.clone() };
+        let wanted = step && self.others.is_some();
+        let mean = wanted.then(|| self.mean(round, plan)).transpose()?;
+        let state = match &mean {
+            Some(mean) => outer_step(&self.spec, round, &self.committed, mean),
+            None if step => self.stepped(round, plan)?,
+            None => self.committed.clone(),
+        };
         let digests = StateBytes::new(&state.params, &state.momentum).chunk_digests();
-        let mut mean = None;
-        if step && self.others.is_some() {
-            let mut whole = vec![0.0; state.params.len()];
-            self.each_result(round, plan, |range, delta| whole[range].copy_from_slice(delta))?;
-            mean = Some(whole);
-        }
         self.pending = Some(Pending { round, state, mean, loaded: false });
         Ok(digests)
     }
 
+    /// The mean, `[params]`; zero outside of the round's fragment.
+    fn mean(&self, round: Round, plan: &Digest) -> Result<Vec<f32>, String> {
+        let mut mean = vec![0.0; self.committed.params.len()];
+        self.each_result(round, plan, |range, delta| mean[range].copy_from_slice(delta))?;
+        Ok(mean)
+    }
+
+    /// The state after the outer step, chunk by chunk: nothing as long as the model is held beside it.
     fn stepped(&self, round: Round, plan: &Digest) -> Result<State, String> {
         let mut params = self.committed.params.as_ref().clone();
         let mut momentum = self.committed.momentum.as_ref().clone();
@@ -277,7 +285,7 @@ impl Arithmetic {
             step.clip(squares.sqrt());
         }
         self.each_result(round, plan, |range, delta| {
-            take(&step, range, &mut params, &mut momentum, delta);
+            step.take_range(range, &mut params, &mut momentum, delta);
         })?;
         Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
     }
@@ -436,26 +444,6 @@ impl Arithmetic {
 /// The state after an outer step with this mean, `[params]`.
 fn outer_step(spec: &RunSpec, round: Round, from: &State, mean: &[f32]) -> State {
     let (mut params, mut momentum) = (from.params.as_ref().clone(), from.momentum.as_ref().clone());
-    let mut step = OuterStep::new(spec, round);
-    let mut squares = 0.0;
-    add_squares(&mut squares, mean);
-    step.clip(squares.sqrt());
-    for range in spec.ranges_in(round) {
-        take(&step, range.clone(), &mut params, &mut momentum, &mean[range]);
-    }
+    outer::step(spec, round, &mut params, &mut momentum, mean);
     State { params: Arc::new(params), momentum: Arc::new(momentum) }
-}
-
-/// The outer step of the elements `range`, with their part of the mean.
-fn take(
-    step: &OuterStep,
-    range: Range<usize>,
-    params: &mut [f32],
-    momentum: &mut [f32],
-    delta: &[f32],
-) {
-    let (first, second) = momentum.split_at_mut(params.len());
-    let second = second.get_mut(range.clone()).unwrap_or_default();
-    let state = [&mut first[range.clone()], second];
-    step.take(range.start, &mut params[range], state, delta);
 }

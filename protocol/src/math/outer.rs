@@ -87,6 +87,24 @@ impl OuterStep {
         }
     }
 
+    /// Moves the elements `range` of a state in place: `params`, `[params]`, and the optimiser's vectors one after the other, `[params]`
+    /// each. `delta` is the part of the mean.
+    ///
+    /// # Panics
+    /// If the lengths do not go together: a caller's fault that no peer can provoke.
+    pub fn take_range(
+        &self,
+        range: Range<usize>,
+        params: &mut [f32],
+        momentum: &mut [f32],
+        delta: &[f32],
+    ) {
+        let (first, second) = momentum.split_at_mut(params.len());
+        let second = second.get_mut(range.clone()).unwrap_or_default();
+        let state = [&mut first[range.clone()], second];
+        self.take(range.start, &mut params[range], state, delta);
+    }
+
     fn inner_step(
         &self,
         start: usize,
@@ -109,6 +127,28 @@ impl OuterStep {
             ];
             Rule::new(&self.inner, &pace).step(&mut params[at.clone()], state, &delta[at]);
         }
+    }
+}
+
+/// The outer step of a round on a whole state, in place, with its whole mean, `[params]`: of the round's fragment alone.
+///
+/// # Panics
+/// As [`OuterStep::take_range`].
+pub fn step(
+    spec: &RunSpec,
+    round: Round,
+    params: &mut [f32],
+    momentum: &mut [f32],
+    mean: &[f32],
+) {
+    let mut step = OuterStep::new(spec, round);
+    if step.needs_norm() {
+        let mut squares = 0.0;
+        add_squares(&mut squares, mean);
+        step.clip(squares.sqrt());
+    }
+    for range in spec.ranges_in(round) {
+        step.take_range(range.clone(), params, momentum, &mean[range]);
     }
 }
 

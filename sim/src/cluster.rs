@@ -166,6 +166,7 @@ fn draw_host(group: &Group, g: usize, run: usize, rng: &mut Rng) -> Drawn {
         cores: group.cores.as_ref().map(|cores| cores.get_ref().draw(rng)),
         host: Host {
             run,
+            region: group.region,
             up_bytes_per_s: bytes_per_s(group.up_mbit.get_ref().draw(rng)),
             down_bytes_per_s: bytes_per_s(group.down_mbit.get_ref().draw(rng)),
             latency: seconds(group.latency_ms.get_ref().draw(rng) / 1e3),

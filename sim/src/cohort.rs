@@ -178,6 +178,7 @@ fn host(hosts: &Hosts) -> Host {
     let bytes_per_s = |mbit: f64| (mbit * 125_000.0).max(1.0) as u64;
     Host {
         run: 0,
+        region: None,
         up_bytes_per_s: bytes_per_s(hosts.up_mbit),
         down_bytes_per_s: bytes_per_s(hosts.down_mbit),
         latency: seconds(hosts.latency_ms / 1e3),

@@ -1,12 +1,15 @@
 //! Scenario files: groups of hosts, churn, faults and the run's spec, in TOML. The same seed draws the same cluster.
 
 mod churn;
+mod draw;
+mod region;
 mod strategy;
 
 pub use churn::Churn;
+pub use draw::Draw;
+pub use region::Region;
 
 use crate::learn::settings::{Entry, Setup};
-use crate::rng::Rng;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
@@ -135,8 +138,10 @@ pub struct Group {
     pub up_mbit: Spanned<Draw>,
     /// Downlink.
     pub down_mbit: Spanned<Draw>,
-    /// One way to the core of the network.
+    /// One way to the core of the network; within the region, if there is one.
     pub latency_ms: Spanned<Draw>,
+    /// Where in the world it is: between two regions a link is longer.
+    pub region: Option<Region>,
     /// Cores that encode, encrypt, add up and hash, or a part of one where hosts share a machine; if absent that takes no time.
     pub cores: Option<Spanned<Draw>>,
     /// Up to so much more for each frame.
@@ -220,32 +225,6 @@ pub struct Chaos {
     pub kinds: Spanned<Vec<FaultKind>>,
 }
 
-/// A number, or how to draw one for each host.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be a number, { uniform = [low, high] }, { lognormal = [median, sigma] } or { exponential = mean }"
-)]
-pub enum Draw {
-    /// The same for all.
-    Number(f64),
-    /// Between two numbers.
-    Uniform {
-        /// Both ends.
-        uniform: [f64; 2],
-    },
-    /// The logarithm is normal.
-    Lognormal {
-        /// Median, and standard deviation of the natural logarithm.
-        lognormal: [f64; 2],
-    },
-    /// Without memory.
-    Exponential {
-        /// The mean.
-        exponential: f64,
-    },
-}
-
 /// A scenario that cannot be read or makes no sense: where, why, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError(pub String);
@@ -293,39 +272,6 @@ fn burst() -> f64 {
 /// A day.
 fn patience_s() -> f64 {
     86_400.0
-}
-
-impl Default for Draw {
-    fn default() -> Draw {
-        Draw::Number(0.0)
-    }
-}
-
-impl Draw {
-    /// One number.
-    pub fn draw(&self, rng: &mut Rng) -> f64 {
-        match self {
-            Draw::Number(x) => *x,
-            Draw::Uniform { uniform: [low, high] } => low + (high - low) * rng.unit(),
-            Draw::Lognormal { lognormal: [median, sigma] } => median * (sigma * normal(rng)).exp(),
-            Draw::Exponential { exponential } => -exponential * (1.0 - rng.unit()).ln(),
-        }
-    }
-
-    pub fn least(&self) -> f64 {
-        match self {
-            Draw::Number(x) => *x,
-            Draw::Uniform { uniform: [low, high] } => low.min(*high),
-            Draw::Lognormal { lognormal: [median, _] } => *median,
-            Draw::Exponential { exponential } => *exponential,
-        }
-    }
-}
-
-/// Box and Muller, 1958.
-fn normal(rng: &mut Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.unit()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.unit()).cos()
 }
 
 impl Chaos {

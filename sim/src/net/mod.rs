@@ -8,6 +8,7 @@ pub use loss::Loss;
 pub use sharing::Due;
 
 use crate::rng::Rng;
+use crate::scenario::Region;
 use crate::store::Payload;
 use sharing::{FlowId, Sharing};
 use shoal_protocol::time::{Span, Time};
@@ -50,6 +51,8 @@ impl Weather {
 pub struct Host {
     /// The run that its peer takes part in: there are no links to peers of another.
     pub run: usize,
+    /// Where in the world it is, if that is said.
+    pub region: Option<Region>,
     pub up_bytes_per_s: u64,
     pub down_bytes_per_s: u64,
     /// One way, to the core of the network.
@@ -57,6 +60,14 @@ pub struct Host {
     /// Up to so much more, for each frame.
     pub jitter: Span,
     pub loss: Loss,
+}
+
+impl Host {
+    /// One way to another host.
+    fn latency_to(&self, other: &Host) -> Span {
+        let apart = self.region.zip(other.region).map_or(Span(0), |(a, b)| a.to(b));
+        self.latency + other.latency + apart
+    }
 }
 
 /// A bulk frame on its way.
@@ -143,8 +154,7 @@ impl Net {
         }
         let links_of = |a: &Host| -> Vec<Link> {
             let all = runs[a.run].iter();
-            all.map(|b| Link { latency: a.latency + hosts[*b].latency, ..Link::default() })
-                .collect()
+            all.map(|b| Link { latency: a.latency_to(&hosts[*b]), ..Link::default() }).collect()
         };
         let links = hosts.iter().map(links_of).collect();
         Net {

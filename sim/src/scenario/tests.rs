@@ -54,6 +54,10 @@ fn errors_name_the_line_the_key_and_what_would_be_right() {
         refused(SMALL, "latency_ms = 10", "latency_ms = 10\ncores = 0"),
         "small.toml:18: `cores` must be above 0: 0.5 is half of one"
     );
+    assert_eq!(
+        refused(SMALL, "latency_ms = 10", "latency_ms = 10\nregion = \"mars\""),
+        "small.toml:18: unknown variant `mars`, expected one of `europe`, `us-east`, `us-west`, `south-america`, `south-asia`, `east-asia`, `oceania`, `africa`"
+    );
     let draw = refused(SMALL, "latency_ms = 10", "latency_ms = \"ten\"");
     assert_eq!(
         draw,

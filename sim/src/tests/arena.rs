@@ -77,7 +77,7 @@ pub fn uneven(n: usize, mut rng: Rng) -> Net {
         let mut rate = || 100_000 + rng.below(900_000);
         let (up_bytes_per_s, down_bytes_per_s) = (rate(), 2 * rate());
         let (jitter, loss) = (Span::ZERO, Loss::default());
-        Host { run: 0, up_bytes_per_s, down_bytes_per_s, latency, jitter, loss }
+        Host { run: 0, region: None, up_bytes_per_s, down_bytes_per_s, latency, jitter, loss }
     };
     let hosts = distance.into_iter().map(&mut host).collect();
     Net::new(hosts, rng)

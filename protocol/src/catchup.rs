@@ -69,6 +69,13 @@ const SILENCES_MAX: u32 = 3;
 /// How long a record or manifest may take, which is small. Guess: a few round trips on a poor link.
 const LIST_PATIENCE: Span = Span::from_secs(3);
 
+/// How long a piece is waited for. Guess until some have come: 1 MiB at 1 Mbit/s takes 8 s, smaller ones less.
+pub fn patience(spec: &RunSpec) -> Deadline {
+    let share = spec.state_bytes() as f64 / STATE_CHUNK_BYTES as f64;
+    let guess = Span::from_secs(10).scale(share.min(1.0));
+    Deadline::new(guess, Span::from_secs(2), Span::from_secs(120))
+}
+
 /// What came of an arrival or a look at the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -153,6 +153,22 @@ pub struct ExchangeSpec {
     /// Elements in a chunk, the unit of sending, adding and repair; a multiple of the block of both
     /// codecs ([`Codec::block`]).
     pub chunk_elems: u32,
+    /// What residuals keep of themselves from one exchange to the next: error feedback that fades (SparseLoCo, arXiv 2508.15706,
+    /// algorithm 1: 0.95). 1 loses nothing.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub residual_decay: f32,
+    /// Whether an owner scales a contribution down whose norm is above the median of those to the same chunk (SparseLoCo).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clip_to_median: bool,
+}
+
+fn all() -> f32 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_all(share: &f32) -> bool {
+    *share == all()
 }
 
 /// Who takes part in a round, and how long it waits.
@@ -386,6 +402,11 @@ impl OuterSpec {
 }
 
 impl ExchangeSpec {
+    /// With these codecs and chunks; residuals last and nothing is clipped.
+    pub fn new(up: Codec, down: Codec, chunk_elems: u32) -> ExchangeSpec {
+        ExchangeSpec { up, down, chunk_elems, residual_decay: all(), clip_to_median: false }
+    }
+
     fn validate(&self, elems: u64) -> Result<(), SpecError> {
         let chunk = self.chunk_elems as usize;
         let larger = if self.up.block() > self.down.block() { self.up } else { self.down };
@@ -395,6 +416,10 @@ impl ExchangeSpec {
         })?;
         check(chunk * 4 <= wire::BULK_BYTES_MAX, "exchange.chunk_elems", || {
             format!("{chunk} elements exceed {} bytes", wire::BULK_BYTES_MAX)
+        })?;
+        let decay = self.residual_decay;
+        check(decay > 0.0 && decay <= 1.0, "exchange.residual_decay", || {
+            format!("{decay} must be above 0 and at most 1: 0.95 keeps so much of what was not sent")
         })?;
         let chunks = elems.div_ceil(chunk as u64);
         check(chunks <= u64::from(wire::CHUNKS_MAX), "exchange.chunk_elems", || {

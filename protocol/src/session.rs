@@ -3,7 +3,7 @@
 //! A round is `train -> gather -> reduce -> commit -> apply`; its turns are in [`crate::round`]. Getting in step with
 //! others is in [`crate::catchup`], helping them to in [`crate::donor`].
 
-use crate::catchup::CatchUp;
+use crate::catchup::{self, CatchUp};
 use crate::convene::Gather;
 use crate::data::rng;
 use crate::deadline::Deadline;
@@ -205,7 +205,7 @@ impl Session {
         let pace = Pace {
             overdue: Deadline::new(s(3), s(1), s(30)), // guess
             stall: Deadline::new(s(4), s(2), s(60)),   // guess
-            fetch: Deadline::new(s(10), s(2), Span::from_secs(120)), // guess: 1 MiB at 1 Mbit/s takes 8 s
+            fetch: catchup::patience(&spec),
         };
         Session {
             run: spec.id(),

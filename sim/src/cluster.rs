@@ -18,7 +18,6 @@ use crate::rng::Rng;
 use crate::scenario::{Chaos, Group, Learner, Scenario};
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
-use shoal_protocol::math::Codec;
 use shoal_protocol::run::{OuterKind, RunSpec};
 use shoal_protocol::time::{Span, Time};
 use std::rc::Rc;
@@ -50,7 +49,7 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
     }
     let mut spec = |run| {
         let mut spec = scenario.spec(run).expect("it was checked when it was read");
-        scenario.chaos.iter().for_each(|_| vary(&mut spec, &mut chance));
+        scenario.chaos.iter().for_each(|chaos| vary(&mut spec, chaos, &mut chance));
         Rc::new(spec)
     };
     let specs: Vec<Rc<RunSpec>> = (0..scenario.runs).map(&mut spec).collect();
@@ -89,10 +88,11 @@ fn fewer(chaos: &Chaos, rng: &mut Rng) -> usize {
 }
 
 /// What the peers agree on is drawn too: codecs, outer optimiser, chunks.
-fn vary(spec: &mut RunSpec, rng: &mut Rng) {
-    let codecs = Codec::NEARLY_EXACT;
-    (spec.exchange.up, spec.exchange.down) = (rng.pick(&codecs), rng.pick(&codecs));
-    spec.exchange.chunk_elems = rng.pick(&[512, 1024, 2048]);
+fn vary(spec: &mut RunSpec, chaos: &Chaos, rng: &mut Rng) {
+    let codecs = chaos.codecs.get_ref();
+    let (up, down) = (rng.pick(codecs), rng.pick(codecs));
+    (spec.exchange.up, spec.exchange.down) = (up, down);
+    spec.exchange.chunk_elems = rng.pick(&[512, 1024, 2048]).max(up.block().max(down.block()) as u32);
     if rng.chance(0.5) {
         (spec.outer.kind, spec.outer.momentum) = (OuterKind::Sgd, 0.0);
     }

@@ -13,7 +13,7 @@ use crate::learn::settings::{Entry, Setup};
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
+    DataSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
     OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
 };
 use std::ops::Range;
@@ -113,6 +113,10 @@ pub struct Run {
     pub overlap: Option<Spanned<Overlap>>,
     /// Elements in a chunk.
     pub chunk_elems: Option<Spanned<u32>>,
+    /// What residuals keep of themselves from one exchange to the next.
+    pub residual_decay: Option<Spanned<f32>>,
+    /// Whether contributions are clipped to their median norm.
+    pub clip_to_median: Option<bool>,
     /// Most members of a round.
     #[serde(default = "members_max")]
     pub members_max: u32,
@@ -223,6 +227,9 @@ pub struct Chaos {
     pub lasts_s: Draw,
     /// Which.
     pub kinds: Spanned<Vec<FaultKind>>,
+    /// Codecs to draw from, each way.
+    #[serde(default = "nearly_exact")]
+    pub codecs: Spanned<Vec<Codec>>,
 }
 
 /// A scenario that cannot be read or makes no sense: where, why, and what would be right.
@@ -269,6 +276,10 @@ fn burst() -> f64 {
     1.0
 }
 
+fn nearly_exact() -> Spanned<Vec<Codec>> {
+    Spanned::new(0..0, Codec::NEARLY_EXACT.to_vec())
+}
+
 /// A day.
 fn patience_s() -> f64 {
     86_400.0
@@ -283,6 +294,9 @@ impl Chaos {
         }
         if self.kinds.get_ref().is_empty() {
             return Err((self.kinds.span(), "`kinds` must name at least one kind".into()));
+        }
+        if self.codecs.get_ref().is_empty() {
+            return Err((self.codecs.span(), "`codecs` must name at least one codec".into()));
         }
         Ok(())
     }
@@ -415,7 +429,7 @@ impl Scenario {
             },
             inner: inner(*r.steps.get_ref(), *r.batch.get_ref(), (r.round_s * 1e3) as u64),
             outer: r.outer(),
-            exchange: ExchangeSpec { up: r.up(), down: r.down(), chunk_elems: 0 },
+            exchange: r.exchange(),
             group: GroupSpec {
                 members_max: r.members_max,
                 quorum_percent: r.quorum_percent,
@@ -437,6 +451,7 @@ impl Scenario {
             "inner.steps" => Some(r.steps.span()),
             "inner.batch" => Some(r.batch.span()),
             "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
+            "exchange.residual_decay" => r.residual_decay.as_ref().map(Spanned::span),
             "outer.lr" => r.outer_lr.as_ref().map(Spanned::span),
             "outer.momentum" => r.outer_momentum.as_ref().map(Spanned::span),
             "strategy.fragments" => r.fragments.as_ref().map(Spanned::span),

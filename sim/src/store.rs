@@ -123,8 +123,7 @@ pub struct Held {
 
 impl Store {
     pub fn open(spec: Rc<RunSpec>, me: PeerId, disk: &Saved) -> Store {
-        let chunk = spec.exchange.chunk_elems as usize;
-        let mut work = Workspace::new(spec.elems() as usize, chunk);
+        let mut work = Workspace::of_run(spec.elems() as usize, &spec.exchange);
         let (up, down) = work.residuals_mut();
         up.copy_from_slice(&disk.up);
         down.copy_from_slice(&disk.down);

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use shoal_node::model::preset::PRESETS;
 use shoal_node::net::identity::{NodeKeyring, load_or_create};
-use shoal_node::runfile::{Template, template};
+use shoal_node::runfile::{Template, reference, template};
 use shoal_protocol::id::{Keyring, PeerId};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,6 +25,9 @@ pub struct New {
     /// The run's name [default: the file's]
     #[arg(long)]
     name: Option<String>,
+    /// Print what every key of a run file means, and write nothing
+    #[arg(long)]
+    reference: bool,
     /// Write over a file that is there
     #[arg(long)]
     force: bool,
@@ -41,6 +44,10 @@ EXAMPLE
 impl New {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
+        if self.reference {
+            super::say(&reference());
+            return Ok(());
+        }
         let home = self.home.clone().unwrap_or_else(place::default_home);
         let stem = self.output.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let stem = stem.filter(|stem| stem != "-");

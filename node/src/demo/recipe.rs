@@ -96,7 +96,7 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         data,
         inner: inner(plan.rounds),
         outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.5 },
-        exchange: ExchangeSpec { up: Codec::Int8, down: Codec::Int8, chunk_elems: CHUNK_ELEMS },
+        exchange: ExchangeSpec::new(Codec::Int8, Codec::Int8, CHUNK_ELEMS),
         group: GroupSpec { members_max: 32, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
     })

@@ -84,7 +84,7 @@ impl Arithmetic {
         residuals: [&[f32]; 2],
     ) -> Arithmetic {
         let elems = state.params.len();
-        let mut workspace = Workspace::new(elems, spec.exchange.chunk_elems as usize);
+        let mut workspace = Workspace::of_run(elems, &spec.exchange);
         let (up, down) = workspace.residuals_mut();
         for (into, from) in [(up, residuals[0]), (down, residuals[1])] {
             if from.len() == into.len() {

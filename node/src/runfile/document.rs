@@ -2,6 +2,8 @@
 
 use super::RunFileError;
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use toml::Spanned;
@@ -9,11 +11,23 @@ use toml::de::{DeTable, DeValue};
 
 type Entry<'a> = (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
 
-/// A parsed file that still knows its text.
+/// A parsed file that still knows its text, and what was asked of it.
 pub(super) struct Document<'a> {
     text: &'a str,
     path: &'a Path,
     root: Spanned<DeTable<'a>>,
+    asked: RefCell<Vec<Asked>>,
+}
+
+/// A key that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Its name, with its table's.
+    pub(super) key: String,
+    /// What it takes.
+    pub(super) takes: String,
+    /// What it is when absent, where that is a number or a switch.
+    pub(super) default: Option<String>,
 }
 
 impl<'a> Document<'a> {
@@ -24,7 +38,12 @@ impl<'a> Document<'a> {
             line: line(text, error.span().map_or(0, |span| span.start)),
             reason: error.message().to_owned(),
         })?;
-        Ok(Document { text, path, root })
+        Ok(Document { text, path, root, asked: RefCell::default() })
+    }
+
+    /// All keys that were asked for, in that order.
+    pub(super) fn into_asked(self) -> Vec<Asked> {
+        self.asked.into_inner()
     }
 
     /// The keys outside of all tables.
@@ -87,7 +106,7 @@ pub(super) struct Section<'d> {
 
 impl<'d> Section<'d> {
     /// A whole number within `range`, or `default` if the key is absent.
-    pub(super) fn whole<N: TryFrom<u64>>(
+    pub(super) fn whole<N: TryFrom<u64> + Display>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -100,6 +119,7 @@ impl<'d> Section<'d> {
                 u64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix()).ok()?;
             if range.contains(&number) { N::try_from(number).ok() } else { None }
         };
+        self.note(key, reason(), Some(default.to_string()));
         Ok(self.read(key, read, reason)?.unwrap_or(default))
     }
 
@@ -110,7 +130,9 @@ impl<'d> Section<'d> {
             let digits = digits.or_else(|| value.as_integer().map(|whole| whole.as_str()))?;
             digits.replace('_', "").parse().ok()
         };
-        Ok(self.read(key, read, || "must be a number, like 0.5".into())?.unwrap_or(default))
+        let reason = || "must be a number, like 0.5".into();
+        self.note(key, reason(), Some(format!("{default:?}")));
+        Ok(self.read(key, read, reason)?.unwrap_or(default))
     }
 
     /// `true` or `false`, or `default` if the key is absent.
@@ -120,13 +142,16 @@ impl<'d> Section<'d> {
         default: bool,
     ) -> Result<bool, RunFileError> {
         let reason = || "must be true or false".into();
+        self.note(key, reason(), Some(default.to_string()));
         Ok(self.read(key, DeValue::as_bool, reason)?.unwrap_or(default))
     }
 
     /// A text in quotation marks.
     pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, RunFileError> {
         let read = |value: &DeValue| value.as_str().map(str::to_owned);
-        self.read(key, read, || "must be text in quotation marks".into())
+        let reason = || "must be text in quotation marks".into();
+        self.note(key, reason(), None);
+        self.read(key, read, reason)
     }
 
     /// A text that `parse` makes something of; `right` says what it takes.
@@ -136,7 +161,14 @@ impl<'d> Section<'d> {
         parse: impl Fn(&str) -> Option<T>,
         right: &str,
     ) -> Result<Option<T>, RunFileError> {
-        self.read(key, |value| parse(value.as_str()?), || format!("must be {right}"))
+        let reason = || format!("must be {right}");
+        self.note(key, reason(), None);
+        self.read(key, |value| parse(value.as_str()?), reason)
+    }
+
+    fn note(&self, key: &str, right: String, default: Option<String>) {
+        let takes = right.trim_start_matches("must be ").to_owned();
+        self.document.asked.borrow_mut().push(Asked { key: self.full(key), takes, default });
     }
 
     /// Whether the key is there.

@@ -5,8 +5,8 @@ use super::document::Section;
 use super::read::{U32_MAX, WHOLE_MAX};
 use shoal_protocol::run::{InnerOptimizer, InnerSchedule, InnerSpec};
 
-const OPTIMIZERS: [&str; 5] = ["adamw", "adam", "sgd", "rmsprop", "muon"];
-const SCHEDULES: [&str; 4] = ["cosine", "linear", "wsd", "constant"];
+pub(super) const OPTIMIZERS: [&str; 5] = ["adamw", "adam", "sgd", "rmsprop", "muon"];
+pub(super) const SCHEDULES: [&str; 4] = ["cosine", "linear", "wsd", "constant"];
 
 /// A key that not every optimiser has, and those that have it.
 type Owned = (&'static str, &'static [&'static str]);

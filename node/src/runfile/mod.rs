@@ -7,9 +7,11 @@
 mod document;
 mod inner;
 mod read;
+mod reference;
 mod strategy;
 mod template;
 
+pub use reference::reference;
 pub use template::{Template, template};
 
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};

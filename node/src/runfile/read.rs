@@ -7,6 +7,7 @@ use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::codec::Codec;
+use shoal_protocol::run::strategy::Usual;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, Strategy, TokenizerSpec,
 };
@@ -23,7 +24,11 @@ const STORIES_BYTES_MAX: u64 = 1 << 34;
 
 /// Reads the text of the run file at `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
-    let document = Document::parse(text, path)?;
+    read(&Document::parse(text, path)?, path)
+}
+
+/// Reads the run file at `path`.
+pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut root = document.root();
     root.know(&TABLES);
@@ -48,12 +53,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RunFile, RunFileError> {
         source,
         heldout_permille,
         inner: read_inner(document.section("inner")?, usual.steps)?,
-        outer: read_outer(document.section("outer")?, usual.outer)?,
-        exchange: read_exchange(document.section("exchange")?, usual.codec)?,
+        outer: read_outer(document.section("outer")?, usual.outer.clone())?,
+        exchange: read_exchange(document.section("exchange")?, &usual)?,
         group: read_group(document.section("group")?)?,
         strategy,
     };
-    check(&file, &document)?;
+    check(&file, document)?;
     Ok(file)
 }
 
@@ -179,16 +184,18 @@ fn read_outer(mut outer: Section, usual: OuterSpec) -> Result<OuterSpec, RunFile
     Ok(spec)
 }
 
-fn read_exchange(mut exchange: Section, usual: Codec) -> Result<ExchangeSpec, RunFileError> {
+fn read_exchange(mut exchange: Section, usual: &Usual) -> Result<ExchangeSpec, RunFileError> {
     let known = Codec::ALL.map(|codec| format!("{:?}", codec.to_string())).join(", ");
     let codec = |exchange: &mut Section, key| {
         exchange.parsed(key, |name| name.parse::<Codec>().ok(), &format!("one of {known}"))
     };
-    let both = codec(&mut exchange, "codec")?.unwrap_or(usual);
+    let both = codec(&mut exchange, "codec")?.unwrap_or(usual.codec);
     let spec = ExchangeSpec {
         up: codec(&mut exchange, "up")?.unwrap_or(both),
         down: codec(&mut exchange, "down")?.unwrap_or(both),
         chunk_elems: exchange.whole("chunk_elems", 1..=U32_MAX, 131_072)?,
+        residual_decay: exchange.number("residual_decay", usual.residual_decay)?,
+        clip_to_median: exchange.switch("clip_to_median", usual.clip_to_median)?,
     };
     exchange.finish()?;
     Ok(spec)

@@ -155,6 +155,8 @@ clip = 1.0                # largest norm of a step's gradient; 0 for no limit
 # codec = "int8"          # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
 # Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
 # the same numbers as "topk"), "dct" (0.018).
+# residual_decay = 1.0    # what error feedback keeps of itself; 0.95 with "sparse", 0.999 with "demo"
+# clip_to_median = false  # whether a contribution's norm is held to the median of all, chunk by chunk; true with "sparse"
 chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk", "topk-tight" and "dct"
 
 [group]

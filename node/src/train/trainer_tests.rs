@@ -46,7 +46,7 @@ pub(crate) fn test_spec() -> RunSpec {
             clip: 1.0,
         },
         outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
-        exchange: ExchangeSpec { up: Codec::F32, down: Codec::F32, chunk_elems: 1024 },
+        exchange: ExchangeSpec::new(Codec::F32, Codec::F32, 1024),
         group: GroupSpec { members_max: 8, quorum_percent: 70, grace_percent: 50 },
         strategy: Default::default(),
     }

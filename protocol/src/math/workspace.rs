@@ -16,7 +16,7 @@
 //!   what this peer once rounded off as an owner comes back into the mean through its share `w / W`;
 //! - an owner's result is `target = sum(w_i / W * x_i) + down`, its own `x = delta + up` taken exactly;
 //! - once the result is committed, [`Workspace::settle`] makes `x - decoded` the new `up`, or `target - decoded`
-//!   the new `down`. Until then no residual changes, so a round that is abandoned needs no call here, and a new plan
+//!   the new `down`, of which a run may let a share fade ([`ExchangeSpec::residual_decay`]). Until then no residual changes, so a round that is abandoned needs no call here, and a new plan
 //!   encodes again from the same numbers.
 //!
 //! Everything in here must be finite; whoever sets the pseudo-gradient checks it with
@@ -24,6 +24,7 @@
 
 use super::codec::{BLOCK_MAX, Codec, CodecError};
 use super::vector;
+use crate::run::ExchangeSpec;
 use crate::sabotage::{Bug, planted};
 use std::fmt;
 use std::ops::Range;
@@ -41,6 +42,8 @@ pub struct Workspace {
     up: Vec<f32>,
     down: Vec<f32>,
     chunk_elems: usize,
+    decay: f32,
+    clips: bool,
 }
 
 /// One member's contribution to a chunk.
@@ -126,7 +129,18 @@ impl Workspace {
     /// If `chunk_elems` is 0.
     pub fn new(n: usize, chunk_elems: usize) -> Self {
         assert!(chunk_elems > 0, "a chunk has at least one element");
-        Workspace { delta: vec![0.0; n], up: vec![0.0; n], down: vec![0.0; n], chunk_elems }
+        let zeros = || vec![0.0; n];
+        let (delta, up, down) = (zeros(), zeros(), zeros());
+        Workspace { delta, up, down, chunk_elems, decay: 1.0, clips: false }
+    }
+
+    /// An empty workspace for a run's exchanges.
+    ///
+    /// # Panics
+    /// As [`Workspace::new`]; a valid spec has chunks.
+    pub fn of_run(n: usize, spec: &ExchangeSpec) -> Self {
+        let (decay, clips) = (spec.residual_decay, spec.clip_to_median);
+        Workspace { decay, clips, ..Workspace::new(n, spec.chunk_elems as usize) }
     }
 
     /// Number of chunks.
@@ -250,20 +264,70 @@ impl Workspace {
     ) -> Result<(), ReduceError> {
         let range = self.range(c);
         check_lengths(up, range.len(), parts)?;
-        let total = parts.iter().map(|part| u128::from(part.weight)).sum();
+        let shares = self.shares(up, &range, parts)?;
         out.bytes.clear();
         out.bytes.reserve(down.encoded_len(range.len()));
         out.target.resize(range.len(), 0.0);
         for at in strips(0..range.len()) {
             let acc = &mut out.target[at.clone()];
             acc.fill(0.0);
-            for part in parts {
-                self.add_part(up, part, share(part.weight, total), &range, at.clone(), acc)?;
+            for (part, share) in parts.iter().zip(&shares) {
+                self.add_part(up, part, *share, &range, at.clone(), acc)?;
             }
             vector::add(acc, &self.down[range.start + at.start..range.start + at.end]);
             down.encode(acc, &mut out.bytes);
         }
         Ok(())
+    }
+
+    /// What each part counts in the mean of the chunk `range`: its weight over all weights, and less for one that is clipped.
+    fn shares(
+        &self,
+        codec: Codec,
+        range: &Range<usize>,
+        parts: &[Part<'_>],
+    ) -> Result<Vec<f32>, ReduceError> {
+        let total = parts.iter().map(|part| u128::from(part.weight)).sum();
+        let mut shares: Vec<f32> = parts.iter().map(|part| share(part.weight, total)).collect();
+        if self.clips {
+            let norms = parts.iter().map(|part| self.norm(codec, range, part));
+            let norms = norms.collect::<Result<Vec<f64>, _>>()?;
+            let most = median(&norms);
+            let factors = norms.iter().map(|norm| if *norm > most { most / norm } else { 1.0 });
+            shares.iter_mut().zip(factors).for_each(|(share, factor)| *share *= factor as f32);
+        }
+        Ok(shares)
+    }
+
+    /// The norm of a part as it comes out of the codec. The owner's own is sent nowhere, but is measured as if it were: what a sparse
+    /// codec leaves out would make it the longest.
+    fn norm(
+        &self,
+        codec: Codec,
+        range: &Range<usize>,
+        part: &Part<'_>,
+    ) -> Result<f64, ReduceError> {
+        let mut squares = 0.0;
+        let mut scratch = [0.0; STRIP];
+        let mut own = Vec::new();
+        for at in strips(0..range.len()) {
+            let decoded = &mut scratch[..at.len()];
+            decoded.fill(0.0);
+            let absolute = range.start + at.start..range.start + at.end;
+            let strip = match part.bytes {
+                Source::Encoded(bytes) => &bytes[codec.byte_range(at)],
+                Source::Own => {
+                    vector::sum(&self.delta[absolute.clone()], &self.up[absolute], decoded);
+                    own.clear();
+                    codec.encode(decoded, &mut own);
+                    &own
+                }
+            };
+            let read = codec.decode(strip, decoded);
+            read.map_err(|cause| ReduceError { member: part.member, cause })?;
+            decoded.iter().for_each(|x| squares += f64::from(*x) * f64::from(*x));
+        }
+        Ok(squares.sqrt())
     }
 
     /// Adds `share` of the elements `at` of the chunk `range` to `acc`.
@@ -312,12 +376,14 @@ impl Workspace {
                 if planted(Bug::RestDropped) {
                     self.up[range.clone()].fill(0.0);
                 }
-                self.unfold(range, if planted(Bug::FoldKept) { 0.0 } else { fold * share });
+                self.unfold(range.clone(), if planted(Bug::FoldKept) { 0.0 } else { fold * share });
+                fade(&mut self.up[range], self.decay);
             }
             Outcome::Owned { target, codec, result, counted_own } => {
                 codec.check(result, range.len())?;
                 self.down[range.clone()].copy_from_slice(target);
                 codec.accumulate(result, -1.0, &mut self.down[range.clone()])?;
+                fade(&mut self.down[range.clone()], self.decay);
                 if counted_own { self.up[range].fill(0.0) } else { self.keep_delta(range) }
             }
         }
@@ -357,6 +423,20 @@ impl Workspace {
             vector::scale(down, 1.0 - delivered);
         }
     }
+}
+
+/// What is left of a residual until the next exchange.
+fn fade(residual: &mut [f32], decay: f32) {
+    if decay != 1.0 {
+        vector::scale(residual, decay);
+    }
+}
+
+/// The lower median, as `torch.median` takes it; 0 of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 /// `weight / total`, rounded once; 0 if nobody has weight. Dividing first keeps sums of large weights from overflowing.

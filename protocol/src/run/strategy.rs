@@ -126,6 +126,10 @@ pub struct Usual {
     pub outer: OuterSpec,
     /// Codec, both ways.
     pub codec: Codec,
+    /// What residuals keep of themselves.
+    pub residual_decay: f32,
+    /// Whether contributions are clipped to their median norm.
+    pub clip_to_median: bool,
     /// Local steps in a round; `None` where the strategy has no number of its own.
     pub steps: Option<u32>,
 }
@@ -161,7 +165,10 @@ impl Strategy {
         let gradient = StrategySpec { work: LocalWork::Gradient, ..plain };
         let nesterov = OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 };
         let sgd = |lr| OuterSpec { kind: OuterKind::Sgd, lr, momentum: 0.0 };
-        let usual = |pieces, outer, codec, steps| Usual { pieces, outer, codec, steps };
+        let usual = |pieces, outer, codec, steps| {
+            let (residual_decay, clip_to_median) = (1.0, false);
+            Usual { pieces, outer, codec, residual_decay, clip_to_median, steps }
+        };
         match self {
             Strategy::Sync => {
                 let outer = OuterSpec { kind: OuterKind::Inner, lr: 1.0, momentum: 0.0 };
@@ -179,10 +186,14 @@ impl Strategy {
                 let pieces = StrategySpec { overlap: Overlap::Eager, ..plain };
                 usual(pieces, nesterov, Codec::Int8, None)
             }
-            Strategy::Sparse => usual(plain, sgd(1.0), Codec::TopkTight, Some(30)),
+            Strategy::Sparse => {
+                let usual = usual(plain, sgd(1.0), Codec::TopkTight, Some(30));
+                Usual { residual_decay: 0.95, clip_to_median: true, ..usual }
+            }
             Strategy::Demo => {
                 let outer = OuterSpec { kind: OuterKind::Sign, lr: 1e-3, momentum: 0.0 };
-                usual(gradient, outer, Codec::Dct, Some(1))
+                let usual = usual(gradient, outer, Codec::Dct, Some(1));
+                Usual { residual_decay: 0.999, ..usual }
             }
         }
     }

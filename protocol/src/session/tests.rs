@@ -63,7 +63,7 @@ pub fn spec() -> RunSpec {
             clip: 1.0,
         },
         outer: OuterSpec { kind: OuterKind::Sgd, lr: 0.7, momentum: 0.0 },
-        exchange: ExchangeSpec { up: Codec::ALL[0], down: Codec::ALL[0], chunk_elems: 2048 },
+        exchange: ExchangeSpec::new(Codec::ALL[0], Codec::ALL[0], 2048),
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
     }

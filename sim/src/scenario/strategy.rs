@@ -2,7 +2,7 @@
 
 use super::Run;
 use shoal_protocol::math::Codec;
-use shoal_protocol::run::{OuterKind, OuterSpec, StrategySpec};
+use shoal_protocol::run::{ExchangeSpec, OuterKind, OuterSpec, StrategySpec};
 use toml::Spanned;
 
 impl Run {
@@ -14,6 +14,17 @@ impl Run {
     /// Codec from owner to member.
     pub fn down(&self) -> Codec {
         self.down.unwrap_or(self.strategy.usual().codec)
+    }
+
+    /// How numbers travel; the size of chunks follows from the model's.
+    pub(super) fn exchange(&self) -> ExchangeSpec {
+        let usual = self.strategy.usual();
+        let decay = self.residual_decay.as_ref().map(|decay| *decay.get_ref());
+        ExchangeSpec {
+            residual_decay: decay.unwrap_or(usual.residual_decay),
+            clip_to_median: self.clip_to_median.unwrap_or(usual.clip_to_median),
+            ..ExchangeSpec::new(self.up(), self.down(), 0)
+        }
     }
 
     pub(super) fn outer(&self) -> OuterSpec {

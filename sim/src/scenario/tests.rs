@@ -1,6 +1,7 @@
 //! Errors of scenario files word by word, draws by their means, and the shipped files.
 
 use super::*;
+use crate::rng::Rng;
 
 const SMALL: &str = r#"
 name = "small"

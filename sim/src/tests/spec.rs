@@ -22,11 +22,11 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         data: DataSpec::Stories { seed: 1, bytes: 1 << 20, samples: 1000, heldout_permille: 10 },
         inner: inner(),
         outer: outer(rng),
-        exchange: ExchangeSpec {
-            up: rng.pick(&Codec::NEARLY_EXACT),
-            down: rng.pick(&Codec::NEARLY_EXACT),
-            chunk_elems: rng.pick(&[512, 1024]),
-        },
+        exchange: ExchangeSpec::new(
+            rng.pick(&Codec::NEARLY_EXACT),
+            rng.pick(&Codec::NEARLY_EXACT),
+            rng.pick(&[512, 1024]),
+        ),
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
     }

@@ -419,7 +419,9 @@ impl ExchangeSpec {
         })?;
         let decay = self.residual_decay;
         check(decay > 0.0 && decay <= 1.0, "exchange.residual_decay", || {
-            format!("{decay} must be above 0 and at most 1: 0.95 keeps so much of what was not sent")
+            format!(
+                "{decay} must be above 0 and at most 1: 0.95 keeps so much of what was not sent"
+            )
         })?;
         let chunks = elems.div_ceil(chunk as u64);
         check(chunks <= u64::from(wire::CHUNKS_MAX), "exchange.chunk_elems", || {

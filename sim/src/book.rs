@@ -104,15 +104,18 @@ impl Account {
         self.write_off_down(&store.work);
     }
 
-    /// What has faded from the residuals of a settled chunk.
-    fn fades(&mut self, settle: &Settle, store: &Store, chunk: u32, share: f64) {
-        let (faded, kept) = match settle {
-            Settle::Counted { .. } => (&mut self.lost, store.work.residual_up()),
-            Settle::Owned { .. } => (&mut self.returned, store.work.residual_down()),
-            _ => return,
-        };
-        let gone = 1.0 / share - 1.0;
-        store.work.range(chunk as usize).for_each(|i| faded[i] += f64::from(kept[i]) * gone);
+    /// What has faded from the residuals of the round that was settled.
+    fn fades(&mut self, settle: &[Settle], store: &Store) {
+        let gone = 1.0 / f64::from(store.spec.exchange.residual_decay) - 1.0;
+        for (c, settle) in settle.iter().enumerate() {
+            let (faded, kept) = match settle {
+                Settle::Counted { .. } => (&mut self.lost, store.work.residual_up()),
+                Settle::Owned { .. } => (&mut self.returned, store.work.residual_down()),
+                Settle::Missed | Settle::Unknown | Settle::Restarted => continue,
+            };
+            let chunk = store.spec.chunk_at(store.record.round, c as u32) as usize;
+            store.work.range(chunk).for_each(|i| faded[i] += f64::from(kept[i]) * gone);
+        }
     }
 
     /// The same for what its results did not carry. Who takes over a whole state, because nobody keeps the results that led to
@@ -262,14 +265,10 @@ impl Book {
         plan: Digest,
         down: &[f32],
     ) {
-        let Some(plan) = self.plans.get(&plan) else { return };
         let account = &mut self.accounts[p];
-        let fades = f64::from(store.spec.exchange.residual_decay);
+        account.fades(settle, store);
+        let Some(plan) = self.plans.get(&plan) else { return };
         for (c, settle) in settle.iter().enumerate() {
-            let whole = matches!(settle, Settle::Unknown | Settle::Restarted);
-            if !whole && fades != 1.0 {
-                account.fades(settle, store, store.spec.chunk_at(plan.round, c as u32), fades);
-            }
             let result = store.standing_result((plan.digest(), c as u32));
             let (Settle::Counted { fold, .. }, Some(result)) = (settle, result) else { continue };
             let share = f64::from(crate::store::share(plan, &store.me, result.included));

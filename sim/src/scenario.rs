@@ -13,8 +13,8 @@ use crate::learn::settings::{Entry, Setup};
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
-    OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
+    DataSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec, OuterKind, Overlap,
+    PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -43,29 +43,47 @@ const TOLD: &[Told] = &[
         "Id of the node that made the run; part of the run's id.",
         "nobody",
     ),
-    told("seed", "", "", "Initial parameters and the order of the data follow from it.", "any would do"),
+    told(
+        "seed",
+        "",
+        "",
+        "Initial parameters and the order of the data follow from it.",
+        "any would do",
+    ),
     told("rounds", "rounds", "", "The run is over after so many exchanges.", GUESS),
     told("model.preset", "", "", "A size by its name, which sets the keys below.", ""),
     told("model.heads", "", "", "Attention heads.", PRESET),
     told("model.vocab", "tokens", "the tokenizer's", "Size of the vocabulary.", "the tokenizer"),
     told("model.dim", "", "", "Width of the residual stream.", PRESET),
     told("model.layers", "", "", "Decoder layers.", PRESET),
-    told(
-        "model.kv_heads",
-        "",
-        "",
-        "Heads of keys and values; `heads`, if that is given.",
-        PRESET,
-    ),
+    told("model.kv_heads", "", "", "Heads of keys and values; `heads`, if that is given.", PRESET),
     told("model.hidden", "", "", "Width of the feed-forward layers.", PRESET),
     told("model.context", "tokens", "", "Length of a sequence.", PRESET),
     told("model.tied", "", "", "Whether input and output embeddings are one.", PRESET),
     told("model.rope_theta", "", "", "Base of the rotary embedding (arXiv 2104.09864).", PRESET),
     told("model.norm_eps", "", "", "Added to the mean square in RMSNorm.", PRESET),
-    told("tokenizer.kind", "", "\"bytes\", or \"file\" if `file` is given", "One token a byte, or a tokenizer of Hugging Face.", "nothing has to be fetched"),
+    told(
+        "tokenizer.kind",
+        "",
+        "\"bytes\", or \"file\" if `file` is given",
+        "One token a byte, or a tokenizer of Hugging Face.",
+        "nothing has to be fetched",
+    ),
     told("tokenizer.file", "", "", "Path of a tokenizer.json, from the run file's folder.", ""),
-    told("data.text", "", "", "Path of a text or a folder of texts, from the run file's folder. This or `stories_bytes`.", ""),
-    told("data.stories_bytes", "bytes", "none", "Length of stories that every node makes by itself.", ""),
+    told(
+        "data.text",
+        "",
+        "",
+        "Path of a text or a folder of texts, from the run file's folder. This or `stories_bytes`.",
+        "",
+    ),
+    told(
+        "data.stories_bytes",
+        "bytes",
+        "none",
+        "Length of stories that every node makes by itself.",
+        "",
+    ),
     told("data.stories_seed", "", "", "Other numbers give other stories.", "any would do"),
     told(
         "data.heldout_permille",
@@ -74,41 +92,161 @@ const TOLD: &[Told] = &[
         "Share at the text's end that is never trained on.",
         GUESS,
     ),
-    told("strategy.name", "", "\"diloco\"", "Sets the usual values of the keys below, of [outer], of the codec and of `inner.steps`.", "the best known of them"),
-    told("strategy.work", "", "the strategy's", "What local work gives: steps of the inner optimiser, or the mean gradient.", STRATEGY),
-    told("strategy.fragments", "", "", "Parts of the model that are exchanged in turns, one a round.", STRATEGY),
-    told("strategy.overlap", "", "the strategy's", "What the trainer does while an exchange is under way.", STRATEGY),
-    told("strategy.keep", "share", "", "What local parameters keep of themselves when committed ones arrive.", "arXiv 2501.18512, section 2.3"),
+    told(
+        "strategy.name",
+        "",
+        "\"diloco\"",
+        "Sets the usual values of the keys below, of [outer], of the codec and of `inner.steps`.",
+        "the best known of them",
+    ),
+    told(
+        "strategy.work",
+        "",
+        "the strategy's",
+        "What local work gives: steps of the inner optimiser, or the mean gradient.",
+        STRATEGY,
+    ),
+    told(
+        "strategy.fragments",
+        "",
+        "",
+        "Parts of the model that are exchanged in turns, one a round.",
+        STRATEGY,
+    ),
+    told(
+        "strategy.overlap",
+        "",
+        "the strategy's",
+        "What the trainer does while an exchange is under way.",
+        STRATEGY,
+    ),
+    told(
+        "strategy.keep",
+        "share",
+        "",
+        "What local parameters keep of themselves when committed ones arrive.",
+        "arXiv 2501.18512, section 2.3",
+    ),
     told("inner.optimizer", "", "\"adamw\"", "The inner optimiser.", "usual"),
-    told("inner.schedule", "", "\"cosine\"", "How the learning rate goes from its peak to its floor.", "usual"),
-    told("inner.steps", "steps", "", "Local steps in a round.", "DiLoCo: 30 to 100 for small models"),
+    told(
+        "inner.schedule",
+        "",
+        "\"cosine\"",
+        "How the learning rate goes from its peak to its floor.",
+        "usual",
+    ),
+    told(
+        "inner.steps",
+        "steps",
+        "",
+        "Local steps in a round.",
+        "DiLoCo: 30 to 100 for small models",
+    ),
     told("inner.batch", "sequences", "", "Sequences in a step.", GUESS),
-    told("inner.round_ms", "ms", "", "If not 0: as many steps as a peer expects to finish in so long, instead of `steps`.", "off"),
+    told(
+        "inner.round_ms",
+        "ms",
+        "",
+        "If not 0: as many steps as a peer expects to finish in so long, instead of `steps`.",
+        "off",
+    ),
     told("inner.lr", "", "", "Peak learning rate.", GUESS),
-    told("inner.lr_floor", "share of the peak", "", "Learning rate at the run's end.", "usual (arXiv 2203.15556)"),
+    told(
+        "inner.lr_floor",
+        "share of the peak",
+        "",
+        "Learning rate at the run's end.",
+        "usual (arXiv 2203.15556)",
+    ),
     told("inner.warmup_rounds", "rounds", "", "Rounds until the peak.", GUESS),
-    told("inner.decay_share", "share of the rounds", "", "In which the rate falls, with \"wsd\".", "arXiv 2405.18392 finds 0.1 to 0.2"),
+    told(
+        "inner.decay_share",
+        "share of the rounds",
+        "",
+        "In which the rate falls, with \"wsd\".",
+        "arXiv 2405.18392 finds 0.1 to 0.2",
+    ),
     told("inner.beta1", "", "", "Decay of the first moment.", ADAMW),
     told("inner.beta2", "", "", "Decay of the second moment.", ADAMW),
     told("inner.eps", "", "", "Added to the root of the second moment.", "PyTorch"),
-    told("inner.momentum", "", "", "Momentum of the inner optimiser.", "PyTorch; Muon's first release"),
-    told("inner.nesterov", "", "", "Whether it looks ahead along the momentum.", "PyTorch; Muon's first release"),
+    told(
+        "inner.momentum",
+        "",
+        "",
+        "Momentum of the inner optimiser.",
+        "PyTorch; Muon's first release",
+    ),
+    told(
+        "inner.nesterov",
+        "",
+        "",
+        "Whether it looks ahead along the momentum.",
+        "PyTorch; Muon's first release",
+    ),
     told("inner.rms_alpha", "", "", "Decay of RMSprop's second moment.", "PyTorch"),
-    told("inner.muon_lr", "", "", "Peak learning rate of the layers' matrices.", "Muon's first release"),
-    told("inner.weight_decay", "", "", "Decay of matrices: beside the step with \"adamw\" and \"muon\", else L2.", ADAMW),
+    told(
+        "inner.muon_lr",
+        "",
+        "",
+        "Peak learning rate of the layers' matrices.",
+        "Muon's first release",
+    ),
+    told(
+        "inner.weight_decay",
+        "",
+        "",
+        "Decay of matrices: beside the step with \"adamw\" and \"muon\", else L2.",
+        ADAMW,
+    ),
     told("inner.clip", "norm", "", "Largest norm of a step's gradient; 0 for no limit.", ADAMW),
-    told("outer.kind", "", "the strategy's", "What is done with the mean pseudo-gradient.", STRATEGY),
+    told(
+        "outer.kind",
+        "",
+        "the strategy's",
+        "What is done with the mean pseudo-gradient.",
+        STRATEGY,
+    ),
     told("outer.lr", "", "", "Outer learning rate.", STRATEGY),
     told("outer.momentum", "", "", "Outer momentum.", STRATEGY),
     told("exchange.codec", "", "the strategy's", "How numbers travel, both ways.", STRATEGY),
     told("exchange.up", "", "`codec`", "From member to owner.", STRATEGY),
     told("exchange.down", "", "`codec`", "From owner to member.", STRATEGY),
-    told("exchange.chunk_elems", "numbers", "", "Numbers in a chunk, the unit of sending, adding and repair.", "measured: half a mebibyte keeps a link of 100 Mbit/s and 50 ms full"),
-    told("exchange.residual_decay", "share", "", "What error feedback keeps of itself from one exchange to the next.", "arXiv 2508.15706 for \"sparse\", 2411.19870 for \"demo\""),
-    told("exchange.clip_to_median", "", "", "Whether contributions are clipped to the median of their norms, chunk by chunk.", "arXiv 2508.15706 for \"sparse\""),
+    told(
+        "exchange.chunk_elems",
+        "numbers",
+        "",
+        "Numbers in a chunk, the unit of sending, adding and repair.",
+        "measured: half a mebibyte keeps a link of 100 Mbit/s and 50 ms full",
+    ),
+    told(
+        "exchange.residual_decay",
+        "share",
+        "",
+        "What error feedback keeps of itself from one exchange to the next.",
+        "arXiv 2508.15706 for \"sparse\", 2411.19870 for \"demo\"",
+    ),
+    told(
+        "exchange.clip_to_median",
+        "",
+        "",
+        "Whether contributions are clipped to the median of their norms, chunk by chunk.",
+        "arXiv 2508.15706 for \"sparse\"",
+    ),
     told("group.members_max", "peers", "", "Most members of one exchange.", "the protocol's bound"),
-    told("group.quorum_percent", "hundredths", "", "Share of the live peers that must be ready before the others are waited for.", GUESS),
-    told("group.grace_percent", "hundredths of the training time", "", "Longest wait for the others after that.", GUESS),
+    told(
+        "group.quorum_percent",
+        "hundredths",
+        "",
+        "Share of the live peers that must be ready before the others are waited for.",
+        GUESS,
+    ),
+    told(
+        "group.grace_percent",
+        "hundredths of the training time",
+        "",
+        "Longest wait for the others after that.",
+        GUESS,
+    ),
 ];
 
 /// The least that a run file holds.
@@ -120,7 +258,8 @@ fn variants() -> Vec<(String, String)> {
         let (by, lines) = (format!("`{value}`"), format!("[{table}]\n{key} = \"{value}\"\n"));
         (by, lines)
     };
-    let strategies = Strategy::ALL.iter().map(|strategy| named("strategy", "name", strategy.name()));
+    let strategies =
+        Strategy::ALL.iter().map(|strategy| named("strategy", "name", strategy.name()));
     let optimizers = super::inner::OPTIMIZERS.iter().map(|name| named("inner", "optimizer", name));
     let schedules = super::inner::SCHEDULES.iter().map(|name| named("inner", "schedule", name));
     let overlaps = std::iter::once(named("strategy", "overlap", "delayed"));
@@ -159,7 +298,8 @@ fn keys() -> Vec<Key> {
                     keys[at].differs(&by, asked.default);
                 }
                 None => {
-                    let mut key = Key { asked: Asked { default: None, ..asked.clone() }, others: Vec::new() };
+                    let mut key =
+                        Key { asked: Asked { default: None, ..asked.clone() }, others: Vec::new() };
                     key.differs(&by, asked.default);
                     last += 1;
                     keys.insert(last, key);
@@ -199,7 +339,11 @@ pub fn reference() -> String {
     for key in keys() {
         let (section, name) = key.asked.key.split_once('.').unwrap_or(("", &key.asked.key));
         if table.as_deref() != Some(section) {
-            let title = if section.is_empty() { "Outside of all tables".into() } else { format!("[{section}]") };
+            let title = if section.is_empty() {
+                "Outside of all tables".into()
+            } else {
+                format!("[{section}]")
+            };
             let _ = write!(
                 text,
                 "\n## {title}\n\n| key | takes | unit | default | what it is | where the default comes from |\n|---|---|---|---|---|---|\n"

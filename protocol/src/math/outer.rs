@@ -134,13 +134,7 @@ impl OuterStep {
 ///
 /// # Panics
 /// As [`OuterStep::take_range`].
-pub fn step(
-    spec: &RunSpec,
-    round: Round,
-    params: &mut [f32],
-    momentum: &mut [f32],
-    mean: &[f32],
-) {
+pub fn step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &mut [f32], mean: &[f32]) {
     let mut step = OuterStep::new(spec, round);
     if step.needs_norm() {
         let mut squares = 0.0;

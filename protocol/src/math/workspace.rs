@@ -475,6 +475,50 @@ mod tests {
         w
     }
 
+    #[test]
+    fn what_is_left_of_a_settled_chunk_fades_and_what_was_missed_does_not() {
+        let spec =
+            ExchangeSpec { residual_decay: 0.5, ..ExchangeSpec::new(Codec::F32, Codec::F32, 2) };
+        let mut w = Workspace::of_run(2, &spec);
+        w.set_delta(&[3.0, 5.0]);
+        w.settle(0, Outcome::Missed).unwrap();
+        assert_eq!(w.residual_up(), [3.0, 5.0]);
+        w.clear(0);
+        let bytes = f32s(&[1.0, 5.0]);
+        let sent = Outcome::Counted { codec: Codec::F32, fold: 0.0, share: 1.0, bytes: &bytes };
+        w.settle(0, sent).unwrap();
+        assert_eq!(w.residual_up(), [1.0, 0.0]);
+        let result = f32s(&[2.0, 2.0]);
+        let target = &[2.0, 6.0];
+        let owned =
+            Outcome::Owned { target, codec: Codec::F32, result: &result, counted_own: true };
+        w.settle(0, owned).unwrap();
+        assert_eq!(w.residual_down(), [0.0, 2.0]);
+    }
+
+    #[test]
+    fn the_longer_ones_are_clipped_to_the_median_norm() {
+        let spec =
+            ExchangeSpec { clip_to_median: true, ..ExchangeSpec::new(Codec::F32, Codec::F32, 2) };
+        let mut w = Workspace::of_run(2, &spec);
+        // Norms 5, 10 and 1: the second counts half.
+        w.set_delta(&[3.0, 4.0]);
+        let (long, short) = (f32s(&[6.0, 8.0]), f32s(&[0.0, 1.0]));
+        let part = |member, bytes| Part { member, weight: 2, bytes };
+        let parts = [
+            part(0, Source::Own),
+            part(1, Source::Encoded(&long)),
+            part(2, Source::Encoded(&short)),
+        ];
+        let reduced = w.reduce(Codec::F32, Codec::F32, 0, &parts).unwrap();
+        let third = 1.0_f32 / 3.0;
+        let want = [third * 3.0 + 0.5 * third * 6.0, third * 4.0 + 0.5 * third * 8.0 + third];
+        assert_eq!(reduced.target, want);
+        // Of two the lower norm is the median.
+        let two = w.reduce(Codec::F32, Codec::F32, 0, &parts[..2]).unwrap();
+        assert_eq!(two.target, [0.5 * 3.0 + 0.25 * 6.0, 0.5 * 4.0 + 0.25 * 8.0]);
+    }
+
     fn f32s(values: &[f32]) -> Vec<u8> {
         values.iter().flat_map(|x| x.to_le_bytes()).collect()
     }

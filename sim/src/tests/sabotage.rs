@@ -66,12 +66,12 @@ fn seeds_of_cuts_that_found_a_bug() {
 /// by turns, for ever (2043); a donor that stayed busy with eight who long had what they had come for (2138); two
 /// frames of one name from one sender, of which the wrong one was let go (2202, 2899); a plan forgotten at the moment at which others had
 /// carried it out (2208, 9440); a round that was to be repeated and never came, waited for while others went far ahead (3430);
-/// a plan forgotten for one that nobody could carry out any more (4032); joiners that asked for newer and newer states, and got none (6678); nine branches of one peer each after all had been away, none heavy enough to be followed (8623).
+/// a plan forgotten for one that nobody could carry out any more (4032); joiners that asked for newer and newer states, and got none (6678); a lost piece of a small state, waited for as long as for a large one (9631); nine branches of one peer each after all had been away, none heavy enough to be followed (8623).
 /// What this driver did wrong, unlike the node's: a result that did not decode was confirmed by its digest (2989), another result than
 /// the confirmed one was served (6559). And a check that called a donor what nobody would take anything from (9642).
 #[test]
 fn seeds_of_faults_that_found_a_bug() {
-    let seeds: [(u64, &[usize]); 13] = [
+    let seeds: [(u64, &[usize]); 14] = [
         (2043, &[1, 2, 3, 5, 7]),
         (2138, &[2, 4, 5, 6, 9, 11]),
         (2202, &[0, 2, 3, 6, 7, 8, 10, 11]),
@@ -84,6 +84,7 @@ fn seeds_of_faults_that_found_a_bug() {
         (6678, &[0, 1, 3, 4, 5, 6, 7, 8, 10, 11]),
         (8623, &[2, 3, 4, 5, 11]),
         (9440, &[1, 2, 3, 4, 5, 6, 8, 9]),
+        (9631, &[1, 2, 5, 6, 8, 10, 11]),
         (9642, &[0, 2, 4, 5, 6, 9]),
     ];
     for (seed, faults) in seeds {
@@ -121,4 +122,15 @@ fn in_fragments_and_ahead_of_exchanges_every_promise_holds() {
         let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
         assert_eq!(found(&scenario, 10), None, "{pieces}");
     }
+}
+
+/// Codecs that leave most numbers out, residuals that fade, and contributions that are clipped.
+#[test]
+fn with_few_bits_and_fading_residuals_every_promise_holds() {
+    let text = include_str!("../../../examples/clusters/all-faults.toml")
+        .replace("[run]\n", "[run]\nresidual_decay = 0.9\nclip_to_median = true\n");
+    let codecs = "codecs = [\"fp4\", \"sign\", \"topk\", \"topk-tight\", \"dct\", \"f32\"]";
+    let text = text.replace("[chaos]\n", &format!("[chaos]\n{codecs}\n"));
+    let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
+    assert_eq!(found(&scenario, 20), None);
 }

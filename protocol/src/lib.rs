@@ -23,6 +23,7 @@
 //! | `arrivals` | bulk frames, and those that come before their plan |
 //! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
 //! | [`membership`] | who is alive, how fast, where in the run |
+//! | [`gossip`] | runs without one state for all: a root machine of its own |
 //! | [`ledger`] | committed rounds, and whose samples are whose |
 //! | [`deadline`] | deadlines that learn |
 //! | [`run`] | what all peers of a run agree on |
@@ -43,6 +44,7 @@ pub mod event;
 pub mod exchange;
 mod follow;
 mod fork;
+pub mod gossip;
 pub mod id;
 pub mod invariant;
 pub mod ledger;

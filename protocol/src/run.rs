@@ -1,9 +1,11 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+pub mod gossip;
 mod inner;
 pub mod layout;
 pub mod strategy;
 
+pub use gossip::GossipSpec;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
@@ -46,6 +48,9 @@ pub struct RunSpec {
     /// What a round is made of beside that.
     #[serde(default, skip_serializing_if = "StrategySpec::is_usual")]
     pub strategy: StrategySpec,
+    /// Without one state for all: how peers average in small groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<GossipSpec>,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -300,11 +305,26 @@ impl RunSpec {
         self.outer.validate()?;
         self.exchange.validate(self.elems())?;
         self.validate_strategy()?;
+        self.validate_gossip()?;
         self.group.validate()
     }
 }
 
 impl RunSpec {
+    fn validate_gossip(&self) -> Result<(), SpecError> {
+        let Some(gossip) = self.gossip else { return Ok(()) };
+        gossip.validate()?;
+        let codec = self.exchange.up;
+        check(Codec::NEARLY_EXACT.contains(&codec), "exchange.up", || {
+            format!(
+                "gossip sends parameters, of which {codec} leaves too little: take f32, bf16 or int8"
+            )
+        })?;
+        check(self.strategy == StrategySpec::default(), "strategy", || {
+            "gossip has steps of its own: leave out fragments and overlap".into()
+        })
+    }
+
     /// The strategy's pieces, and whether they go together with the rest.
     fn validate_strategy(&self) -> Result<(), SpecError> {
         self.strategy.validate()?;

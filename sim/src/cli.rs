@@ -2,6 +2,7 @@
 
 use crate::cluster;
 use crate::compare::{self, Vary};
+use crate::gossip;
 use crate::replay;
 use crate::report;
 use crate::save;
@@ -176,6 +177,9 @@ fn run(
     out: Option<&Path>,
 ) -> Result<String, String> {
     let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
+    if scenario.run.gossip.is_some() {
+        return by_gossip(&scenario, seed, out);
+    }
     let befalls = |n: usize| faults.is_none_or(|faults| faults.contains(&n));
     let world = cluster::run(&scenario, seed, &again(file, seed), befalls);
     let summary = cluster::summary(&scenario, &world);
@@ -185,8 +189,19 @@ fn run(
     Ok(summary.table())
 }
 
+fn by_gossip(scenario: &Scenario, seed: u64, out: Option<&Path>) -> Result<String, String> {
+    let (summary, rounds) = gossip::run(scenario, seed);
+    if let Some(dir) = out {
+        save::folder(dir, &[("rounds.csv", gossip::csv(&rounds))])?;
+    }
+    Ok(summary.table())
+}
+
 fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, String> {
     let scenario = Scenario::read(file).map_err(|why| why.to_string())?;
+    if scenario.run.gossip.is_some() {
+        return sweep_gossip(file, &scenario, seeds);
+    }
     let jobs = jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
     let swept = sweep::sweep(&scenario, seeds, jobs.unwrap_or(1), |seed| again(file, seed))
         .map_err(|failed| explain(file, &scenario, &failed))?;
@@ -196,6 +211,18 @@ fn sweep(file: &Path, seeds: Range<u64>, jobs: Option<usize>) -> Result<String, 
         swept.inputs,
         swept.trace.short()
     ))
+}
+
+/// A broken promise panics with its name; the command that repeats it is told first.
+fn sweep_gossip(file: &Path, scenario: &Scenario, seeds: Range<u64>) -> Result<String, String> {
+    let mut inputs = 0;
+    for seed in seeds.clone() {
+        let run = std::panic::AssertUnwindSafe(|| gossip::run(scenario, seed));
+        let ran = std::panic::catch_unwind(run);
+        let (summary, _) = ran.map_err(|_| format!("seed {seed}: {}", again(file, seed)))?;
+        inputs += summary.inputs;
+    }
+    Ok(format!("{} seeds, every promise held; {inputs} inputs", seeds.end - seeds.start))
 }
 
 fn compare(file: &Path, vary: &Vary, seed: u64, out: Option<&Path>) -> Result<String, String> {

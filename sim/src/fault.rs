@@ -92,6 +92,26 @@ impl FaultKind {
 }
 
 impl Fault {
+    /// What.
+    pub fn kind(&self) -> FaultKind {
+        self.kind
+    }
+
+    /// When.
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// For how long; for ever if absent.
+    pub fn lasts(&self) -> Option<Span> {
+        self.lasts
+    }
+
+    /// Whom.
+    pub fn whom(&self) -> &[usize] {
+        &self.whom
+    }
+
     /// When nothing of it is left to see.
     pub fn ends(&self) -> Time {
         let over = self.at + self.lasts.unwrap_or(Span::ZERO);

@@ -12,6 +12,7 @@ mod cpu;
 mod curve;
 mod fault;
 mod frame;
+mod gossip;
 mod holdings;
 mod keys;
 mod learn;

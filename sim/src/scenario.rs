@@ -2,6 +2,7 @@
 
 mod churn;
 mod draw;
+mod gossip;
 mod region;
 mod strategy;
 
@@ -13,8 +14,8 @@ use crate::learn::settings::{Entry, Setup};
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
-    DataSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec, OuterKind, Overlap,
-    PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
+    DataSpec, GossipSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
+    OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,9 @@ pub struct Run {
     pub residual_decay: Option<Spanned<f32>>,
     /// Whether contributions are clipped to their median norm.
     pub clip_to_median: Option<bool>,
+    /// Without one state for all: how peers average in small groups.
+    #[serde(default, deserialize_with = "gossip::read")]
+    pub gossip: Option<GossipSpec>,
     /// Most members of a round.
     #[serde(default = "members_max")]
     pub members_max: u32,
@@ -436,6 +440,7 @@ impl Scenario {
                 grace_percent: r.grace_percent,
             },
             strategy: r.pieces(),
+            gossip: r.gossip,
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());

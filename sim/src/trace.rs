@@ -2,6 +2,7 @@
 
 use crate::log;
 use shoal_protocol::event::Input;
+use shoal_protocol::gossip;
 use shoal_protocol::id::Digest;
 use shoal_protocol::time::Time;
 
@@ -24,6 +25,22 @@ impl Trace {
         mark[8..12].copy_from_slice(&(p as u32).to_le_bytes());
         mark[12] = kind;
         mark[13..].copy_from_slice(&what.to_le_bytes());
+        self.gather(&mark);
+    }
+
+    /// The same for a peer of a run by gossip.
+    pub fn gossip(&mut self, now: Time, p: usize, input: &gossip::Input) {
+        let mut mark = [0; 13];
+        mark[..8].copy_from_slice(&now.0.to_le_bytes());
+        mark[8..12].copy_from_slice(&(p as u32).to_le_bytes());
+        mark[12] = match input {
+            gossip::Input::Met { .. } => 1,
+            gossip::Input::Lost { .. } => 2,
+            gossip::Input::Received { .. } => 3,
+            gossip::Input::Arrived { .. } => 4,
+            gossip::Input::Trained => 5,
+            gossip::Input::Wake => 6,
+        };
         self.gather(&mark);
     }
 

@@ -99,6 +99,7 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         exchange: ExchangeSpec::new(Codec::Int8, Codec::Int8, CHUNK_ELEMS),
         group: GroupSpec { members_max: 32, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
+        gossip: None,
     })
 }
 

@@ -210,6 +210,7 @@ impl RunFile {
             exchange: self.exchange.clone(),
             group: self.group.clone(),
             strategy: self.strategy,
+            gossip: None,
         }
     }
 }

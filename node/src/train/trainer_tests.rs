@@ -49,6 +49,7 @@ pub(crate) fn test_spec() -> RunSpec {
         exchange: ExchangeSpec::new(Codec::F32, Codec::F32, 1024),
         group: GroupSpec { members_max: 8, quorum_percent: 70, grace_percent: 50 },
         strategy: Default::default(),
+        gossip: None,
     }
 }
 

@@ -66,6 +66,7 @@ pub fn spec() -> RunSpec {
         exchange: ExchangeSpec::new(Codec::ALL[0], Codec::ALL[0], 2048),
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
+        gossip: None,
     }
 }
 

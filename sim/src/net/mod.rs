@@ -5,12 +5,11 @@ mod loss;
 mod sharing;
 
 pub use loss::Loss;
-pub use sharing::Due;
+pub use sharing::{Due, FlowId, Sharing};
 
 use crate::rng::Rng;
 use crate::scenario::Region;
 use crate::store::Payload;
-use sharing::{FlowId, Sharing};
 use shoal_protocol::time::{Span, Time};
 use shoal_protocol::wire::ChunkId;
 use std::collections::VecDeque;

@@ -1,0 +1,440 @@
+//! The root machine of a gossip run: train, meet, average, step.
+
+use super::event::{Frame, FrameKind, Input, Message, Output};
+use super::grid::{Place, axis};
+use super::group::Group;
+use crate::convene::rank;
+use crate::deadline::Deadline;
+use crate::id::{Digest, PeerId, Round, RunId};
+use crate::run::RunSpec;
+use crate::run::gossip::GossipSpec;
+use crate::time::{Span, Time};
+use crate::wire::MEMBERS_MAX;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Frames that are kept of groups that are not known yet: the convener's word may come later than a member's part. Guess.
+pub const EARLY_MAX: usize = 4 * MEMBERS_MAX;
+/// Rounds ahead of this peer's own in which it convenes for others. Guess.
+const AHEAD_MAX: Round = 4;
+/// How long a starting peer listens to its neighbours before it begins. Guess: some beacons' time.
+const LISTEN: Span = Span::from_secs(2);
+/// A peer that is more rounds behind than this takes over a neighbour's parameters. Guess.
+const FAR_BEHIND: Round = 8;
+/// Shortest grace after half of a cell is ready. Guess.
+const GRACE_LEAST: Span = Span::from_millis(500);
+/// Neighbours that are asked for parameters before a peer begins without. Guess.
+const DONORS_MAX: u32 = 3;
+
+/// A neighbour that can be reached.
+#[derive(Clone, Debug)]
+struct Neighbour {
+    place: Place,
+    /// The round that it was last heard to work towards.
+    round: Round,
+}
+
+/// Those who are ready for one round in one cell.
+#[derive(Clone, Debug, Default)]
+struct Gather {
+    ready: BTreeSet<PeerId>,
+    /// When the first was, and when half of the cell was.
+    first: Option<Time>,
+    half: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Listens to its neighbours.
+    Listening,
+    /// Waits for a neighbour's parameters.
+    Fetching(PeerId),
+    /// Local work is under way.
+    Training,
+    /// Waits for the convener's word.
+    Gathering,
+    /// Averages.
+    Averaging(Box<Group>),
+}
+
+/// One peer of a gossip run. See the [module](super).
+#[derive(Clone, Debug)]
+pub struct GossipSession {
+    run: RunId,
+    spec: GossipSpec,
+    grace_percent: u32,
+    me: PeerId,
+    place: Place,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    /// The round that it works towards.
+    round: Round,
+    stage: Stage,
+    since: Time,
+    until: Option<Time>,
+    trained: Span,
+    asked: u32,
+    gathers: BTreeMap<Round, Gather>,
+    early: BTreeSet<(Digest, PeerId, Frame)>,
+    /// From being ready to the convener's word, and from that to all means.
+    grouping: Deadline,
+    averaging: Deadline,
+}
+
+impl GossipSession {
+    /// At the parameters of round `committed`, 0 for a new peer. `None` if the spec is of no gossip run.
+    pub fn new(now: Time, spec: &RunSpec, me: PeerId, committed: Round) -> Option<GossipSession> {
+        let gossip = spec.gossip?;
+        let run = spec.id();
+        let s = Span::from_secs;
+        Some(GossipSession {
+            place: Place::of(&run, &me, &gossip),
+            run,
+            spec: gossip,
+            grace_percent: spec.group.grace_percent,
+            me,
+            neighbours: BTreeMap::new(),
+            round: committed + 1,
+            stage: Stage::Listening,
+            since: now,
+            until: Some(now + LISTEN),
+            trained: Span::ZERO,
+            asked: 0,
+            gathers: BTreeMap::new(),
+            early: BTreeSet::new(),
+            grouping: Deadline::new(s(10), s(1), s(600)), // guess
+            averaging: Deadline::new(s(60), s(2), s(600)), // guess: 8 MiB at 1 Mbit/s
+        })
+    }
+
+    /// The round that it works towards.
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    /// Whom it could meet, now or in another round.
+    pub fn neighbours(&self) -> impl Iterator<Item = &PeerId> {
+        self.neighbours.keys()
+    }
+
+    /// In one word what it does, on whom it waits, since when and until when.
+    pub fn waits(&self) -> (&'static str, Vec<PeerId>, Time, Option<Time>) {
+        let (what, on) = match &self.stage {
+            Stage::Listening => ("listening", Vec::new()),
+            Stage::Fetching(from) => ("fetching", vec![*from]),
+            Stage::Training => ("training", vec![self.me]),
+            Stage::Gathering => ("gathering", vec![self.convener()]),
+            Stage::Averaging(group) => ("averaging", group.missing()),
+        };
+        (what, on, self.since, self.until)
+    }
+
+    /// When it wants [`Input::Wake`], if nothing else comes before.
+    pub fn next_wake(&self) -> Option<Time> {
+        let closes = self.gathers.iter().filter_map(|(round, gather)| self.closes(*round, gather));
+        self.until.into_iter().chain(closes).min()
+    }
+
+    /// Everything that can happen to it.
+    pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Met { peer } => self.met(peer, out),
+            Input::Lost { peer } => self.lost(&peer, now, out),
+            Input::Received { from, message } => self.received(from, message, now, out),
+            Input::Arrived { from, frame } => self.arrived(from, frame, now, out),
+            Input::Trained => self.trained(now, out),
+            Input::Wake => {}
+        }
+        self.convene(now, out);
+        if self.until.is_some_and(|until| until <= now) {
+            self.overdue(now, out);
+        }
+    }
+
+    fn met(&mut self, peer: PeerId, out: &mut Vec<Output>) {
+        let place = Place::of(&self.run, &peer, &self.spec);
+        if (0..self.spec.axes as usize).any(|axis| self.place.meets(&place, axis)) {
+            self.neighbours.insert(peer, Neighbour { place, round: 0 });
+            let message = Message::Here { round: self.round };
+            out.push(Output::Send { to: peer, message });
+        }
+    }
+
+    fn lost(&mut self, peer: &PeerId, now: Time, out: &mut Vec<Output>) {
+        self.neighbours.remove(peer);
+        self.early.retain(|(_, from, _)| from != peer);
+        self.gathers.values_mut().for_each(|gather| {
+            gather.ready.remove(peer);
+        });
+        match &mut self.stage {
+            Stage::Averaging(group) => {
+                group.lost(peer);
+                self.average(false, now, out);
+            }
+            Stage::Fetching(from) if from == peer => self.until = Some(now),
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, from: PeerId, message: Message, now: Time, out: &mut Vec<Output>) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+        match message {
+            Message::Here { round } => {
+                neighbour.round = neighbour.round.max(round);
+                if matches!(self.stage, Stage::Gathering) && round > self.round {
+                    self.round = round;
+                    self.gather(now, out);
+                }
+            }
+            Message::Ready { round } => {
+                neighbour.round = neighbour.round.max(round);
+                if round < self.round {
+                    let message = Message::Here { round: self.round };
+                    out.push(Output::Send { to: from, message });
+                } else if round <= self.round + AHEAD_MAX {
+                    self.is_ready(round, from, now);
+                }
+            }
+            Message::Group { round, members } => self.begin(from, round, members, now, out),
+            Message::WantState => {
+                let slice = self.round - 1;
+                let frame = Frame { group: Digest::default(), slice, kind: FrameKind::State };
+                out.push(Output::SendState { to: from, frame });
+            }
+        }
+    }
+
+    fn arrived(&mut self, from: PeerId, frame: Frame, now: Time, out: &mut Vec<Output>) {
+        match &mut self.stage {
+            Stage::Averaging(group) if group.name == frame.group => {
+                group.arrived(&from, &frame);
+                self.average(false, now, out);
+            }
+            Stage::Fetching(donor) if *donor == from && frame.kind == FrameKind::State => {
+                out.push(Output::Load { from, frame });
+                self.round = frame.slice.saturating_add(1);
+                self.train(now, out);
+            }
+            _ if self.neighbours.contains_key(&from) && self.early.len() < EARLY_MAX => {
+                self.early.insert((frame.group, from, frame));
+            }
+            _ => {}
+        }
+    }
+
+    /// A wait is over.
+    fn overdue(&mut self, now: Time, out: &mut Vec<Output>) {
+        match &self.stage {
+            Stage::Listening | Stage::Fetching(_) => self.fetch_or_train(now, out),
+            Stage::Gathering => self.step(None, now, out),
+            Stage::Averaging(_) => self.average(true, now, out),
+            Stage::Training => self.until = None,
+        }
+    }
+
+    /// A new peer, or one that is far behind, takes over parameters of the neighbour that is furthest, if there is one.
+    fn fetch_or_train(&mut self, now: Time, out: &mut Vec<Output>) {
+        let furthest = self
+            .neighbours
+            .iter()
+            .max_by_key(|(peer, n)| (n.round, rank_of(&self.run, self.asked, peer)));
+        let furthest = furthest.map(|(peer, n)| (*peer, n.round));
+        let far = |round: Round| round > self.round + if self.round == 1 { 1 } else { FAR_BEHIND };
+        match furthest {
+            Some((donor, round)) if far(round) && self.asked < DONORS_MAX => {
+                self.asked += 1;
+                self.enter(Stage::Fetching(donor), Some(now + self.averaging.span()), now);
+                out.push(Output::Send { to: donor, message: Message::WantState });
+            }
+            _ => self.train(now, out),
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, until: Option<Time>, now: Time) {
+        (self.stage, self.since, self.until) = (stage, now, until);
+    }
+
+    fn train(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.asked = 0;
+        self.gathers.retain(|round, _| *round >= self.round);
+        self.enter(Stage::Training, None, now);
+        out.push(Output::Train { round: self.round });
+    }
+
+    fn trained(&mut self, now: Time, out: &mut Vec<Output>) {
+        if matches!(self.stage, Stage::Training) {
+            self.trained = now.since(self.since);
+            self.gather(now, out);
+        }
+    }
+
+    /// Asks the cell's convener for a group; alone in it there is nobody to ask.
+    fn gather(&mut self, now: Time, out: &mut Vec<Output>) {
+        let patience = self.grouping.span() + self.trained;
+        self.enter(Stage::Gathering, Some(now + patience), now);
+        self.gathers.retain(|round, _| *round >= self.round);
+        let convener = self.convener();
+        if convener != self.me {
+            let message = Message::Ready { round: self.round };
+            out.push(Output::Send { to: convener, message });
+        } else if self.cell(self.round).next().is_none() {
+            self.step(None, now, out);
+        } else {
+            self.is_ready(self.round, self.me, now);
+        }
+    }
+
+    /// Neighbours that it meets in a round.
+    fn cell(&self, round: Round) -> impl Iterator<Item = (&PeerId, &Neighbour)> {
+        let axis = axis(round, &self.spec);
+        self.neighbours.iter().filter(move |(_, n)| n.place.meets(&self.place, axis))
+    }
+
+    /// First of its cell in the round's hash order.
+    fn convener(&self) -> PeerId {
+        let cell = self.cell(self.round).map(|(peer, _)| *peer).chain([self.me]);
+        let cell: Vec<PeerId> = cell.collect();
+        rank(&self.run, self.round, &cell)[0]
+    }
+
+    fn is_ready(&mut self, round: Round, peer: PeerId, now: Time) {
+        let half = self.expected(round).div_ceil(2);
+        let gather = self.gathers.entry(round).or_default();
+        gather.ready.insert(peer);
+        gather.first.get_or_insert(now);
+        if gather.ready.len() >= half {
+            gather.half.get_or_insert(now);
+        }
+    }
+
+    /// How many may come to a round's gather: this peer and those neighbours that are not beyond it.
+    fn expected(&self, round: Round) -> usize {
+        let others = self.cell(round).filter(|(_, n)| n.round <= round).count();
+        others + usize::from(self.round <= round)
+    }
+
+    /// When a gather closes without those who are missing.
+    fn closes(&self, round: Round, gather: &Gather) -> Option<Time> {
+        let first = gather.first?;
+        if gather.ready.len() >= self.expected(round) {
+            return Some(first);
+        }
+        let grace = self.trained.scale(f64::from(self.grace_percent) / 100.0);
+        let grace = Span(grace.0.max(GRACE_LEAST.0));
+        let latest = first + self.trained + grace;
+        Some(gather.half.map_or(latest, |half| latest.min(half + grace)))
+    }
+
+    /// Closes what is to be closed: divides those that are ready into groups, and tells them.
+    fn convene(&mut self, now: Time, out: &mut Vec<Output>) {
+        let closed = |(round, gather): (&Round, &Gather)| {
+            self.closes(*round, gather).is_some_and(|at| at <= now).then_some(*round)
+        };
+        let closed: Vec<Round> = self.gathers.iter().filter_map(closed).collect();
+        for round in closed {
+            let Some(gather) = self.gathers.remove(&round) else { continue };
+            let ready: Vec<PeerId> = gather.ready.into_iter().collect();
+            let order = rank(&self.run, round, &ready);
+            for group in divide(order, self.spec.pairs) {
+                self.tell(round, &group, now, out);
+            }
+        }
+    }
+
+    fn tell(&mut self, round: Round, members: &[PeerId], now: Time, out: &mut Vec<Output>) {
+        for peer in members.iter().filter(|peer| **peer != self.me) {
+            let message = Message::Group { round, members: members.to_vec() };
+            out.push(Output::Send { to: *peer, message });
+        }
+        if members.contains(&self.me) {
+            self.begin(self.me, round, members.to_vec(), now, out);
+        }
+    }
+
+    /// The convener's word. It counts from whoever says it to a peer that waits for one: where two are taken for the convener, there
+    /// are two groups.
+    fn begin(
+        &mut self,
+        from: PeerId,
+        round: Round,
+        members: Vec<PeerId>,
+        now: Time,
+        out: &mut Vec<Output>,
+    ) {
+        let waits = matches!(self.stage, Stage::Gathering) && round == self.round;
+        if !waits || !self.is_sound(&from, &members) {
+            return;
+        }
+        self.grouping.observe(now.since(self.since));
+        if members.len() == 1 {
+            return self.step(None, now, out);
+        }
+        let Some(mut group) = Group::begin(round, members, &self.me, out) else { return };
+        let name = group.name;
+        for (_, from, frame) in self.early.iter().filter(|early| early.0 == name) {
+            group.arrived(from, frame);
+        }
+        self.early.retain(|early| early.0 != name);
+        let gone =
+            group.members.iter().filter(|m| **m != self.me && !self.neighbours.contains_key(m));
+        let gone: Vec<PeerId> = gone.copied().collect();
+        gone.iter().for_each(|peer| group.lost(peer));
+        self.enter(Stage::Averaging(Box::new(group)), Some(now + self.averaging.span()), now);
+        self.average(false, now, out);
+    }
+
+    /// Distinct members of one cell, this peer among them, told by one who may know.
+    fn is_sound(&self, from: &PeerId, members: &[PeerId]) -> bool {
+        let axis = axis(self.round, &self.spec);
+        let here = |peer: &PeerId| Place::of(&self.run, peer, &self.spec).meets(&self.place, axis);
+        let distinct = members.iter().collect::<BTreeSet<_>>().len() == members.len();
+        distinct
+            && members.len() <= MEMBERS_MAX
+            && members.contains(&self.me)
+            && members.iter().chain([from]).all(here)
+    }
+
+    fn average(&mut self, late: bool, now: Time, out: &mut Vec<Output>) {
+        let Stage::Averaging(group) = &mut self.stage else { return };
+        if !group.advance(late, out) {
+            return;
+        }
+        if !late {
+            self.averaging.observe(Span(now.since(self.since).0.saturating_mul(2)));
+        }
+        let step = group.step(self.round);
+        self.step(Some(step), now, out);
+    }
+
+    /// The round ends, with a group's means or alone.
+    fn step(&mut self, step: Option<Output>, now: Time, out: &mut Vec<Output>) {
+        let (round, group) = (self.round, Digest::default());
+        out.push(step.unwrap_or(Output::Step { round, slices: 0, here: Vec::new(), group }));
+        self.round += 1;
+        let furthest = self.neighbours.values().map(|n| n.round).max().unwrap_or(0);
+        if furthest > self.round + FAR_BEHIND {
+            return self.fetch_or_train(now, out);
+        }
+        self.train(now, out);
+    }
+}
+
+/// Pairs, the last of which may be three; or one group, cut so that none is too large.
+fn divide(ready: Vec<PeerId>, pairs: bool) -> Vec<Vec<PeerId>> {
+    let size =
+        if pairs { 2 } else { ready.len().div_ceil(ready.len().div_ceil(MEMBERS_MAX).max(1)) };
+    let mut groups: Vec<Vec<PeerId>> = ready.chunks(size.max(1)).map(<[PeerId]>::to_vec).collect();
+    if groups.len() > 1 && groups.last().is_some_and(|last| last.len() == 1) {
+        let last = groups.pop().unwrap_or_default();
+        groups.last_mut().into_iter().for_each(|group| group.extend(&last));
+    }
+    groups
+}
+
+/// An order of neighbours that is another for each try.
+fn rank_of(run: &RunId, asked: u32, peer: &PeerId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"donor").update(&run.0).update(&asked.to_le_bytes()).update(&peer.0);
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests;

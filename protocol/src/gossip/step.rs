@@ -22,12 +22,12 @@ pub fn slice(elems: usize, slices: u64, slice: u64) -> Range<usize> {
     end(slice)..end(slice.saturating_add(1))
 }
 
-/// The mean of a slice, encoded: the same bytes for all. `parts` in the group's order; `None` is the owner's own, exact.
+/// The mean of a slice, encoded: the same bytes for all. `up` is the codec of parts, `down` that of the mean. `parts` in the group's order; `None` is the owner's own, exact.
 ///
 /// # Errors
 /// The first part that does not decode, by its place, and what is wrong with it.
 pub fn average(
-    codec: Codec,
+    (up, down): (Codec, Codec),
     own: &[f32],
     parts: &[Option<&[u8]>],
 ) -> Result<Vec<u8>, (usize, CodecError)> {
@@ -37,12 +37,12 @@ pub fn average(
         match part {
             None => mean.iter_mut().zip(own).for_each(|(sum, x)| *sum += share * x),
             Some(bytes) => {
-                codec.accumulate(bytes, share, &mut mean).map_err(|error| (place, error))?;
+                up.accumulate(bytes, share, &mut mean).map_err(|error| (place, error))?;
             }
         }
     }
     let mut bytes = Vec::new();
-    codec.encode(&mean, &mut bytes);
+    down.encode(&mean, &mut bytes);
     Ok(bytes)
 }
 
@@ -108,9 +108,10 @@ mod tests {
     #[test]
     fn a_mean_is_of_all_parts_in_order_and_a_bad_one_is_named() {
         let two = [2.0_f32, 4.0].map(f32::to_le_bytes).concat();
-        let mean = average(Codec::F32, &[4.0, 0.0], &[None, Some(&two)]).unwrap();
+        let mean = average((Codec::F32, Codec::F32), &[4.0, 0.0], &[None, Some(&two)]).unwrap();
         assert_eq!(mean, [3.0_f32, 2.0].map(f32::to_le_bytes).concat());
-        let bad = average(Codec::F32, &[4.0, 0.0], &[Some(&two), Some(&two[1..]), None]);
+        let bad =
+            average((Codec::F32, Codec::F32), &[4.0, 0.0], &[Some(&two), Some(&two[1..]), None]);
         assert_eq!(bad.unwrap_err().0, 1);
     }
 

@@ -22,6 +22,5 @@ pub fn loss(scenario: &Scenario, spec: &Rc<RunSpec>, peers: usize, rounds: Round
         }
         all.iter_mut().for_each(|numbers| numbers.step_with(&mean));
     }
-    let mut lesson = lesson;
-    lesson.evaluate(Default::default(), rounds, &all.first()?.outer).map(|(loss, _)| loss)
+    lesson.loss(rounds, &all.first()?.outer)
 }

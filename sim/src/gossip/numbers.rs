@@ -69,7 +69,8 @@ impl Numbers {
     /// The mean of this peer's slice; `parts` in the group's order, its own as `None`.
     pub fn average(&self, slices: u64, slice: u64, parts: &[Option<&[u8]>]) -> Vec<u8> {
         let own = &self.x[step::slice(self.x.len(), slices, slice)];
-        step::average(self.spec.exchange.down, own, parts).expect("honest peers' bytes")
+        let codecs = (self.spec.exchange.up, self.spec.exchange.down);
+        step::average(codecs, own, parts).expect("honest peers' bytes")
     }
 
     /// The outer step with these slices' means, and for the rest alone.

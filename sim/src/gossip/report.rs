@@ -56,7 +56,8 @@ pub struct Summary {
     pub sent: Spread,
     /// The loss of exact averaging over all peers.
     pub exact: Option<f64>,
-    pub last: Option<RoundSeen>,
+    /// How it stood at the end.
+    pub last: RoundSeen,
     pub inputs: u64,
     pub trace: String,
 }
@@ -64,7 +65,7 @@ pub struct Summary {
 impl Summary {
     /// One line for each number.
     pub fn table(&self) -> String {
-        let last = self.last.as_ref();
+        let last = &self.last;
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
         let rows = [
             ("scenario", format!("{}, seed {}", self.scenario, self.seed)),
@@ -74,10 +75,10 @@ impl Summary {
             ("tokens a second", format!("{:.0}", self.tokens_per_s)),
             ("utilisation", format!("{:.1} % of time in training", 100.0 * self.utilisation)),
             ("sent by a host", self.sent.to_string()),
-            ("loss", format!("{} (mean of some peers)", number(last.and_then(|l| l.loss)))),
-            ("loss of the mean", number(last.and_then(|l| l.loss_of_mean))),
+            ("loss", format!("{} (mean of some peers)", number(last.loss))),
+            ("loss of the mean", number(last.loss_of_mean)),
             ("exact averaging", number(self.exact)),
-            ("consensus distance", number(last.and_then(|l| l.distance))),
+            ("consensus distance", number(last.distance)),
             ("inputs", self.inputs.to_string()),
             ("trace", self.trace.clone()),
         ];
@@ -124,27 +125,22 @@ impl World {
         }
     }
 
-    fn look_at(&mut self, round: Round) -> RoundSeen {
+    /// How it stands now, with all that live.
+    pub fn look_at(&self, round: Round) -> RoundSeen {
         let at_s = self.now.0 as f64 / 1e6;
         let alive = self.peers.iter().filter(|peer| peer.session.is_some());
         let all: Vec<&[f32]> =
             alive.filter_map(|peer| Some(peer.numbers.as_ref()?.outer.as_slice())).collect();
         let none = RoundSeen { round, at_s, distance: None, loss_of_mean: None, loss: None };
-        let (Some(first), Some(lesson)) = (all.first(), &mut self.lesson) else { return none };
+        let (Some(first), Some(lesson)) = (all.first(), &self.lesson) else { return none };
         let mean = mean(&all, first.len());
-        // Digests tell states apart for whoever evaluates; these are never seen twice.
-        let mut loss = |params: &[f32], n: u64| {
-            let name =
-                shoal_protocol::id::Digest::of(&[round.to_le_bytes(), n.to_le_bytes()].concat());
-            lesson.evaluate(name, round, params).map(|(loss, _)| loss)
-        };
         let step = all.len().div_ceil(SAMPLED);
         let some: Option<Vec<f64>> =
-            all.iter().step_by(step).zip(1..).map(|(params, n)| loss(params, n)).collect();
+            all.iter().step_by(step).map(|params| lesson.loss(round, params)).collect();
         let some = some.map(|losses| losses.iter().sum::<f64>() / losses.len() as f64);
         RoundSeen {
             distance: Some(distance(&all, &mean)),
-            loss_of_mean: loss(&mean, 0),
+            loss_of_mean: lesson.loss(round, &mean),
             loss: some,
             ..none
         }

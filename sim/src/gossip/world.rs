@@ -362,8 +362,9 @@ impl World {
         }
     }
 
-    fn summary(self, scenario: &Scenario, seed: u64) -> (Summary, Vec<RoundSeen>) {
-        let rounds = self.seen.rounds;
+    fn summary(mut self, scenario: &Scenario, seed: u64) -> (Summary, Vec<RoundSeen>) {
+        let last = self.look_at(scenario.rounds);
+        let rounds = std::mem::take(&mut self.seen.rounds);
         let exact = super::exact::loss(scenario, &self.spec, self.peers.len(), scenario.rounds);
         let inner = &self.spec.inner;
         let tokens =
@@ -381,7 +382,7 @@ impl World {
             alone: self.seen.alone as f64 / self.seen.steps.max(1) as f64,
             sent: Spread::of(self.peers.iter().map(|peer| peer.traffic.0)),
             exact,
-            last: rounds.last().cloned(),
+            last,
             inputs: self.inputs,
             trace: self.trace.digest().short(),
         };

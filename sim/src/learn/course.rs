@@ -51,6 +51,11 @@ impl Lesson {
         self.course.optimum()
     }
 
+    /// The held-out loss of parameters, whoever has them.
+    pub fn loss(&self, round: Round, params: &[f32]) -> Option<f64> {
+        self.course.loss(round, params)
+    }
+
     /// States whose loss is known.
     #[cfg(test)]
     pub fn evaluated(&self) -> usize {

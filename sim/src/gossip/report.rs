@@ -66,7 +66,7 @@ impl Summary {
     /// One line for each number.
     pub fn table(&self) -> String {
         let last = &self.last;
-        let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
+        let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.6}"));
         let rows = [
             ("scenario", format!("{}, seed {}", self.scenario, self.seed)),
             ("hosts", self.hosts.to_string()),

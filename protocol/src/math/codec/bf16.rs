@@ -28,7 +28,8 @@ wide! {
 wide! {
     fn sound(bytes: &[u8]) -> bool {
         // As `within_limit`, on halves.
-        let room = |b: &[u8; 2]| (LIMIT_BITS >> 16) as i16 - (i16::from_le_bytes(*b) & i16::MAX);
+        let most = (LIMIT_BITS >> 16) as i16;
+        let room = |b: &[u8; 2]| most.wrapping_sub(i16::from_le_bytes(*b) & i16::MAX);
         bytes.as_chunks::<2>().0.iter().fold(0, |signs, b| signs | room(b)) >= 0
     }
 }
@@ -54,7 +55,7 @@ wide! {
 fn to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     // Half of what is cut off, less one where the kept part is even. It cannot overflow: the limit has room above.
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    (bits.wrapping_add(0x7fff).wrapping_add(bits >> 16 & 1) >> 16) as u16
 }
 
 #[inline(always)]

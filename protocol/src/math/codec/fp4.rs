@@ -99,7 +99,7 @@ wide! {
 fn code(x: f32) -> u8 {
     let magnitude = x.to_bits() as i32 & i32::MAX;
     // From half way between two powers of two, the exponent rounds up.
-    let exponent = ((magnitude + 0x0040_0000) >> 23) - EXPONENT_0;
+    let exponent = (magnitude.wrapping_add(0x0040_0000) >> 23).wrapping_sub(EXPONENT_0);
     // Half way between 0 and the smallest power is not half way between two powers.
     let least = i32::from(magnitude >= EXPONENT_0 << 23);
     let exponent = i32::max(exponent, least);
@@ -111,7 +111,7 @@ fn code(x: f32) -> u8 {
 fn value(code: u8) -> f32 {
     let code = u32::from(code);
     let exponent = code & 7;
-    let power = (exponent + EXPONENT_0 as u32) << 23;
+    let power = exponent.wrapping_add(EXPONENT_0 as u32) << 23;
     // All ones for any exponent but 0.
     let some = (exponent as i32).wrapping_neg() >> 31;
     f32::from_bits((power & some as u32) | (code & 8) << 28)

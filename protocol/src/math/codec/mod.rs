@@ -18,6 +18,9 @@
 //! ±[`LIMIT`]. What was not written is the caller's to carry, and NaN and infinity cannot be carried: check with
 //! [`all_finite`] first. A block whose scale would lie below 2^-118 is written as zeros.
 //!
+//! Loops over elements add integers with `wrapping_add`, though none of these sums can overflow: a check in each would keep them from
+//! being vectorised in builds that have such checks.
+//!
 //! **Decoding refuses** what no encoder writes and what would spoil a sum: NaN, infinities, values beyond
 //! ±[`LIMIT`], scales that are negative or beyond the limit's, places that are no places or written in another way than
 //! the encoder's. It checks before it writes, so a refused message leaves the destination as it was.
@@ -331,7 +334,7 @@ fn limited<'a, const N: usize>(block: &'a [f32], copy: &'a mut [f32; N]) -> &'a 
 /// Whether no magnitude is beyond [`LIMIT`]: the difference to the limit's bits turns negative for one that is.
 #[inline(always)]
 fn within_limit(bits: impl Iterator<Item = u32>) -> bool {
-    let room = |bits: u32| LIMIT_BITS as i32 - (bits as i32 & i32::MAX);
+    let room = |bits: u32| (LIMIT_BITS as i32).wrapping_sub(bits as i32 & i32::MAX);
     bits.fold(0, |signs, bits| signs | room(bits)) >= 0
 }
 

@@ -63,7 +63,8 @@ fn threshold(bits: &[i32], wanted: usize) -> i32 {
 /// How many elements are `least` or more.
 #[inline(always)]
 fn reaching(bits: &[i32], least: i32) -> usize {
-    bits.iter().map(|bits| i32::from(*bits >= least)).sum::<i32>() as usize
+    let count = |sum: i32, bits: &i32| sum.wrapping_add(i32::from(*bits >= least));
+    bits.iter().fold(0, count) as usize
 }
 
 #[cfg(test)]

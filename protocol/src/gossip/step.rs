@@ -2,8 +2,10 @@
 //!
 //! NoLoCo (arXiv 2506.10911, section 3): with slow parameters phi, progress D = theta - phi of the local steps and a group of n,
 //!
-//!     v   <- alpha * v + beta * mean(D_j) - gamma * (phi - mean(phi_j))
-//!     phi <- phi + v
+//! ```text
+//! v   <- alpha * v + beta * mean(D_j) - gamma * (phi - mean(phi_j))
+//! phi <- phi + v
+//! ```
 //!
 //! The group's part is the mean of one vector, x_j = beta * D_j + gamma * phi_j, so that is what travels. With alpha = 0 and beta = gamma = 1
 //! the step is phi <- mean(theta_j): Moshpit's plain average.

@@ -69,10 +69,11 @@ const SILENCES_MAX: u32 = 3;
 /// How long a record or manifest may take, which is small. Guess: a few round trips on a poor link.
 const LIST_PATIENCE: Span = Span::from_secs(3);
 
-/// How long a piece is waited for. Guess until some have come: 1 MiB at 1 Mbit/s takes 8 s, smaller ones less.
+/// How long a piece is waited for. Guess until some have come: 1 MiB at 1 Mbit/s takes 8 s, smaller ones less; but who asks again
+/// while several fetch from one donor makes it slower for all.
 pub fn patience(spec: &RunSpec) -> Deadline {
     let share = spec.state_bytes() as f64 / STATE_CHUNK_BYTES as f64;
-    let guess = Span::from_secs(10).scale(share.min(1.0));
+    let guess = Span::from_secs(10).scale(share.min(1.0)).max(Span::from_secs(5));
     Deadline::new(guess, Span::from_secs(2), Span::from_secs(120))
 }
 

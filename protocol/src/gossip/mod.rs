@@ -14,6 +14,7 @@
 //! | S4 | who is lost costs its groups one slice of one round |
 //! | S6 | does not hold: each peer draws its samples by itself, from an order of its own |
 //! | S7 | what is kept for others is bounded by the group's size and [`EARLY_MAX`](session) |
+//! | S8 | does not hold: there is no digest that others confirm. What a neighbour says or sends is taken, within bounds |
 //! | L3, L4 | hold by construction: alone, a peer steps by itself; a healed cut is one more meeting |
 //!
 //! [`GossipSession`] has the surface of [`Session`](crate::session::Session): inputs in, outputs out, one deadline.

@@ -54,6 +54,8 @@ enum Stage {
     Gathering,
     /// Averages.
     Averaging(Box<Group>),
+    /// All rounds are over; it still serves its parameters.
+    Over,
 }
 
 /// One peer of a gossip run. See the [module](super).
@@ -62,6 +64,8 @@ pub struct GossipSession {
     run: RunId,
     spec: GossipSpec,
     grace_percent: u32,
+    /// The run's last round.
+    rounds: Round,
     me: PeerId,
     place: Place,
     neighbours: BTreeMap<PeerId, Neighbour>,
@@ -90,6 +94,7 @@ impl GossipSession {
             run,
             spec: gossip,
             grace_percent: spec.group.grace_percent,
+            rounds: spec.rounds,
             me,
             neighbours: BTreeMap::new(),
             round: committed + 1,
@@ -123,6 +128,7 @@ impl GossipSession {
             Stage::Training => ("training", vec![self.me]),
             Stage::Gathering => ("gathering", vec![self.convener()]),
             Stage::Averaging(group) => ("averaging", group.missing()),
+            Stage::Over => ("over", Vec::new()),
         };
         (what, on, self.since, self.until)
     }
@@ -177,6 +183,9 @@ impl GossipSession {
     fn received(&mut self, from: PeerId, message: Message, now: Time, out: &mut Vec<Output>) {
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         match message {
+            // A round that the run does not have.
+            Message::Here { round } | Message::Ready { round } | Message::Group { round, .. }
+                if round > self.rounds.saturating_add(1) => {}
             Message::Here { round } => {
                 neighbour.round = neighbour.round.max(round);
                 if matches!(self.stage, Stage::Gathering) && round > self.round {
@@ -208,9 +217,13 @@ impl GossipSession {
                 group.arrived(&from, &frame);
                 self.average(false, now, out);
             }
-            Stage::Fetching(donor) if *donor == from && frame.kind == FrameKind::State => {
+            Stage::Fetching(donor)
+                if *donor == from
+                    && frame.kind == FrameKind::State
+                    && (self.round..=self.rounds).contains(&frame.slice) =>
+            {
                 out.push(Output::Load { from, frame });
-                self.round = frame.slice.saturating_add(1);
+                self.round = frame.slice + 1;
                 self.train(now, out);
             }
             _ if self.neighbours.contains_key(&from) && self.early.len() < EARLY_MAX => {
@@ -226,7 +239,7 @@ impl GossipSession {
             Stage::Listening | Stage::Fetching(_) => self.fetch_or_train(now, out),
             Stage::Gathering => self.step(None, now, out),
             Stage::Averaging(_) => self.average(true, now, out),
-            Stage::Training => self.until = None,
+            Stage::Training | Stage::Over => self.until = None,
         }
     }
 
@@ -255,6 +268,9 @@ impl GossipSession {
     fn train(&mut self, now: Time, out: &mut Vec<Output>) {
         self.asked = 0;
         self.gathers.retain(|round, _| *round >= self.round);
+        if self.round > self.rounds {
+            return self.enter(Stage::Over, None, now);
+        }
         self.enter(Stage::Training, None, now);
         out.push(Output::Train { round: self.round });
     }

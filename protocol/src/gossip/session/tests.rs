@@ -120,6 +120,29 @@ fn the_word_of_a_liar_makes_no_group() {
 }
 
 #[test]
+fn a_round_that_the_run_does_not_have_is_not_believed() {
+    let (mut session, _) = ready();
+    for message in [Message::Here { round: u64::MAX }, Message::Ready { round: 102 }] {
+        assert_eq!(give(&mut session, 3100, says(2, message)), []);
+        assert_eq!(session.round(), 1);
+    }
+}
+
+#[test]
+fn after_the_last_round_it_trains_no_more_and_serves() {
+    let gossip = Some(GossipSpec::noloco(1, 8));
+    let spec = RunSpec { gossip, rounds: 1, ..spec() };
+    let mut session = GossipSession::new(at(0), &spec, id(1), 0).unwrap();
+    give(&mut session, 2000, Input::Wake);
+    assert_eq!(give(&mut session, 3000, Input::Trained), [alone(1)]);
+    assert_eq!((session.next_wake(), session.waits().0), (None, "over"));
+    give(&mut session, 3000, Input::Met { peer: id(2) });
+    let frame = Frame { group: Digest::default(), slice: 1, kind: FrameKind::State };
+    let serves = Output::SendState { to: id(2), frame };
+    assert_eq!(give(&mut session, 3000, says(2, Message::WantState)), [serves]);
+}
+
+#[test]
 fn those_who_are_ready_are_divided() {
     let ready = |n: u8| (0..n).map(id).collect::<Vec<_>>();
     let sizes = |n, pairs| divide(ready(n), pairs).iter().map(Vec::len).collect::<Vec<_>>();

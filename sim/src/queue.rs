@@ -6,7 +6,7 @@
 //! happens when all have come so far.
 
 use shoal_protocol::time::{Span, Time};
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// How far an island goes on by itself. Guess: two rounds of `ten-thousand`, some hundred events for each load of its peers.
@@ -14,9 +14,12 @@ const TURN: Span = Span::from_secs(60);
 
 /// Events of several islands.
 pub struct Queue<E> {
-    islands: Vec<BinaryHeap<Reverse<Entry<E>>>>,
+    islands: Vec<BinaryHeap<Reverse<Due>>>,
     /// What concerns all of them.
-    all: BinaryHeap<Reverse<Entry<E>>>,
+    all: BinaryHeap<Reverse<Due>>,
+    /// The events themselves: heaps move what they hold, and events are large. Those that have happened leave their place to others.
+    events: Vec<Option<E>>,
+    free: Vec<u32>,
     /// Whose turn it is, and the first instant after it; beyond the last island all have had their turn.
     turn: usize,
     ends: Time,
@@ -24,11 +27,8 @@ pub struct Queue<E> {
     sequence: u64,
 }
 
-struct Entry<E> {
-    at: Time,
-    sequence: u64,
-    event: E,
-}
+/// When an event is due, the how-manieth it is, and its place among the events; in this order.
+type Due = (Time, u64, u32);
 
 impl<E> Queue<E> {
     /// Without events, for so many islands.
@@ -36,6 +36,8 @@ impl<E> Queue<E> {
         Queue {
             islands: (0..islands).map(|_| BinaryHeap::new()).collect(),
             all: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             turn: islands,
             ends: Time::ZERO,
             latest: Time::ZERO,
@@ -46,7 +48,7 @@ impl<E> Queue<E> {
     /// Schedules an event of one island, or (`None`) of all. The latter cannot reach into a turn that some have had.
     pub fn push(&mut self, at: Time, island: Option<usize>, event: E) {
         self.sequence += 1;
-        let entry = Reverse(Entry { at, sequence: self.sequence, event });
+        let entry = Reverse((at, self.sequence, self.keep(event)));
         match island {
             Some(island) => self.islands[island].push(entry),
             None if self.islands.len() == 1 => self.islands[0].push(entry),
@@ -59,21 +61,31 @@ impl<E> Queue<E> {
 
     /// The next event, if it is due by `until`.
     pub fn pop(&mut self, until: Time) -> Option<(Time, E)> {
-        let Reverse(entry) = self.next(until)?;
-        self.latest = self.latest.max(entry.at);
-        Some((entry.at, entry.event))
+        let Reverse((at, _, place)) = self.next(until)?;
+        self.latest = self.latest.max(at);
+        self.free.push(place);
+        Some((at, self.events[place as usize].take()?))
     }
 
-    fn next(&mut self, until: Time) -> Option<Reverse<Entry<E>>> {
+    fn keep(&mut self, event: E) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            (self.events.len() - 1) as u32
+        });
+        self.events[place as usize] = Some(event);
+        place
+    }
+
+    fn next(&mut self, until: Time) -> Option<Reverse<Due>> {
         loop {
             while let Some(island) = self.islands.get_mut(self.turn) {
-                if island.peek().is_some_and(|next| next.0.at < self.ends && next.0.at <= until) {
+                if island.peek().is_some_and(|next| next.0.0 < self.ends && next.0.0 <= until) {
                     return island.pop();
                 }
                 self.turn += 1;
             }
-            let first = self.islands.iter().filter_map(|island| Some(island.peek()?.0.at)).min();
-            let of_all = self.all.peek().map(|next| next.0.at);
+            let first = self.islands.iter().filter_map(|island| Some(island.peek()?.0.0)).min();
+            let of_all = self.all.peek().map(|next| next.0.0);
             let next = [first, of_all].into_iter().flatten().min().filter(|at| *at <= until)?;
             if of_all == Some(next) {
                 return self.all.pop();
@@ -85,8 +97,8 @@ impl<E> Queue<E> {
 
     /// Whether all islands have come equally far.
     pub fn is_even(&self) -> bool {
-        let due = |island: &BinaryHeap<Reverse<Entry<E>>>| {
-            island.peek().is_some_and(|next| next.0.at < self.ends)
+        let due = |island: &BinaryHeap<Reverse<Due>>| {
+            island.peek().is_some_and(|next| next.0.0 < self.ends)
         };
         self.islands.len() == 1 || !self.islands[self.turn..].iter().any(due)
     }
@@ -94,32 +106,6 @@ impl<E> Queue<E> {
     /// The latest instant at which anything has happened.
     pub fn latest(&self) -> Time {
         self.latest
-    }
-}
-
-impl<E> Entry<E> {
-    fn key(&self) -> (Time, u64) {
-        (self.at, self.sequence)
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Entry<E> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
     }
 }
 

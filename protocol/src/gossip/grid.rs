@@ -1,11 +1,11 @@
 //! Where peers have their places, and who meets whom.
 
 use crate::id::{PeerId, Round, RunId};
-use crate::run::gossip::GossipSpec;
+use crate::run::gossip::{AXES_MAX, GossipSpec};
 
 /// A peer's coordinates, one an axis: by BLAKE3(run, peer), so that anyone can tell anybody's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(Vec<u8>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place([u8; AXES_MAX as usize]);
 
 impl Place {
     /// The place of a peer.
@@ -18,7 +18,11 @@ impl Place {
             reader.fill(&mut bytes);
             (u64::from_le_bytes(bytes) % u64::from(spec.places.max(1))) as u8
         };
-        Place((0..spec.axes).map(|_| if spec.axes == 1 { 0 } else { draw() }).collect())
+        let mut place = [0; AXES_MAX as usize];
+        if spec.axes > 1 {
+            place.iter_mut().take(spec.axes as usize).for_each(|x| *x = draw());
+        }
+        Place(place)
     }
 
     /// What those who meet along an axis have in common: all other coordinates.

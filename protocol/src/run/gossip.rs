@@ -22,7 +22,7 @@ pub struct GossipSpec {
 }
 
 /// Most axes and places. Guess: 64 places on eight axes are more peers than there are computers.
-const AXES_MAX: u32 = 8;
+pub(crate) const AXES_MAX: u32 = 8;
 const PLACES_MAX: u32 = 64;
 
 impl GossipSpec {

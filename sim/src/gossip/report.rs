@@ -118,8 +118,7 @@ impl World {
             self.seen.stepped.resize(place + 1, 0);
         }
         self.seen.stepped[place] += 1;
-        let alive = self.peers.iter().filter(|peer| peer.session.is_some());
-        if !self.seen.is_past(round) && 2 * self.seen.stepped[place] >= alive.count() {
+        if !self.seen.is_past(round) && 2 * self.seen.stepped[place] >= self.alive {
             let seen = self.look_at(round);
             self.seen.rounds.push(seen);
         }

@@ -81,6 +81,8 @@ pub struct World {
     pub now: Time,
     queue: Queue<Event>,
     pub peers: Vec<Peer>,
+    /// How many live.
+    pub alive: usize,
     groups: Vec<u8>,
     sharing: Sharing,
     flows: BTreeMap<FlowId, Transfer>,
@@ -187,6 +189,7 @@ impl World {
             queue: Queue::new(1),
             groups: vec![0; peers.len()],
             peers,
+            alive: 0,
             sharing,
             flows: BTreeMap::new(),
             spec,
@@ -241,7 +244,9 @@ impl World {
     fn start(&mut self, p: usize) {
         let peer = &mut self.peers[p];
         peer.life += 1;
-        peer.session = GossipSession::new(self.now, &self.spec, peer.id, peer.committed);
+        let new = GossipSession::new(self.now, &self.spec, peer.id, peer.committed);
+        self.alive += usize::from(peer.session.is_none() && new.is_some());
+        peer.session = new;
         for q in self.peers[p].neighbours.clone() {
             if self.reach(p, q) {
                 self.meet(p, q);
@@ -265,7 +270,7 @@ impl World {
     }
 
     fn kill(&mut self, p: usize) {
-        self.peers[p].session = None;
+        self.alive -= usize::from(self.peers[p].session.take().is_some());
         self.peers[p].held.clear();
         for q in self.peers[p].neighbours.clone() {
             self.miss(q, p);

@@ -120,7 +120,9 @@ fn tolerance(codec: Codec, input: &[f32], i: usize) -> f32 {
         Codec::Int8 => largest / 254.0 * (1.0 + 1e-5) + 2.0f32.powi(-118),
         Codec::Fp4 => f32::max(input[i].abs() / 3.0, largest / 128.0) * 1.00001 + 2.0f32.powi(-118),
         Codec::Sign => largest * 1.00001 + 2.0f32.powi(-118),
-        Codec::Topk | Codec::TopkTight | Codec::Dct => f32::INFINITY,
+        Codec::Topk | Codec::TopkTight | Codec::Topk32Tight | Codec::Topk16Tight | Codec::Dct => {
+            f32::INFINITY
+        }
     }
 }
 

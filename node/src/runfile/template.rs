@@ -157,7 +157,7 @@ clip = 1.0                # largest norm of a step's gradient; 0 for no limit
 # the same numbers as "topk"), "dct" (0.018).
 # residual_decay = 1.0    # what error feedback keeps of itself; 0.95 with "sparse", 0.999 with "demo"
 # clip_to_median = false  # whether a contribution's norm is held to the median of all, chunk by chunk; true with "sparse"
-chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk", "topk-tight" and "dct"
+chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk" and its sisters and "dct"
 
 [group]
 members_max = 64          # most members of one exchange, up to 64

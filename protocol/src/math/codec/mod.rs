@@ -9,6 +9,8 @@
 //! | [`sign`] | 512 | `4 ceil(n / 32) + 4` | 1.0625 | `±` the block's mean magnitude |
 //! | [`topk`] | 4096 | with `k = ceil(n / 64)`: `ceil(3 k / 2) + ceil(k / 4) + 2` | 0.2227 | 0 for all but the `k` largest, which have two magnitudes |
 //! | [`topk-tight`](topk_tight) | 4096 | with `k = ceil(n / 64)`: `min(ceil(15 k / 16), 59) + ceil(k / 4) + 2` | 0.1504 | the same |
+//! | [`topk32-tight`](topk_tight) | 4096 | with `k = ceil(n / 32)`: `min(ceil(13 k / 16), 103) + ceil(k / 4) + 2` | 0.2676 | the same with twice as many |
+//! | [`topk16-tight`](topk_tight) | 4096 | with `k = ceil(n / 16)`: `min(ceil(11 k / 16), 173) + ceil(k / 4) + 2` | 0.4668 | the same with four times as many |
 //! | [`dct`] | 4096 | 9 | 0.0176 | a sum of four cosines of one magnitude |
 //!
 //! All numbers are little-endian. A message is block after block, and the last block may be short. A run of whole
@@ -76,6 +78,10 @@ pub enum Codec {
     Topk,
     /// What [`Codec::Topk`] decodes to, in fewer bytes and more time.
     TopkTight,
+    /// The largest of every 32 elements, as [`Codec::TopkTight`] writes them.
+    Topk32Tight,
+    /// The largest of every 16 elements, as [`Codec::TopkTight`] writes them.
+    Topk16Tight,
     /// The four largest cosines of 64 x 64 elements.
     Dct,
 }
@@ -191,12 +197,14 @@ impl FromStr for Codec {
 
 impl Codec {
     /// All codecs, from the most exact to the smallest.
-    pub const ALL: [Codec; 8] = [
+    pub const ALL: [Codec; 10] = [
         Codec::F32,
         Codec::Bf16,
         Codec::Int8,
         Codec::Fp4,
         Codec::Sign,
+        Codec::Topk16Tight,
+        Codec::Topk32Tight,
         Codec::Topk,
         Codec::TopkTight,
         Codec::Dct,
@@ -215,6 +223,8 @@ impl Codec {
             Codec::Sign => &sign::SCHEME,
             Codec::Topk => &topk::SCHEME,
             Codec::TopkTight => &topk_tight::SCHEME,
+            Codec::Topk32Tight => &topk_tight::SCHEME_32,
+            Codec::Topk16Tight => &topk_tight::SCHEME_16,
             Codec::Dct => &dct::SCHEME,
         }
     }

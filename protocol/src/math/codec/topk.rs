@@ -21,13 +21,16 @@
 //! lays four bins over six standard deviations and makes the bins' means the codebook; the values kept lie in two
 //! clusters about ±the threshold, for which two magnitudes and a sign are the better four. The decay of its residual is
 //! the strategy's.
+//!
+//! The share that is kept is a parameter here, `ONE_OF`: this codec keeps one of 64, and [`topk_tight`](super::topk_tight) has
+//! sisters that keep one of 32 and one of 16.
 
 use super::{BLOCK_MAX, Fault, LIMIT, LIMIT_BITS, Scheme, TINY, blocks, select};
 
-/// Elements of which one is kept.
-const KEEP_ONE_OF: usize = 64;
-/// Most that are kept in a block.
-pub(super) const KEPT: usize = BLOCK_MAX / KEEP_ONE_OF;
+/// Elements of which this codec keeps one.
+const ONE_OF: usize = 64;
+/// Most that any such codec keeps of a block: one of 16.
+pub(super) const KEPT_MAX: usize = BLOCK_MAX / 16;
 const CODEBOOK_BYTES: usize = 2;
 /// Bits of an f32 that `high` does without.
 const HIGH_SHIFT: u32 = 19;
@@ -36,7 +39,7 @@ const LOW_STEPS: f64 = 16.0;
 pub(super) const SCHEME: Scheme = Scheme {
     name: "topk",
     block: BLOCK_MAX,
-    block_bytes: |n| block_bytes(n, listed_bytes(kept(n))),
+    block_bytes: |n| block_bytes::<ONE_OF>(n, listed_bytes(kept::<ONE_OF>(n))),
     encode,
     sound,
     fault,
@@ -45,13 +48,13 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 /// How many of `n` elements are kept.
-pub(super) const fn kept(n: usize) -> usize {
-    n.div_ceil(KEEP_ONE_OF)
+pub(super) const fn kept<const ONE_OF: usize>(n: usize) -> usize {
+    n.div_ceil(ONE_OF)
 }
 
 /// Bytes of a block of `n` elements whose places take `places` bytes.
-pub(super) const fn block_bytes(n: usize, places: usize) -> usize {
-    if n == 0 { 0 } else { CODEBOOK_BYTES + places + kept(n).div_ceil(4) }
+pub(super) const fn block_bytes<const ONE_OF: usize>(n: usize, places: usize) -> usize {
+    if n == 0 { 0 } else { CODEBOOK_BYTES + places + kept::<ONE_OF>(n).div_ceil(4) }
 }
 
 /// Bytes of `k` places of 12 bits.
@@ -61,17 +64,17 @@ const fn listed_bytes(k: usize) -> usize {
 
 /// What is kept of one block.
 pub(super) struct Kept {
-    places: [u16; KEPT],
+    places: [u16; KEPT_MAX],
     k: usize,
     codebook: u16,
-    values: [u8; KEPT / 4],
+    values: [u8; KEPT_MAX / 4],
 }
 
 impl Kept {
     /// Chooses from a block of at most [`BLOCK_MAX`] elements.
-    pub(super) fn of(block: &[f32]) -> Kept {
-        let (k, mut bits) = (kept(block.len()), [0; BLOCK_MAX]);
-        let (mut places, mut magnitudes) = ([0; KEPT], [0.0; KEPT]);
+    pub(super) fn of<const ONE_OF: usize>(block: &[f32]) -> Kept {
+        let (k, mut bits) = (kept::<ONE_OF>(block.len()), [0; BLOCK_MAX]);
+        let (mut places, mut magnitudes) = ([0; KEPT_MAX], [0.0; KEPT_MAX]);
         select::largest(block, &mut bits, &mut places[..k]);
         for (magnitude, place) in magnitudes.iter_mut().zip(&places[..k]) {
             *magnitude = f32::from_bits(bits[usize::from(*place)] as u32);
@@ -80,7 +83,7 @@ impl Kept {
         let codebook = codebook(magnitudes);
         let [low, high, ..] = levels(codebook);
         let between = (low + high) / 2.0;
-        let mut values = [0; KEPT / 4];
+        let mut values = [0; KEPT_MAX / 4];
         for (i, (magnitude, place)) in magnitudes.iter().zip(&places).enumerate() {
             let sign = block[usize::from(*place)].is_sign_negative();
             let value = u8::from(sign) << 1 | u8::from(*magnitude > between);
@@ -133,19 +136,19 @@ fn levels(codebook: u16) -> [f32; 4] {
     [low, high, -low, -high]
 }
 
-/// Cuts a block of `n` elements into codebook, places and values.
+/// Cuts a block of which `k` elements are kept into codebook, places and values.
 #[inline(always)]
-pub(super) fn parts(block: &[u8], n: usize) -> (u16, &[u8], &[u8]) {
+pub(super) fn parts(block: &[u8], k: usize) -> (u16, &[u8], &[u8]) {
     let (codebook, rest) = block.split_at(CODEBOOK_BYTES);
-    let (places, values) = rest.split_at(rest.len() - kept(n).div_ceil(4));
+    let (places, values) = rest.split_at(rest.len() - k.div_ceil(4));
     (u16::from_le_bytes([codebook[0], codebook[1]]), places, values)
 }
 
-/// What is wrong with codebook and values of a block of `n` elements.
-pub(super) fn value_fault(codebook: u16, values: &[u8], n: usize) -> Option<Fault> {
+/// What is wrong with codebook and values of a block of which `k` elements are kept.
+pub(super) fn value_fault(codebook: u16, values: &[u8], k: usize) -> Option<Fault> {
     let high = levels(codebook)[1];
     let usable = codebook == 0 || (TINY..=LIMIT).contains(&high);
-    let unused = kept(n) % 4;
+    let unused = k % 4;
     let padded = unused == 0 || values.last().is_none_or(|last| last >> (2 * unused) == 0);
     match (usable, padded) {
         (false, _) => Some(Fault::Scale),
@@ -163,7 +166,7 @@ pub(super) fn numbers(codebook: u16, values: &[u8], k: usize) -> impl Iterator<I
 
 fn encode(input: &[f32], out: &mut Vec<u8>) {
     for block in input.chunks(BLOCK_MAX) {
-        let kept = Kept::of(block);
+        let kept = Kept::of::<ONE_OF>(block);
         out.extend_from_slice(&kept.codebook_bytes());
         list(kept.places(), out);
         out.extend_from_slice(kept.values());
@@ -192,21 +195,22 @@ fn sound(bytes: &[u8], elems: usize) -> bool {
 }
 
 fn fault(block: &[u8], n: usize) -> Option<Fault> {
-    let (codebook, places, values) = parts(block, n);
-    let k = kept(n);
+    let k = kept::<ONE_OF>(n);
+    let (codebook, places, values) = parts(block, k);
     let ascending = listed(places).take(k).try_fold(0, |least, place| {
         (place >= least && usize::from(place) < n).then_some(place + 1)
     });
     let padded = listed(places).skip(k).all(|rest| rest == 0);
     let sound = ascending.is_some() && padded;
-    value_fault(codebook, values, n).or_else(|| (!sound).then_some(Fault::Places))
+    value_fault(codebook, values, k).or_else(|| (!sound).then_some(Fault::Places))
 }
 
 fn decode(bytes: &[u8], out: &mut [f32]) {
-    let blocks = bytes.chunks(block_bytes(BLOCK_MAX, listed_bytes(KEPT)));
+    let blocks = bytes.chunks((SCHEME.block_bytes)(BLOCK_MAX));
     for (block, out) in blocks.zip(out.chunks_mut(BLOCK_MAX)) {
-        let (codebook, places, values) = parts(block, out.len());
-        let numbers = numbers(codebook, values, kept(out.len()));
+        let k = kept::<ONE_OF>(out.len());
+        let (codebook, places, values) = parts(block, k);
+        let numbers = numbers(codebook, values, k);
         out.fill(0.0);
         for (place, x) in listed(places).zip(numbers) {
             out[usize::from(place)] = x;
@@ -215,10 +219,11 @@ fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn accumulate(bytes: &[u8], weight: f32, acc: &mut [f32]) {
-    let blocks = bytes.chunks(block_bytes(BLOCK_MAX, listed_bytes(KEPT)));
+    let blocks = bytes.chunks((SCHEME.block_bytes)(BLOCK_MAX));
     for (block, acc) in blocks.zip(acc.chunks_mut(BLOCK_MAX)) {
-        let (codebook, places, values) = parts(block, acc.len());
-        let numbers = numbers(codebook, values, kept(acc.len()));
+        let k = kept::<ONE_OF>(acc.len());
+        let (codebook, places, values) = parts(block, k);
+        let numbers = numbers(codebook, values, k);
         for (place, x) in listed(places).zip(numbers) {
             acc[usize::from(place)] += weight * x;
         }
@@ -268,7 +273,7 @@ mod tests {
         assert_eq!(levels(&[1.0, 3.0, 5.0, 7.0]), [1.875, 6.0, -1.875, -6.0]);
         assert_eq!(levels(&[1.0, 1.0]), [0.9375, 1.0, -0.9375, -1.0]);
         assert_eq!(levels(&[0.0, 3.0, 1.0]), [0.0, 2.0, 0.0, -2.0]);
-        assert_eq!(levels(&[LIMIT; KEPT])[1], LIMIT);
+        assert_eq!(levels(&[LIMIT; KEPT_MAX])[1], LIMIT);
         assert_eq!(levels(&[TINY / 2.0]), [0.0, 0.0, 0.0, 0.0]);
         assert_eq!(levels(&[1.0 + 1.0 / 32.0])[1], 1.0625);
         assert_eq!(levels(&[]), [0.0; 4]);

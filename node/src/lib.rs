@@ -16,6 +16,8 @@ pub mod demo;
 pub mod exchange;
 /// Methods of training together, compared in virtual time.
 pub mod lab;
+/// The data beside a gossip run's machine: a peer's numbers, frames, and the thread that owns both.
+pub mod gossip;
 /// What is logged, where, and in which form.
 pub mod log;
 /// Every message between the actors.

@@ -130,7 +130,7 @@ impl World {
         let at_s = self.now.0 as f64 / 1e6;
         let alive = self.peers.iter().filter(|peer| peer.session.is_some());
         let all: Vec<&[f32]> =
-            alive.filter_map(|peer| Some(peer.numbers.as_ref()?.outer.as_slice())).collect();
+            alive.filter_map(|peer| Some(peer.numbers.as_ref()?.outer())).collect();
         let none = RoundSeen { round, at_s, distance: None, loss_of_mean: None, loss: None };
         let (Some(first), Some(lesson)) = (all.first(), &self.lesson) else { return none };
         let mean = mean(&all, first.len());

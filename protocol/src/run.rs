@@ -219,7 +219,9 @@ impl RunSpec {
     /// Vectors that a state holds beside the parameters: the outer optimiser's, one at least.
     pub fn outer_states(&self) -> usize {
         let own = match self.outer.kind {
-            OuterKind::Inner if self.gossip.is_none() => crate::math::inner::states(&self.inner.optimizer),
+            OuterKind::Inner if self.gossip.is_none() => {
+                crate::math::inner::states(&self.inner.optimizer)
+            }
             _ => 1,
         };
         own.max(1)

@@ -200,11 +200,8 @@ impl Writer {
             // The loss that is known by now is that of the round before.
             self.losses.push((round.saturating_sub(1), loss));
         }
-        match store::save(
-            &self.settings.checkpoints(),
-            &self.checkpoint(kept),
-            self.settings.keep,
-        ) {
+        match store::save(&self.settings.checkpoints(), &self.checkpoint(kept), self.settings.keep)
+        {
             Ok(folder) => self.told.do_send(Archived { round, folder }),
             Err(error) => {
                 tracing::error!(round, %error, "no checkpoint was written; training goes on")

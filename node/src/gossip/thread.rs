@@ -131,9 +131,8 @@ impl GossipThread {
             trained: 0,
             tokens_per_s: 0.0,
         };
-        let thread = std::thread::Builder::new()
-            .name("gossip".into())
-            .spawn(move || worker.run(&inbox))?;
+        let thread =
+            std::thread::Builder::new().name("gossip".into()).spawn(move || worker.run(&inbox))?;
         Ok(GossipThread { jobs, thread: Some(thread) })
     }
 

@@ -186,7 +186,10 @@ mod tests {
         assert!((distance - (5.0_f64 / 13.0).sqrt()).abs() < 1e-9);
         let means: [(u64, &[u8]); 2] = [(0, &[]), (1, &mean)];
         assert_eq!((a.step(2, &means), b.step(2, &means)), (vec![], vec![]));
-        assert_eq!((a.outer().as_slice(), b.outer().as_slice()), (&[3.0, 2.0][..], &[3.0, 2.0][..]));
+        assert_eq!(
+            (a.outer().as_slice(), b.outer().as_slice()),
+            (&[3.0, 2.0][..], &[3.0, 2.0][..])
+        );
     }
 
     #[test]

@@ -197,9 +197,8 @@ impl GossipSession {
 
     fn met(&mut self, peer: PeerId, now: Time, out: &mut Vec<Output>) {
         let place = (!self.spec.claimed).then(|| Place::of(&self.run, &peer, &self.spec));
-        let near = |place: &Place| {
-            (0..self.spec.axes as usize).any(|axis| self.place.meets(place, axis))
-        };
+        let near =
+            |place: &Place| (0..self.spec.axes as usize).any(|axis| self.place.meets(place, axis));
         let full = self.neighbours.len() >= PEERS_MAX && self.spec.claimed;
         if peer == self.me || full || !place.as_ref().is_none_or(near) {
             return;
@@ -235,7 +234,9 @@ impl GossipSession {
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         match message {
             // A round that the run does not have.
-            Message::Here { round, .. } | Message::Ready { round } | Message::Group { round, .. }
+            Message::Here { round, .. }
+            | Message::Ready { round }
+            | Message::Group { round, .. }
                 if round > self.rounds.saturating_add(1) => {}
             Message::Here { round, seat } => {
                 // What it was told when it met this peer may have come too early for it.

@@ -167,7 +167,11 @@ fn beginning(
     let codecs = (spec.exchange.up, spec.exchange.down);
     let Some(checkpoint) = checkpoint else {
         let numbers = Numbers::new(gossip, codecs, initial_params(&spec.model, spec.seed));
-        return Ok(Beginning { numbers, position: grid::first_position(&spec.id(), me), tokens: 0 });
+        return Ok(Beginning {
+            numbers,
+            position: grid::first_position(&spec.id(), me),
+            tokens: 0,
+        });
     };
     let damaged = "the checkpoint's state of this peer is damaged: remove its folder, the one before is used then";
     let peer = checkpoint.extras.get(PEER).context(damaged)?;

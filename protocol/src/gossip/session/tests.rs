@@ -231,11 +231,8 @@ fn who_is_ready_for_a_round_that_is_over_here_has_its_group_all_the_same() {
 #[test]
 fn frames_of_groups_that_never_come_push_each_other_out() {
     let (mut session, _) = ready();
-    let frame = |n: usize| Frame {
-        group: Digest::of(&n.to_le_bytes()),
-        slice: 0,
-        kind: FrameKind::Part,
-    };
+    let frame =
+        |n: usize| Frame { group: Digest::of(&n.to_le_bytes()), slice: 0, kind: FrameKind::Part };
     for n in 0..EARLY_MAX + 10 {
         give(&mut session, 3100, Input::Arrived { from: id(2), frame: frame(n) });
     }

@@ -238,10 +238,10 @@ mod tests {
         assert!(frames.take(id(2), &state, &bytes).is_ok());
         for (header, bytes, reason) in [
             (header(FrameKind::Mean, 2, 2, 0), &[][..], "slice 2 of 2"),
-            (header(FrameKind::Mean, 0, 65, 0), &[], "slice 0 of 65"),
-            (header(FrameKind::Mean, 1, 2, 0), &[1, 2, 3], "a piece of 3 bytes"),
-            (header(FrameKind::Mean, 1, 2, u32::MAX), &[1], "a piece of 1 bytes, not 0"),
-            (vec![1, 2, 3], &[], ""),
+            (header(FrameKind::Mean, 0, 65, 0), &[][..], "slice 0 of 65"),
+            (header(FrameKind::Mean, 1, 2, 0), &[1, 2, 3][..], "a piece of 3 bytes"),
+            (header(FrameKind::Mean, 1, 2, u32::MAX), &[1][..], "a piece of 1 bytes, not 0"),
+            (vec![1, 2, 3], &[][..], ""),
         ] {
             let told = told(frames.take(id(2), &header, bytes));
             assert!(told.contains(reason), "{told}");

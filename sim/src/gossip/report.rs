@@ -65,9 +65,18 @@ pub struct Summary {
 impl Summary {
     /// One line for each number.
     pub fn table(&self) -> String {
+        let mut out = String::new();
+        for (name, value) in self.rows() {
+            let _ = writeln!(out, "{name:<20}{value}");
+        }
+        out
+    }
+
+    /// Names and values.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
         let last = &self.last;
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.6}"));
-        let rows = [
+        vec![
             ("scenario", format!("{}, seed {}", self.scenario, self.seed)),
             ("hosts", self.hosts.to_string()),
             ("time", format!("{:.1} s", self.virtual_s)),
@@ -81,12 +90,7 @@ impl Summary {
             ("consensus distance", number(last.distance)),
             ("inputs", self.inputs.to_string()),
             ("trace", self.trace.clone()),
-        ];
-        let mut out = String::new();
-        for (name, value) in rows {
-            let _ = writeln!(out, "{name:<20}{value}");
-        }
-        out
+        ]
     }
 }
 

@@ -59,7 +59,7 @@ impl Mesh {
         match from_cbor::<Message>(bytes) {
             Ok(message) => self.tell(Input::Received { from, message }, Some(credit)),
             Err(reason) if !self.answers(from, bytes) => {
-                tracing::info!(peer = %from.short(), reason, "refused what a peer sent");
+                tracing::info!(peer = %from.short(), %reason, "refused what a peer sent");
             }
             Err(_) => {}
         }

@@ -62,6 +62,8 @@ pub struct GossipActor {
     began: Time,
     /// When each peer was last heard.
     heard: BTreeMap<PeerId, Time>,
+    /// How far the last group of several was apart.
+    distance: Option<f64>,
     doing: &'static str,
     bytes_before: u64,
     tokens: u64,
@@ -88,6 +90,7 @@ impl GossipActor {
             timer: None,
             group: Vec::new(),
             heard: BTreeMap::new(),
+            distance: None,
             bytes_before: 0,
             tokens: 0,
             val_loss: None,

@@ -6,7 +6,6 @@ use crate::actor::archive::{self, ArchiveActor, Kept};
 use crate::actor::session::Clock;
 use crate::actor::supervise::{DeviceFaces, Stopper, start_devices, tell_beginning};
 use crate::actor::trainer::TrainerActor;
-use crate::exchange::State;
 use crate::gossip::{Beginning, Feedback, GossipThread, Job, Stepped};
 use crate::message::Train;
 use crate::model::initial_params;
@@ -18,7 +17,7 @@ use actix::{Actor, Addr, AsyncContext, Context};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use shoal_protocol::gossip::{GossipSession, Numbers, grid};
-use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::ledger::state_root;
 use shoal_protocol::run::GossipSpec;
 use shoal_protocol::time::Span;
@@ -209,17 +208,17 @@ pub(super) fn kept(stepped: Stepped, group: &[PeerId]) -> Kept {
     }
 }
 
-/// A round and a state as a checkpoint keeps them, to and fro.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::State;
     use std::sync::Arc;
 
     #[test]
     fn what_is_kept_names_the_group_and_its_distance() {
         let (params, momentum) = (Arc::new(vec![1.0]), Arc::new(vec![0.5]));
         let stepped = Stepped {
-            round: 7 as Round,
+            round: 7,
             digest: Digest([1; 32]),
             state: State { params, momentum },
             residual: vec![0.25],

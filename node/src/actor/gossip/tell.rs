@@ -25,6 +25,8 @@ impl GossipActor {
             ..RoundStatus::default()
         };
         self.bytes_before = sent;
+        self.distance = distance.or(self.distance);
+        let known = self.distance;
         let apart = distance.map_or("-".into(), |distance| format!("{distance:.6}"));
         tracing::info!(
             round = stepped.round,
@@ -37,7 +39,7 @@ impl GossipActor {
         let group = self.group.iter().map(PeerId::to_string).collect();
         self.status.update(|status| {
             status.group = group;
-            status.consensus_distance = distance.or(status.consensus_distance);
+            status.consensus_distance = known;
             status.tokens_committed = stepped.tokens;
         });
     }
@@ -107,8 +109,8 @@ impl GossipActor {
             true => String::new(),
             false => format!("; last averaged with {}", group.join(", ")),
         };
-        let apart = self.status.get().consensus_distance;
-        let apart = apart.map_or(String::new(), |apart| format!("; consensus distance {apart:.4}"));
+        let apart =
+            self.distance.map_or(String::new(), |apart| format!("; consensus distance {apart:.4}"));
         format!("{what}{on}{wait}{until}{group}{apart}")
     }
 }

@@ -81,7 +81,7 @@ const fn counter(
     Metric { name, kind: "counter", help, read }
 }
 
-const METRICS: [Metric; 17] = [
+const METRICS: [Metric; 19] = [
     gauge("shoal_round", "Last committed round.", |s| Some(s.round as f64)),
     gauge("shoal_rounds_planned", "The run's last round.", |s| Some(s.rounds_total as f64)),
     gauge("shoal_members_alive", "Other nodes that are alive.", |s| Some(alive(s) as f64)),
@@ -114,6 +114,14 @@ const METRICS: [Metric; 17] = [
     gauge("shoal_exchange_seconds", "Duration of the last exchange.", |s| {
         s.rounds.back().and_then(|r| r.exchange_s)
     }),
+    gauge("shoal_group_members", "Members of the last exchange, this node among them.", |s| {
+        s.rounds.back().map(|r| r.members as f64)
+    }),
+    gauge(
+        "shoal_consensus_distance",
+        "How far the last group of a run by gossip was apart, over the norm of its mean.",
+        |s| s.consensus_distance,
+    ),
     gauge("shoal_devices", "Devices in use.", |s| Some(s.devices.len() as f64)),
     gauge("shoal_uptime_seconds", "Time since the start.", |s| Some(s.uptime_s)),
     gauge("shoal_peak_memory_bytes", "Peak resident memory.", |s| Some(s.peak_memory_bytes as f64)),

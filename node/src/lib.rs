@@ -14,6 +14,8 @@ pub mod data;
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.
 pub mod exchange;
+/// The data beside a gossip run's machine: a peer's numbers, frames, and the thread that owns both.
+pub mod gossip;
 /// Methods of training together, compared in virtual time.
 pub mod lab;
 /// What is logged, where, and in which form.

@@ -1,5 +1,6 @@
 //! Every message between the node's actors, on one screen.
 
+use crate::actor::archive::Kept;
 use crate::exchange::{Committed, Frame, State};
 use crate::net::Credit;
 use actix::Message;
@@ -98,7 +99,7 @@ pub struct Answered {
 /// To the archive: write a checkpoint.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Archive(pub Box<Committed>, pub Option<f64>);
+pub struct Archive(pub Box<Kept>, pub Option<f64>);
 
 /// To the archive: a device's inner optimiser stands so after its work; the next checkpoints take it along.
 #[derive(Message)]

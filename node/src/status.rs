@@ -26,7 +26,8 @@ pub struct NodeStatus {
     pub rounds_total: u64,
     /// Digest of the last committed record, hex.
     pub digest: String,
-    /// What it is doing: looking, training, gathering, reducing, confirming, applying, catching-up, finished.
+    /// What it is doing: looking, training, gathering, reducing, confirming, applying, catching-up, finished; in a run by
+    /// gossip listening, fetching, training, gathering, averaging, finished.
     pub phase: String,
     /// In one line: what it is waiting for, on whom, since when and until when.
     pub waiting: String,
@@ -62,6 +63,15 @@ pub struct NodeStatus {
     pub peak_memory_bytes: u64,
     /// The last rounds, oldest first.
     pub rounds: VecDeque<RoundStatus>,
+    /// In a run by gossip: its coordinates in the grid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub place: Vec<u8>,
+    /// In a run by gossip: whom it averaged with last, hex; empty if it stepped alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<String>,
+    /// In a run by gossip: how far its last group was apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus_distance: Option<f64>,
 }
 
 /// Another node, as this one sees it.
@@ -100,6 +110,10 @@ pub struct RoundStatus {
     pub bytes_sent: u64,
     /// Seconds since this node's start when it was committed here.
     pub at_s: f64,
+    /// In a run by gossip: how far the group was apart before it averaged. Root of the mean squared distance of what its members
+    /// brought from their mean, over the mean's norm, in the slice that this node added up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus_distance: Option<f64>,
 }
 
 /// The status that is shared between the session's actor and its readers.
@@ -135,6 +149,26 @@ impl SharedStatus {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         kept.changed = Instant::now();
         change(&mut kept.status);
+    }
+
+    /// A round's checkpoint is written.
+    pub fn archived(&self, round: u64, folder: PathBuf) {
+        self.update(|status| {
+            status.round = round;
+            status.checkpoint = Some(folder);
+            let known = status.rounds.iter().find(|known| known.round == round);
+            status.digest = known.map_or(String::new(), |known| known.digest.clone());
+        });
+    }
+
+    /// The parameters after a round have this held-out loss.
+    pub fn evaluated(&self, round: u64, loss: f64) {
+        self.update(|status| {
+            status.val_loss = Some(loss);
+            if let Some(known) = status.rounds.iter_mut().find(|known| known.round == round) {
+                known.val_loss = Some(loss);
+            }
+        });
     }
 
     /// Adds a round, or replaces what is there of it.

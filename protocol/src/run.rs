@@ -219,8 +219,10 @@ impl RunSpec {
     /// Vectors that a state holds beside the parameters: the outer optimiser's, one at least.
     pub fn outer_states(&self) -> usize {
         let own = match self.outer.kind {
-            OuterKind::Inner => crate::math::inner::states(&self.inner.optimizer),
-            OuterKind::Sgd | OuterKind::Nesterov | OuterKind::Sign => 1,
+            OuterKind::Inner if self.gossip.is_none() => {
+                crate::math::inner::states(&self.inner.optimizer)
+            }
+            _ => 1,
         };
         own.max(1)
     }

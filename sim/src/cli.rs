@@ -190,9 +190,9 @@ fn run(
 }
 
 fn by_gossip(scenario: &Scenario, seed: u64, out: Option<&Path>) -> Result<String, String> {
-    let (summary, rounds) = gossip::run(scenario, seed);
+    let (summary, kept) = gossip::run(scenario, seed);
     if let Some(dir) = out {
-        save::folder(dir, &[("rounds.csv", gossip::csv(&rounds))])?;
+        gossip::write(dir, &summary, &kept)?;
     }
     Ok(summary.table())
 }

@@ -11,7 +11,7 @@ use shoal_protocol::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Spans kept for each host: a longer run is drawn from what was kept of its beginning.
-const SPANS_MAX: usize = 4096;
+pub const SPANS_MAX: usize = 4096;
 /// Events kept.
 const EVENTS_MAX: usize = 200_000;
 

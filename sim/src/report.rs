@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Rows of the timeline; of more hosts, evenly chosen ones are drawn.
-const ROWS_MAX: usize = 60;
+pub const ROWS_MAX: usize = 60;
 
 /// Least, middle and most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Summary {
 /// # Errors
 /// The file, the reason and the mend.
 pub fn write(dir: &Path, summary: &Summary, recorder: &Recorder, end: Time) -> Result<(), String> {
-    let timeline = timeline(recorder, end);
+    let timeline = timeline(&recorder.names, &recorder.spans, end);
     let files = [
         ("rounds.csv", rounds_csv(recorder)),
         ("events.csv", events_csv(recorder)),
@@ -113,7 +113,8 @@ pub fn write(dir: &Path, summary: &Summary, recorder: &Recorder, end: Time) -> R
     save::folder(dir, &files)
 }
 
-const STYLE: &str = "body{max-width:1200px}table{margin:1em 0}td,th{padding:2px 12px 2px 0;text-align:left}\
+/// How a run's page looks.
+pub const STYLE: &str = "body{max-width:1200px}table{margin:1em 0}td,th{padding:2px 12px 2px 0;text-align:left}\
     div{max-height:30em;overflow:auto}";
 
 /// One page that needs nothing beside it.
@@ -132,7 +133,7 @@ fn page(summary: &Summary, recorder: &Recorder, timeline: &str, end: Time) -> St
 }
 
 /// The cells of what `rounds_csv` and `events_csv` write: a quoted cell is the last of its line.
-fn csv_rows(csv: &str) -> impl Iterator<Item = Vec<String>> {
+pub fn csv_rows(csv: &str) -> impl Iterator<Item = Vec<String>> {
     csv.lines().map(|line| {
         let (plain, quoted) = line.split_once(",\"").unwrap_or((line, ""));
         let last = quoted.strip_suffix('"').map(|cell| cell.replace("\"\"", "\""));
@@ -195,9 +196,9 @@ pub const WIDTH: f64 = 1000.0;
 const ROW: f64 = 16.0;
 pub const TOP: f64 = 40.0;
 
-/// One row for each host, its activities over time.
-fn timeline(recorder: &Recorder, end: Time) -> String {
-    let n = recorder.names.len();
+/// One row for each host, by name, and its activities over time.
+pub fn timeline(names: &[String], all: &[Vec<(Time, Activity)>], end: Time) -> String {
+    let n = names.len();
     let rows = n.min(ROWS_MAX);
     let height = TOP + rows as f64 * ROW + 40.0;
     let total = LEFT + WIDTH + 20.0;
@@ -215,14 +216,14 @@ fn timeline(recorder: &Recorder, end: Time) -> String {
     for row in 0..rows {
         let host = row * n / rows;
         let y = TOP + row as f64 * ROW;
-        let name = escape(&recorder.names[host]);
+        let name = escape(&names[host]);
         let _ = writeln!(
             out,
             "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
             LEFT - 8.0,
             y + 11.0
         );
-        spans(&mut out, &recorder.spans[host], end, y, scale);
+        spans(&mut out, &all[host], end, y, scale);
     }
     axis(&mut out, end, TOP + rows as f64 * ROW, scale);
     out.push_str("</svg>\n");
@@ -277,7 +278,7 @@ mod tests {
         let mut recorder = Recorder::new(vec!["a<b".into()], 1, 9);
         recorder.started(Time(0), 0);
         recorder.died(Time(2_500_000), 0);
-        let svg = timeline(&recorder, Time(10_000_000));
+        let svg = timeline(&recorder.names, &recorder.spans, Time(10_000_000));
         assert!(svg.contains("a&lt;b"));
         assert!(
             svg.contains(

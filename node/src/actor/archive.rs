@@ -1,12 +1,12 @@
 //! Checkpoints and the ledger on disk. A plain thread writes; when a newer state comes before the last is begun, the newer is
 //! written.
 
-use crate::exchange::Committed;
+use crate::exchange::{Committed, State};
 use crate::message::{Archive, Archived, InnerState, Stop};
 use crate::settings::Settings;
 use crate::store::{self, Checkpoint};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
-use shoal_protocol::id::{PeerId, Round, Signature};
+use shoal_protocol::id::{Digest, PeerId, Round, Signature};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::wire::to_cbor;
 use std::collections::BTreeMap;
@@ -27,6 +27,37 @@ pub fn inner_name(device: usize) -> String {
     format!("inner-{device}")
 }
 
+/// What a checkpoint is made of, and the ledger's line about its round.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The round.
+    pub round: Round,
+    /// The state's name: what peers agreed on, or in a run by gossip the root over its chunks.
+    pub digest: Digest,
+    /// The state.
+    pub state: State,
+    /// Extras of numbers, by name.
+    pub vectors: Vec<(&'static str, Vec<f32>)>,
+    /// Extras of bytes, by name.
+    pub extras: Vec<(&'static str, Vec<u8>)>,
+    /// The ledger's line.
+    pub line: String,
+}
+
+impl From<Committed> for Kept {
+    fn from(committed: Committed) -> Kept {
+        let Committed { record, state, residual_up, residual_down } = committed;
+        Kept {
+            round: record.round,
+            digest: record.digest(),
+            state,
+            vectors: vec![(RESIDUAL_UP, residual_up), (RESIDUAL_DOWN, residual_down)],
+            extras: vec![(RECORD, to_cbor(&record))],
+            line: record_line(&record),
+        }
+    }
+}
+
 /// The face of the thread that writes.
 pub struct ArchiveActor {
     desk: Arc<Desk>,
@@ -41,7 +72,7 @@ struct Desk {
 
 #[derive(Default)]
 struct Waiting {
-    state: Option<(Box<Committed>, Option<f64>)>,
+    state: Option<(Box<Kept>, Option<f64>)>,
     lines: Vec<String>,
     /// By the name in a checkpoint.
     inner: BTreeMap<String, Arc<Vec<u8>>>,
@@ -91,10 +122,10 @@ impl Drop for ArchiveActor {
 
 impl Handler<Archive> for ArchiveActor {
     type Result = ();
-    fn handle(&mut self, Archive(committed, loss): Archive, _: &mut Context<Self>) {
+    fn handle(&mut self, Archive(mut kept, loss): Archive, _: &mut Context<Self>) {
         self.desk.change(|waiting| {
-            waiting.lines.push(record_line(&committed.record));
-            waiting.state = Some((committed, loss));
+            waiting.lines.push(std::mem::take(&mut kept.line));
+            waiting.state = Some((kept, loss));
         });
     }
 }
@@ -154,8 +185,8 @@ impl Writer {
     fn run(mut self) {
         while let Some(waiting) = self.desk.next() {
             self.inner.extend(waiting.inner);
-            if let Some((committed, loss)) = waiting.state {
-                self.save(*committed, loss);
+            if let Some((kept, loss)) = waiting.state {
+                self.save(*kept, loss);
             }
             if let Err(error) = self.append(&waiting.lines) {
                 tracing::error!(%error, "the ledger cannot be written: free some disk space, or mend the folder's permissions");
@@ -163,17 +194,14 @@ impl Writer {
         }
     }
 
-    fn save(&mut self, committed: Committed, loss: Option<f64>) {
-        let round = committed.record.round;
+    fn save(&mut self, kept: Kept, loss: Option<f64>) {
+        let round = kept.round;
         if let Some(loss) = loss {
             // The loss that is known by now is that of the round before.
             self.losses.push((round.saturating_sub(1), loss));
         }
-        match store::save(
-            &self.settings.checkpoints(),
-            &self.checkpoint(committed),
-            self.settings.keep,
-        ) {
+        match store::save(&self.settings.checkpoints(), &self.checkpoint(kept), self.settings.keep)
+        {
             Ok(folder) => self.told.do_send(Archived { round, folder }),
             Err(error) => {
                 tracing::error!(round, %error, "no checkpoint was written; training goes on")
@@ -181,22 +209,19 @@ impl Writer {
         }
     }
 
-    fn checkpoint(&self, committed: Committed) -> Checkpoint {
-        let bytes = |values: &[f32]| {
+    fn checkpoint(&self, kept: Kept) -> Checkpoint {
+        let bytes = |values: Vec<f32>| {
             values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
         };
-        let extras = BTreeMap::from([
-            (RECORD.to_string(), to_cbor(&committed.record)),
-            (RESIDUAL_UP.to_string(), bytes(&committed.residual_up)),
-            (RESIDUAL_DOWN.to_string(), bytes(&committed.residual_down)),
-        ]);
+        let vectors = kept.vectors.into_iter().map(|(name, values)| (name, bytes(values)));
+        let extras = vectors.chain(kept.extras).map(|(name, bytes)| (name.to_owned(), bytes));
         Checkpoint {
-            round: committed.record.round,
-            digest: committed.record.digest(),
+            round: kept.round,
+            digest: kept.digest,
             spec: self.settings.spec.clone(),
-            params: Arc::unwrap_or_clone(committed.state.params),
-            momentum: Arc::unwrap_or_clone(committed.state.momentum),
-            extras,
+            params: Arc::unwrap_or_clone(kept.state.params),
+            momentum: Arc::unwrap_or_clone(kept.state.momentum),
+            extras: extras.collect(),
             local: self.inner.clone(),
             losses: self.losses.clone(),
         }

@@ -1,6 +1,7 @@
 //! The actors: one a noun, one a file. A handler translates a message, calls the machine, performs what it asks, and nothing else.
 
 pub mod archive;
+pub mod gossip;
 pub mod mesh;
 pub mod session;
 pub mod supervise;

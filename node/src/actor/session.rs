@@ -1,6 +1,6 @@
 //! The session: brings what happens to the protocol's machine, and performs what it asks. The one `match` on `Output` of the node.
 
-use crate::actor::archive::Endorsement;
+use crate::actor::archive::{Endorsement, Kept};
 use crate::actor::witness::Witness;
 use crate::exchange::{Frame, Job};
 use crate::message::{
@@ -46,8 +46,13 @@ impl Clock {
         Time(self.origin + self.started.elapsed().as_micros() as u64)
     }
 
+    /// Time since it was made.
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// How long until then.
-    fn until(&self, time: Time) -> Duration {
+    pub(super) fn until(&self, time: Time) -> Duration {
         Duration::from_micros(time.0.saturating_sub(self.now().0))
     }
 }
@@ -363,19 +368,14 @@ impl Handler<StateCommitted> for SessionActor {
     fn handle(&mut self, StateCommitted(committed): StateCommitted, _: &mut Context<Self>) {
         let round = committed.record.round;
         self.contacts.evaluate.do_send(Evaluate { round, state: committed.state.clone() });
-        self.contacts.archive.do_send(Archive(committed, self.val_loss));
+        self.contacts.archive.do_send(Archive(Box::new(Kept::from(*committed)), self.val_loss));
     }
 }
 
 impl Handler<Archived> for SessionActor {
     type Result = ();
     fn handle(&mut self, archived: Archived, _: &mut Context<Self>) {
-        self.status.update(|status| {
-            status.round = archived.round;
-            status.checkpoint = Some(archived.folder);
-            let known = status.rounds.iter().find(|round| round.round == archived.round);
-            status.digest = known.map_or(String::new(), |round| round.digest.clone());
-        });
+        self.status.archived(archived.round, archived.folder);
     }
 }
 
@@ -388,14 +388,7 @@ impl Handler<Evaluated> for SessionActor {
             "held-out loss"
         );
         self.val_loss = Some(evaluated.loss);
-        self.status.update(|status| {
-            status.val_loss = Some(evaluated.loss);
-            if let Some(round) =
-                status.rounds.iter_mut().find(|round| round.round == evaluated.round)
-            {
-                round.val_loss = Some(evaluated.loss);
-            }
-        });
+        self.status.evaluated(evaluated.round, evaluated.loss);
     }
 }
 
@@ -455,7 +448,7 @@ fn waiting_line(waiting: &Waiting, me: &PeerId, now: Time) -> String {
 }
 
 /// Peak resident memory of this process, bytes.
-fn peak_memory_bytes() -> u64 {
+pub(super) fn peak_memory_bytes() -> u64 {
     // SAFETY: getrusage fills the struct that it is given, and zeroes are a valid one.
     unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();

@@ -1,11 +1,13 @@
 //! Starts the actors in order, and stops them: signal, or the run's end, or a failure.
 
 use crate::actor::archive::{self, ArchiveActor, Endorsement};
+use crate::actor::gossip::{self, GossipActor};
 use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::data::Dataset;
-use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
+use crate::exchange::{Arithmetic, ExchangeThread, Feedback, Job, State};
+use crate::gossip::GossipThread;
 use crate::message::{Answered, Delivered, Happened, Merged, StateCommitted, Stop, Train};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
@@ -17,7 +19,7 @@ use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use anyhow::Context as _;
-use shoal_protocol::id::{Digest, Keyring};
+use shoal_protocol::id::{Digest, Keyring, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::recording::Opening;
 use shoal_protocol::session::{self, Standing};
@@ -41,19 +43,48 @@ struct Beginning {
     checkpoint: Option<Checkpoint>,
 }
 
+/// What drives the protocol's machine, and the thread that owns the data.
+enum Root {
+    Exact(Addr<SessionActor>, ExchangeThread),
+    Gossip(Addr<GossipActor>, GossipThread),
+}
+
+impl Root {
+    fn lives(&self) -> bool {
+        match self {
+            Root::Exact(session, _) => session.connected(),
+            Root::Gossip(session, _) => session.connected(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Root::Exact(session, _) => session.do_send(Stop(None)),
+            Root::Gossip(session, _) => session.do_send(Stop(None)),
+        }
+    }
+
+    /// What is left to do once the network is down; the session's address is dropped now.
+    fn into_join(self) -> Box<dyn FnOnce() + Send> {
+        match self {
+            Root::Exact(_, exchange) => Box::new(move || exchange.join()),
+            Root::Gossip(_, numbers) => Box::new(move || numbers.join()),
+        }
+    }
+}
+
 /// The node's actors and threads, from start to stop.
 pub struct Supervisor {
-    session: Addr<SessionActor>,
+    root: Root,
     trainer: Addr<TrainerActor>,
     archive: Addr<ArchiveActor>,
-    exchange: ExchangeThread,
     threads: Vec<JoinHandle<()>>,
     net: NetHandle,
     stopped: oneshot::Receiver<Option<String>>,
 }
 
 /// Hears that the node has to stop, and tells the supervisor.
-struct Stopper(Option<oneshot::Sender<Option<String>>>);
+pub(super) struct Stopper(Option<oneshot::Sender<Option<String>>>);
 
 impl Actor for Stopper {
     type Context = Context<Self>;
@@ -81,11 +112,20 @@ impl Supervisor {
         keyring: NodeKeyring,
         status: SharedStatus,
     ) -> anyhow::Result<Supervisor> {
-        let spec = &settings.spec;
-        let beginning = beginning(settings)?;
-        tell_beginning(settings, &beginning, &status);
         let (sender, stopped) = oneshot::channel();
         let stopper = Stopper(Some(sender)).start();
+        if let Some(spec) = settings.spec.gossip {
+            let running = gossip::start(settings, spec, &net, events, status, &stopper)?;
+            let (root, threads) =
+                (Root::Gossip(running.session, running.numbers), vec![running.archive_thread]);
+            let (trainer, archive) = (running.trainer, running.archive);
+            return Ok(Supervisor { root, trainer, archive, threads, net, stopped });
+        }
+        let spec = &settings.spec;
+        let beginning = beginning(settings)?;
+        let record = &beginning.standing.record;
+        let known = (record.round, record.digest(), record.tokens);
+        tell_beginning(settings, known, beginning.checkpoint.is_some(), &status);
         let me = keyring.id();
         let clock = Clock::new();
         let residuals = [beginning.residuals[0].as_slice(), beginning.residuals[1].as_slice()];
@@ -117,12 +157,17 @@ impl Supervisor {
         let (archive, archive_thread) =
             ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
         let archive = archive.start();
+        let jobs = exchange.jobs();
+        // The exchange is gone only when the node stops.
+        let learned = move |round, tokens, delta, merged| {
+            drop(jobs.send(Job::AddDelta(round, tokens, delta, merged)));
+        };
         let trainer = TrainerActor::new(
             threads,
             session.clone().recipient(),
             session.clone().recipient(),
             archive.clone().recipient(),
-            exchange.jobs(),
+            Box::new(learned),
             settings.eval_sequences,
         )
         .start();
@@ -144,8 +189,8 @@ impl Supervisor {
         };
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);
-        let threads = vec![archive_thread];
-        Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
+        let (root, threads) = (Root::Exact(session, exchange), vec![archive_thread]);
+        Ok(Supervisor { root, trainer, archive, threads, net, stopped })
     }
 
     /// Waits until an actor says that the node cannot go on, or is dead; why.
@@ -165,7 +210,7 @@ impl Supervisor {
     /// An actor that is gone though nobody stopped it. The runtime catches the panic of one, and the others would live on.
     fn dead(&self) -> Option<&'static str> {
         let lives = [
-            ("session", self.session.connected()),
+            ("session", self.root.lives()),
             ("trainer", self.trainer.connected()),
             ("archive", self.archive.connected()),
         ];
@@ -174,15 +219,15 @@ impl Supervisor {
 
     /// Stops the actors and joins the threads: the session first, so that nothing new begins; the archive writes what it has.
     pub async fn stop(self) {
-        self.session.do_send(Stop(None));
-        drop(self.session);
+        self.root.stop();
+        let join = self.root.into_join();
         self.trainer.do_send(crate::message::Stop(None));
         self.archive.do_send(crate::message::Stop(None));
         drop((self.trainer, self.archive));
-        let (net, exchange, threads) = (self.net, self.exchange, self.threads);
+        let (net, threads) = (self.net, self.threads);
         let joined = tokio::task::spawn_blocking(move || {
             net.shutdown();
-            exchange.join();
+            join();
             threads.into_iter().for_each(|thread| drop(thread.join()));
         });
         // A panic in there has been reported by the panic hook already.
@@ -192,15 +237,15 @@ impl Supervisor {
 
 /// The trainer's address, once it is there: device threads answer to it, and it needs them to start.
 #[derive(Clone, Default)]
-struct DeviceFaces(Arc<std::sync::OnceLock<Addr<TrainerActor>>>);
+pub(super) struct DeviceFaces(Arc<std::sync::OnceLock<Addr<TrainerActor>>>);
 
 impl DeviceFaces {
-    fn set(&self, trainer: Addr<TrainerActor>) {
+    pub(super) fn set(&self, trainer: Addr<TrainerActor>) {
         // Set once, by `start`.
         let _ = self.0.set(trainer);
     }
 
-    fn with(&self, act: impl FnOnce(&Addr<TrainerActor>)) {
+    pub(super) fn with(&self, act: impl FnOnce(&Addr<TrainerActor>)) {
         if let Some(trainer) = self.0.get() {
             act(trainer);
         }
@@ -231,7 +276,7 @@ fn start_exchange(
 }
 
 /// `inner`: what the last life kept of the devices' inner optimisers.
-fn start_devices(
+pub(super) fn start_devices(
     settings: &Settings,
     inner: &BTreeMap<String, Arc<Vec<u8>>>,
     faces: &DeviceFaces,
@@ -335,25 +380,28 @@ fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beg
     })
 }
 
-fn tell_beginning(settings: &Settings, beginning: &Beginning, status: &SharedStatus) {
-    let record = &beginning.standing.record;
-    if record.round > 0 {
-        tracing::info!(round = record.round, digest = %record.digest().short(), "resuming from a checkpoint");
+/// What the status knows at the start: round, digest and tokens that the node goes on from.
+pub(super) fn tell_beginning(
+    settings: &Settings,
+    (round, digest, tokens): (Round, Digest, u64),
+    resumed: bool,
+    status: &SharedStatus,
+) {
+    if round > 0 {
+        tracing::info!(round, digest = %digest.short(), "resuming from a checkpoint");
     }
     status.update(|status| {
         status.run_id = settings.spec.id().to_string();
         status.run_name = settings.spec.name.clone();
         status.pid = std::process::id();
-        status.round = record.round;
+        status.round = round;
         status.rounds_total = settings.spec.rounds;
-        status.digest = record.digest().to_string();
-        status.tokens_committed = record.tokens;
+        status.digest = digest.to_string();
+        status.tokens_committed = tokens;
         status.devices =
             settings.devices.iter().map(|device| format!("{device:?}").to_lowercase()).collect();
-        status.checkpoint = beginning
-            .checkpoint
-            .as_ref()
-            .map(|c| store::checkpoint::folder(&settings.checkpoints(), c.round));
+        status.checkpoint =
+            resumed.then(|| store::checkpoint::folder(&settings.checkpoints(), round));
     });
 }
 
@@ -442,7 +490,11 @@ mod tests {
 
     #[test]
     fn an_actor_that_panics_ends_the_node() {
-        let session = told(|node| node.session.do_send(Panic)).expect("it is no request");
+        let session = told(|node| match &node.root {
+            Root::Exact(session, _) => session.do_send(Panic),
+            Root::Gossip(..) => unreachable!("the test's run is none by gossip"),
+        })
+        .expect("it is no request");
         assert!(session.starts_with("the session has panicked"), "{session}");
         let trainer = told(|node| node.trainer.do_send(Panic)).expect("it is no request");
         assert!(trainer.starts_with("the trainer has panicked"), "{trainer}");

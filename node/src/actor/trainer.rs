@@ -1,6 +1,5 @@
 //! The face of the device threads: splits a lease among them, merges what they did, and evaluates between rounds.
 
-use crate::exchange::Job as ExchangeJob;
 use crate::message::{Answered, Evaluate, Evaluated, InnerState, Merged, Stop, Train, Worked};
 use crate::train::{
     Answer, DeviceThread, Done, Job, Merges, Refused, TrainError, WorkDone, merge_by_tokens,
@@ -11,7 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+
+/// Who is handed what a lease has come to: the round, tokens, the pseudo-gradient, and how many of the commits since it began are in it.
+pub type Learned = Box<dyn Fn(Round, u64, Vec<f32>, usize)>;
 
 /// The face of the device threads.
 pub struct TrainerActor {
@@ -19,7 +20,7 @@ pub struct TrainerActor {
     session: Recipient<Worked>,
     evaluated: Recipient<Evaluated>,
     archive: Recipient<InnerState>,
-    jobs: SyncSender<ExchangeJob>,
+    learned: Learned,
     sequences: u64,
     cancel: Arc<AtomicBool>,
     work: Option<Work>,
@@ -51,7 +52,7 @@ impl TrainerActor {
         session: Recipient<Worked>,
         evaluated: Recipient<Evaluated>,
         archive: Recipient<InnerState>,
-        jobs: SyncSender<ExchangeJob>,
+        learned: Learned,
         sequences: u64,
     ) -> TrainerActor {
         let device = |thread| Device { thread, waiting: VecDeque::new(), tokens_per_s: 0.0 };
@@ -60,7 +61,7 @@ impl TrainerActor {
             session,
             evaluated,
             archive,
-            jobs,
+            learned,
             sequences,
             cancel: Arc::default(),
             work: None,
@@ -104,9 +105,7 @@ impl TrainerActor {
     fn finish(&mut self) {
         let Some(work) = self.work.take() else { return };
         let (tokens, delta) = merge_by_tokens(work.parts).unwrap_or_default();
-        // The exchange is gone only when the node stops.
-        let merged = work.merges.len();
-        let _ = self.jobs.send(ExchangeJob::AddDelta(work.round, tokens, delta, merged));
+        (self.learned)(work.round, tokens, delta, work.merges.len());
         let tokens_per_s = self.devices.iter().map(|device| device.tokens_per_s).sum();
         let weighed: f64 =
             work.accounts.iter().map(|done| done.loss_mean * done.tokens as f64).sum();

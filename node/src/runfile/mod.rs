@@ -17,8 +17,8 @@ pub use template::{Template, template};
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION, RunSpec,
-    SpecError, StrategySpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
+    PROTOCOL_VERSION, RunSpec, SpecError, StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct RunFile {
     pub group: GroupSpec,
     /// What a round is made of beside that.
     pub strategy: StrategySpec,
+    /// How peers average in small groups, if the run has no one state for all.
+    pub gossip: Option<GossipSpec>,
 }
 
 /// Where a run's text comes from.
@@ -210,7 +212,7 @@ impl RunFile {
             exchange: self.exchange.clone(),
             group: self.group.clone(),
             strategy: self.strategy,
-            gossip: None,
+            gossip: self.gossip,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::document::{Document, Section};
 use super::inner::read_inner;
-use super::strategy::read_strategy;
+use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
 use shoal_protocol::id::{Digest, PeerId};
@@ -41,7 +41,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
     root.finish()?;
     let (model, vocab) = read_model(document.section("model")?)?;
     let (source, heldout_permille) = read_data(document.section("data")?, folder)?;
-    let (strategy, usual) = read_strategy(document.section("strategy")?)?;
+    let strategy::Told { pieces, gossip, usual } = read_strategy(document.section("strategy")?)?;
     let file = RunFile {
         name,
         creator: creator.unwrap_or_default(),
@@ -53,10 +53,11 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         source,
         heldout_permille,
         inner: read_inner(document.section("inner")?, usual.steps)?,
-        outer: read_outer(document.section("outer")?, usual.outer.clone())?,
+        outer: read_outer(document.section("outer")?, usual.outer.clone(), gossip.is_some())?,
         exchange: read_exchange(document.section("exchange")?, &usual)?,
         group: read_group(document.section("group")?)?,
-        strategy,
+        strategy: pieces,
+        gossip,
     };
     check(&file, document)?;
     Ok(file)
@@ -75,7 +76,9 @@ fn check(file: &RunFile, document: &Document) -> Result<(), RunFileError> {
         None => TokenizerSpec::Bytes,
     };
     let spec = file.spec(file.vocab.unwrap_or(file.model.vocab), tokenizer, data);
-    spec.validate().map_err(|fault| document.fault_of(fault.key, fault.reason))
+    // A run file has one table for both ways of training.
+    let key = |key: &str| key.replace("gossip.", "strategy.");
+    spec.validate().map_err(|fault| document.fault_of(&key(fault.key), fault.reason))
 }
 
 fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileError> {
@@ -164,7 +167,17 @@ const OUTER: [(&str, OuterKind); 4] = [
     ("inner", OuterKind::Inner),
 ];
 
-fn read_outer(mut outer: Section, usual: OuterSpec) -> Result<OuterSpec, RunFileError> {
+fn read_outer(
+    mut outer: Section,
+    usual: OuterSpec,
+    gossip: bool,
+) -> Result<OuterSpec, RunFileError> {
+    if let Some(key) = ["kind", "lr", "momentum"].into_iter().find(|key| gossip && outer.has(key)) {
+        return Err(outer.fault(
+            key,
+            "has no part in a run by gossip: its outer step is `alpha`, `beta` and `gamma` of [strategy]",
+        ));
+    }
     let kind = |name: &str| OUTER.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
     let names = OUTER.map(|(name, _)| format!("{name:?}")).join(", ");
     let given = outer.parsed("kind", kind, &format!("one of {names}"))?;

@@ -127,6 +127,48 @@ const TOLD: &[Told] = &[
         "What local parameters keep of themselves when committed ones arrive.",
         "arXiv 2501.18512, section 2.3",
     ),
+    told(
+        "strategy.axes",
+        "axes",
+        "",
+        "By gossip: axes of the grid that peers have their places in. In a round groups form along one of them, in turns.",
+        "with one all meet; arXiv 2103.03239 has two and more",
+    ),
+    told(
+        "strategy.places",
+        "places",
+        "",
+        "By gossip: places along an axis. `places` to the power of `axes` is best about the number of peers; with one axis it says nothing.",
+        GUESS,
+    ),
+    told(
+        "strategy.seats",
+        "",
+        "\"claimed\"",
+        "By gossip: whether peers claim their places, for which all have to know each other (up to 65 of them), or each has the one that is drawn from its id.",
+        "a draw leaves some of few peers alone",
+    ),
+    told(
+        "strategy.alpha",
+        "share",
+        "",
+        "By gossip: what the outer step keeps of the one before.",
+        "arXiv 2506.10911, section 3, for \"noloco\"; 0 is the plain mean",
+    ),
+    told(
+        "strategy.beta",
+        "",
+        "",
+        "By gossip: what the outer step takes of the group's mean progress.",
+        "arXiv 2506.10911, section 3, for \"noloco\"; 1 is the plain mean",
+    ),
+    told(
+        "strategy.gamma",
+        "",
+        "",
+        "By gossip: what the outer step takes of the way to the group's mean parameters.",
+        "measured: consensus distance is least near 1",
+    ),
     told("inner.optimizer", "", "\"adamw\"", "The inner optimiser.", "usual"),
     told(
         "inner.schedule",
@@ -263,7 +305,8 @@ fn variants() -> Vec<(String, String)> {
     let optimizers = super::inner::OPTIMIZERS.iter().map(|name| named("inner", "optimizer", name));
     let schedules = super::inner::SCHEDULES.iter().map(|name| named("inner", "schedule", name));
     let overlaps = std::iter::once(named("strategy", "overlap", "delayed"));
-    strategies.chain(optimizers).chain(schedules).chain(overlaps).collect()
+    let gossip = super::strategy::GOSSIP.iter().map(|name| named("strategy", "name", name));
+    strategies.chain(gossip).chain(optimizers).chain(schedules).chain(overlaps).collect()
 }
 
 /// The keys that reading a file of these lines asks for.

@@ -115,12 +115,22 @@ heldout_permille = 20     # thousandths at the text's end that are never trained
 #   local-sgd  local steps, then the mean of the parameters (arXiv 1805.09767)
 #   sync       every step the inner optimiser takes the mean gradient: data parallel training
 #   demo       every step the sign of the largest components of momentum (arXiv 2411.19870)
+# or, by gossip, without one state that all agree on: each peer keeps parameters of its own, and averages in small groups that change
+#   noloco     local steps, then pairs, with momentum of their own (arXiv 2506.10911)
+#   moshpit    local steps, then the mean over a row or a column of a grid of peers (arXiv 2103.03239)
 name = "diloco"
 # Or piece by piece:
 # work = "steps"          # what local work gives: "steps", or the mean "gradient" at the committed parameters
 # fragments = 1           # exchanged in turns, one a round
 # overlap = "none"        # or "delayed", "eager": training goes on while an exchange is under way
 # keep = 0.5              # with "delayed": what local parameters keep of themselves when the committed ones arrive
+# Of these only "noloco" and "moshpit" have any; they have none of the pieces above, and [outer] has no part in them:
+# axes = 1                # axes of the grid of peers; in a round groups form along one of them, in turns
+# places = 8              # places along an axis; with several axes about as many as give each peer a place of its own
+# seats = "claimed"       # who sits where: "claimed", by peers that all know each other, or "drawn" from their ids
+# alpha = 0.5             # what the outer step keeps of the one before; 0 with "moshpit"
+# beta = 0.7              # what it takes of the group's mean progress; 1 with "moshpit"
+# gamma = 0.9             # what it takes of the way to the group's mean parameters; 1 with "moshpit"
 
 [inner]
 # What each peer does between two exchanges: {steps} steps are {tokens} tokens.

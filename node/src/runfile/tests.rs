@@ -4,7 +4,7 @@ use super::*;
 use crate::model::preset::PRESETS;
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::{
-    InnerOptimizer, InnerSchedule, OuterKind, Overlap, Strategy, StrategySpec,
+    GossipSpec, InnerOptimizer, InnerSchedule, OuterKind, Overlap, Strategy, StrategySpec,
 };
 
 const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
@@ -368,4 +368,29 @@ fn the_vocabulary_is_the_tokenizer_s() {
     let error =
         small.resolve(None, Some(&path), &dir.path().join("cache")).unwrap_err().to_string();
     assert!(error.contains("model.vocab") && error.contains("3 tokens"), "{error}");
+}
+
+#[test]
+fn a_run_by_gossip_has_keys_of_its_own() {
+    let with = |lines: &str| parse(&format!("{SMALL}{lines}"));
+    let pairs = with("[strategy]\nname = \"noloco\"\ngamma = 1.0\n").unwrap();
+    let usual = GossipSpec { claimed: true, gamma: 1.0, ..GossipSpec::noloco(1, 8) };
+    assert_eq!((pairs.gossip, pairs.strategy), (Some(usual), StrategySpec::default()));
+    assert_eq!((pairs.exchange.up, pairs.exchange.down), (Codec::Bf16, Codec::Bf16));
+    let lines = "[strategy]\nname = \"moshpit\"\nplaces = 2\nseats = \"drawn\"\n";
+    assert_eq!(with(lines).unwrap().gossip, Some(GossipSpec::moshpit(2, 2)));
+    for (lines, reason) in [
+        ("[strategy]\nname = \"noloco\"\nfragments = 2\n", "`strategy.fragments`: there is no"),
+        ("[strategy]\nname = \"diloco\"\naxes = 2\n", "`strategy.axes`: there is no"),
+        (
+            "[strategy]\nname = \"noloco\"\naxes = 9\n",
+            "run.toml:8: `strategy.axes`: must be 1 to 8",
+        ),
+        ("[strategy]\nname = \"noloco\"\nseats = \"mine\"\n", "\"claimed\" or \"drawn\""),
+        ("[strategy]\nname = \"noloco\"\n[outer]\nlr = 0.5\n", "`outer.lr`: has no part"),
+        ("[strategy]\nname = \"noloco\"\n[exchange]\ncodec = \"sign\"\n", "`exchange.up`: gossip"),
+    ] {
+        let error = with(lines).unwrap_err();
+        assert!(error.contains(reason), "{lines}: {error}");
+    }
 }

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Message {
-    /// Where the sender is; the answer to whoever is behind.
+    /// Where the sender is: to whom it meets, to whoever is behind, and, where places are claimed, to all when a round begins.
     Here {
         /// The round that it works towards.
         round: Round,
+        /// The seat that it claims, if it claims one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seat: Option<u32>,
     },
     /// The sender has done its local work, and asks the cell's convener for a group.
     Ready {
@@ -36,7 +39,8 @@ impl Message {
 }
 
 /// Which of a group's bulk frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FrameKind {
     /// A member's own numbers, for the slice's owner.
     Part,
@@ -47,7 +51,8 @@ pub enum FrameKind {
 }
 
 /// A bulk frame, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Frame {
     /// The group's name; zeros for a state.
     pub group: Digest,
@@ -77,7 +82,7 @@ pub enum Input {
         /// What.
         message: Message,
     },
-    /// A bulk frame came; the driver holds its bytes, which decode.
+    /// A bulk frame came, whole; the driver holds its bytes, which decode.
     Arrived {
         /// From whom.
         from: PeerId,

@@ -25,6 +25,22 @@ impl Place {
         Place(place)
     }
 
+    /// The cell of a claimed seat (see [`seats`](super::seats)): its digits to the base of `places`. Beyond the last cell it begins again.
+    pub fn at(seat: u32, spec: &GossipSpec) -> Place {
+        let (mut rest, places) = (seat, spec.places.max(1));
+        let mut digit = || {
+            let digit = rest % places;
+            rest /= places;
+            digit as u8
+        };
+        Place((0..spec.axes).map(|_| if spec.axes == 1 { 0 } else { digit() }).collect())
+    }
+
+    /// The coordinates, one an axis.
+    pub fn coordinates(&self) -> &[u8] {
+        &self.0
+    }
+
     /// What those who meet along an axis have in common: all other coordinates.
     pub fn cell(&self, axis: usize) -> (usize, Vec<u8>) {
         let others = self.0.iter().enumerate().filter(|(k, _)| *k != axis);
@@ -67,6 +83,15 @@ mod tests {
     fn with_one_axis_all_meet() {
         let all = places(10, &GossipSpec::noloco(1, 8));
         assert!(all.iter().all(|a| all.iter().all(|b| a.meets(b, 0) && a.cell(0) == b.cell(0))));
+    }
+
+    #[test]
+    fn seats_fill_the_grid_row_by_row_and_then_again() {
+        let spec = GossipSpec::moshpit(2, 2);
+        let at = |seat| Place::at(seat, &spec).0;
+        assert_eq!([at(0), at(1), at(2), at(3)], [[0, 0], [1, 0], [0, 1], [1, 1]]);
+        assert_eq!(at(5), at(1));
+        assert_eq!(Place::at(9, &GossipSpec::noloco(1, 2)).0, [0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Gossip mode: for runs too large or too unstable for one exact group.
 //!
-//! Every peer has a state of its own. Its id gives it a place in a grid ([`grid`]); its *neighbours* are those who share all of its
-//! coordinates but one. In round r those who differ along axis r mod d alone, a *cell*, meet: whoever has done its local work says so to
+//! Every peer has a state of its own, and a place in a grid ([`grid`]): drawn from its id, or, where all know each other, claimed ([`seats`]).
+//! Its *neighbours* are those who share all of its coordinates but one. In round r those who differ along axis r mod d alone, a *cell*, meet: whoever has done its local work says so to
 //! the cell's convener (first in hash order), who divides those that came into groups, pairs or all together. A group averages
 //! one vector x = beta * progress + gamma * parameters, slice by slice, each member adding up one of the slices, and each member takes its outer
 //! step ([`step`]) with what has come back; a slice that did not come is stepped as if it were alone. No round waits for anybody for longer
@@ -22,8 +22,11 @@
 pub mod event;
 pub mod grid;
 pub mod group;
+pub mod numbers;
+pub mod seats;
 mod session;
 pub mod step;
 
 pub use event::{Frame, FrameKind, Input, Message, Output};
-pub use session::GossipSession;
+pub use numbers::Numbers;
+pub use session::{GossipSession, Known};

@@ -3,20 +3,22 @@
 use super::event::{Frame, FrameKind, Input, Message, Output};
 use super::grid::{Place, axis};
 use super::group::Group;
+use super::seats;
 use crate::convene::rank;
 use crate::deadline::Deadline;
 use crate::id::{Digest, PeerId, Round, RunId};
 use crate::run::RunSpec;
 use crate::run::gossip::GossipSpec;
 use crate::time::{Span, Time};
-use crate::wire::MEMBERS_MAX;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::wire::{MEMBERS_MAX, PEERS_MAX};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Frames that are kept of groups that are not known yet: the convener's word may come later than a member's part. Guess.
+/// Frames that are kept of groups that are not known yet, the last to come: the convener's word may come later than a member's part.
+/// Guess.
 pub const EARLY_MAX: usize = 4 * MEMBERS_MAX;
 /// Rounds ahead of this peer's own in which it convenes for others. Guess.
 const AHEAD_MAX: Round = 4;
-/// How long a starting peer listens to its neighbours before it begins. Guess: some beacons' time.
+/// How long a starting peer listens to its neighbours before it begins, from the first that it meets. Guess: some beacons' time.
 const LISTEN: Span = Span::from_secs(2);
 /// A peer that is more rounds behind than this takes over a neighbour's parameters. Guess.
 const FAR_BEHIND: Round = 8;
@@ -28,9 +30,22 @@ const DONORS_MAX: u32 = 3;
 /// A neighbour that can be reached.
 #[derive(Clone, Debug)]
 struct Neighbour {
-    place: Place,
-    /// The round that it was last heard to work towards.
+    /// `None` until it claims one.
+    place: Option<Place>,
+    seat: Option<u32>,
+    /// The round that it was last heard to work towards; 0 if it was not heard yet.
     round: Round,
+}
+
+/// A neighbour as it is known here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Who.
+    pub peer: PeerId,
+    /// The round that it was last heard to work towards; 0 if it was not heard yet.
+    pub round: Round,
+    /// Its place, if it has one.
+    pub place: Option<Place>,
 }
 
 /// Those who are ready for one round in one cell.
@@ -68,6 +83,7 @@ pub struct GossipSession {
     rounds: Round,
     me: PeerId,
     place: Place,
+    seat: Option<u32>,
     neighbours: BTreeMap<PeerId, Neighbour>,
     /// The round that it works towards.
     round: Round,
@@ -77,7 +93,7 @@ pub struct GossipSession {
     trained: Span,
     asked: u32,
     gathers: BTreeMap<Round, Gather>,
-    early: BTreeSet<(Digest, PeerId, Frame)>,
+    early: VecDeque<(PeerId, Frame)>,
     /// From being ready to the convener's word, and from that to all means.
     grouping: Deadline,
     averaging: Deadline,
@@ -86,11 +102,25 @@ pub struct GossipSession {
 impl GossipSession {
     /// At the parameters of round `committed`, 0 for a new peer. `None` if the spec is of no gossip run.
     pub fn new(now: Time, spec: &RunSpec, me: PeerId, committed: Round) -> Option<GossipSession> {
+        GossipSession::patient(now, spec, me, committed, LISTEN)
+    }
+
+    /// The same, for a peer that begins alone only if it has met nobody for so long.
+    pub fn patient(
+        now: Time,
+        spec: &RunSpec,
+        me: PeerId,
+        committed: Round,
+        alone_after: Span,
+    ) -> Option<GossipSession> {
         let gossip = spec.gossip?;
         let run = spec.id();
         let s = Span::from_secs;
+        let place =
+            if gossip.claimed { Place::at(0, &gossip) } else { Place::of(&run, &me, &gossip) };
         Some(GossipSession {
-            place: Place::of(&run, &me, &gossip),
+            place,
+            seat: None,
             run,
             spec: gossip,
             grace_percent: spec.group.grace_percent,
@@ -100,11 +130,11 @@ impl GossipSession {
             round: committed + 1,
             stage: Stage::Listening,
             since: now,
-            until: Some(now + LISTEN),
+            until: Some(now + alone_after),
             trained: Span::ZERO,
             asked: 0,
             gathers: BTreeMap::new(),
-            early: BTreeSet::new(),
+            early: VecDeque::new(),
             grouping: Deadline::new(s(10), s(1), s(600)), // guess
             averaging: Deadline::new(s(60), s(2), s(600)), // guess: 8 MiB at 1 Mbit/s
         })
@@ -115,9 +145,19 @@ impl GossipSession {
         self.round
     }
 
-    /// Whom it could meet, now or in another round.
-    pub fn neighbours(&self) -> impl Iterator<Item = &PeerId> {
-        self.neighbours.keys()
+    /// Whom it could meet, now or in another round; where places are claimed, all that it knows.
+    pub fn neighbours(&self) -> impl Iterator<Item = Known> {
+        let known = |(peer, n): (&PeerId, &Neighbour)| Known {
+            peer: *peer,
+            round: n.round,
+            place: n.place.clone(),
+        };
+        self.neighbours.iter().map(known)
+    }
+
+    /// Its own place.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// In one word what it does, on whom it waits, since when and until when.
@@ -142,7 +182,7 @@ impl GossipSession {
     /// Everything that can happen to it.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Met { peer } => self.met(peer, out),
+            Input::Met { peer } => self.met(peer, now, out),
             Input::Lost { peer } => self.lost(&peer, now, out),
             Input::Received { from, message } => self.received(from, message, now, out),
             Input::Arrived { from, frame } => self.arrived(from, frame, now, out),
@@ -155,18 +195,28 @@ impl GossipSession {
         }
     }
 
-    fn met(&mut self, peer: PeerId, out: &mut Vec<Output>) {
-        let place = Place::of(&self.run, &peer, &self.spec);
-        if (0..self.spec.axes as usize).any(|axis| self.place.meets(&place, axis)) {
-            self.neighbours.insert(peer, Neighbour { place, round: 0 });
-            let message = Message::Here { round: self.round };
-            out.push(Output::Send { to: peer, message });
+    fn met(&mut self, peer: PeerId, now: Time, out: &mut Vec<Output>) {
+        let place = (!self.spec.claimed).then(|| Place::of(&self.run, &peer, &self.spec));
+        let near =
+            |place: &Place| (0..self.spec.axes as usize).any(|axis| self.place.meets(place, axis));
+        let full = self.neighbours.len() >= PEERS_MAX && self.spec.claimed;
+        if peer == self.me || full || !place.as_ref().is_none_or(near) {
+            return;
         }
+        self.neighbours.entry(peer).or_insert(Neighbour { place, seat: None, round: 0 });
+        if matches!(self.stage, Stage::Listening) {
+            self.until = self.until.map(|until| until.min(now + LISTEN));
+        }
+        out.push(self.here(peer));
+    }
+
+    fn here(&self, to: PeerId) -> Output {
+        Output::Send { to, message: Message::Here { round: self.round, seat: self.seat } }
     }
 
     fn lost(&mut self, peer: &PeerId, now: Time, out: &mut Vec<Output>) {
         self.neighbours.remove(peer);
-        self.early.retain(|(_, from, _)| from != peer);
+        self.early.retain(|(from, _)| from != peer);
         self.gathers.values_mut().for_each(|gather| {
             gather.ready.remove(peer);
         });
@@ -184,20 +234,24 @@ impl GossipSession {
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         match message {
             // A round that the run does not have.
-            Message::Here { round } | Message::Ready { round } | Message::Group { round, .. }
+            Message::Here { round, .. }
+            | Message::Ready { round }
+            | Message::Group { round, .. }
                 if round > self.rounds.saturating_add(1) => {}
-            Message::Here { round } => {
+            Message::Here { round, seat } => {
+                // What it was told when it met this peer may have come too early for it.
+                let first = neighbour.round == 0;
                 neighbour.round = neighbour.round.max(round);
-                if matches!(self.stage, Stage::Gathering) && round > self.round {
-                    self.round = round;
-                    self.gather(now, out);
+                self.claims(&from, seat);
+                if first {
+                    out.push(self.here(from));
                 }
+                self.follow(&from, round, now, out);
             }
             Message::Ready { round } => {
                 neighbour.round = neighbour.round.max(round);
                 if round < self.round {
-                    let message = Message::Here { round: self.round };
-                    out.push(Output::Send { to: from, message });
+                    out.push(self.here(from));
                 } else if round <= self.round + AHEAD_MAX {
                     self.is_ready(round, from, now);
                 }
@@ -208,6 +262,24 @@ impl GossipSession {
                 let frame = Frame { group: Digest::default(), slice, kind: FrameKind::State };
                 out.push(Output::SendState { to: from, frame });
             }
+        }
+    }
+
+    fn claims(&mut self, peer: &PeerId, seat: Option<u32>) {
+        let Some(neighbour) = self.neighbours.get_mut(peer).filter(|_| self.spec.claimed) else {
+            return;
+        };
+        neighbour.seat = seat;
+        neighbour.place = seat.map(|seat| Place::at(seat, &self.spec));
+    }
+
+    /// Who waits for a round's group in vain goes on to the round of those who are beyond it: of the convener, which makes no group
+    /// for that round any more, or of the others, if all of the cell are.
+    fn follow(&mut self, leader: &PeerId, round: Round, now: Time, out: &mut Vec<Output>) {
+        let waits = matches!(self.stage, Stage::Gathering) && round > self.round;
+        if waits && (self.convener() == *leader || self.expected(self.round) <= 1) {
+            self.round = round;
+            self.gather(now, out);
         }
     }
 
@@ -226,11 +298,20 @@ impl GossipSession {
                 self.round = frame.slice + 1;
                 self.train(now, out);
             }
-            _ if self.neighbours.contains_key(&from) && self.early.len() < EARLY_MAX => {
-                self.early.insert((frame.group, from, frame));
-            }
+            _ if self.neighbours.contains_key(&from) => self.keep(from, frame),
             _ => {}
         }
+    }
+
+    /// Keeps a frame of a group that is not known; where there are too many, the first to come was of one that is over.
+    fn keep(&mut self, from: PeerId, frame: Frame) {
+        if self.early.contains(&(from, frame)) {
+            return;
+        }
+        if self.early.len() == EARLY_MAX {
+            self.early.pop_front();
+        }
+        self.early.push_back((from, frame));
     }
 
     /// A wait is over.
@@ -267,12 +348,28 @@ impl GossipSession {
 
     fn train(&mut self, now: Time, out: &mut Vec<Output>) {
         self.asked = 0;
-        self.gathers.retain(|round, _| *round >= self.round);
+        // Whoever is ready for a round that is over here has its group before it hears so.
+        self.convene(now, out);
+        self.sit(out);
         if self.round > self.rounds {
             return self.enter(Stage::Over, None, now);
         }
         self.enter(Stage::Training, None, now);
         out.push(Output::Train { round: self.round });
+    }
+
+    /// Where places are claimed, sees to its seat and tells all where it is.
+    fn sit(&mut self, out: &mut Vec<Output>) {
+        if !self.spec.claimed {
+            return;
+        }
+        let heard = self.neighbours.iter().filter(|(_, n)| n.round > 0);
+        let claims = heard.map(|(peer, n)| (*peer, n.seat)).chain([(self.me, self.seat)]).collect();
+        if let Some(seat) = seats::settle(&self.run, &claims).get(&self.me) {
+            self.seat = Some(*seat);
+            self.place = Place::at(*seat, &self.spec);
+        }
+        out.extend(self.neighbours.keys().map(|peer| self.here(*peer)));
     }
 
     fn trained(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -286,7 +383,6 @@ impl GossipSession {
     fn gather(&mut self, now: Time, out: &mut Vec<Output>) {
         let patience = self.grouping.span() + self.trained;
         self.enter(Stage::Gathering, Some(now + patience), now);
-        self.gathers.retain(|round, _| *round >= self.round);
         let convener = self.convener();
         if convener != self.me {
             let message = Message::Ready { round: self.round };
@@ -301,7 +397,8 @@ impl GossipSession {
     /// Neighbours that it meets in a round.
     fn cell(&self, round: Round) -> impl Iterator<Item = (&PeerId, &Neighbour)> {
         let axis = axis(round, &self.spec);
-        self.neighbours.iter().filter(move |(_, n)| n.place.meets(&self.place, axis))
+        let meets = move |place: &Place| place.meets(&self.place, axis);
+        self.neighbours.iter().filter(move |(_, n)| n.place.as_ref().is_some_and(meets))
     }
 
     /// First of its cell in the round's hash order.
@@ -330,6 +427,9 @@ impl GossipSession {
     /// When a gather closes without those who are missing.
     fn closes(&self, round: Round, gather: &Gather) -> Option<Time> {
         let first = gather.first?;
+        if round < self.round {
+            return Some(first);
+        }
         if gather.ready.len() >= self.expected(round) {
             return Some(first);
         }
@@ -346,7 +446,10 @@ impl GossipSession {
         };
         let closed: Vec<Round> = self.gathers.iter().filter_map(closed).collect();
         for round in closed {
-            let Some(gather) = self.gathers.remove(&round) else { continue };
+            let Some(mut gather) = self.gathers.remove(&round) else { continue };
+            if round < self.round {
+                gather.ready.remove(&self.me);
+            }
             let ready: Vec<PeerId> = gather.ready.into_iter().collect();
             let order = rank(&self.run, round, &ready);
             for group in divide(order, self.spec.pairs) {
@@ -385,10 +488,10 @@ impl GossipSession {
         }
         let Some(mut group) = Group::begin(round, members, &self.me, out) else { return };
         let name = group.name;
-        for (_, from, frame) in self.early.iter().filter(|early| early.0 == name) {
+        for (from, frame) in self.early.iter().filter(|(_, frame)| frame.group == name) {
             group.arrived(from, frame);
         }
-        self.early.retain(|early| early.0 != name);
+        self.early.retain(|(_, frame)| frame.group != name);
         let gone =
             group.members.iter().filter(|m| **m != self.me && !self.neighbours.contains_key(m));
         let gone: Vec<PeerId> = gone.copied().collect();
@@ -397,10 +500,14 @@ impl GossipSession {
         self.average(false, now, out);
     }
 
-    /// Distinct members of one cell, this peer among them, told by one who may know.
+    /// Distinct members of one cell, this peer among them, told by one who may know. Where places are claimed a claim may be under way:
+    /// there all that are known are taken for members of the cell.
     fn is_sound(&self, from: &PeerId, members: &[PeerId]) -> bool {
         let axis = axis(self.round, &self.spec);
-        let here = |peer: &PeerId| Place::of(&self.run, peer, &self.spec).meets(&self.place, axis);
+        let here = |peer: &PeerId| match self.spec.claimed {
+            true => *peer == self.me || self.neighbours.contains_key(peer),
+            false => Place::of(&self.run, peer, &self.spec).meets(&self.place, axis),
+        };
         let distinct = members.iter().collect::<BTreeSet<_>>().len() == members.len();
         distinct
             && members.len() <= MEMBERS_MAX

@@ -19,6 +19,9 @@ pub struct GossipSpec {
     pub beta: f32,
     /// What it takes of the way to the group's mean parameters.
     pub gamma: f32,
+    /// Whether peers claim their places, which wants all of them to know each other; else a place follows from its peer's id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
 }
 
 /// Most axes and places. Guess: 64 places on eight axes are more peers than there are computers.
@@ -28,12 +31,12 @@ const PLACES_MAX: u32 = 64;
 impl GossipSpec {
     /// Pairs, with NoLoCo's momentum (arXiv 2506.10911, section 3). `gamma` is ours: the consensus distance is least near 1.
     pub fn noloco(axes: u32, places: u32) -> GossipSpec {
-        GossipSpec { axes, places, pairs: true, alpha: 0.5, beta: 0.7, gamma: 0.9 }
+        GossipSpec { axes, places, pairs: true, alpha: 0.5, beta: 0.7, gamma: 0.9, claimed: false }
     }
 
     /// Groups that take the plain mean of their parameters (Moshpit SGD, arXiv 2103.03239, algorithm 1).
     pub fn moshpit(axes: u32, places: u32) -> GossipSpec {
-        GossipSpec { axes, places, pairs: false, alpha: 0.0, beta: 1.0, gamma: 1.0 }
+        GossipSpec { axes, places, pairs: false, alpha: 0.0, beta: 1.0, gamma: 1.0, claimed: false }
     }
 
     pub(super) fn validate(&self) -> Result<(), SpecError> {

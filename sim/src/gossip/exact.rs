@@ -15,12 +15,12 @@ pub fn loss(scenario: &Scenario, spec: &Rc<RunSpec>, peers: usize, rounds: Round
     let one = |p| Numbers::initial(scenario, Some(&lesson), spec, &keys::peer_id(p));
     let mut all = (0..peers).map(one).collect::<Option<Vec<Numbers>>>()?;
     for round in 1..=rounds {
-        let mut mean = vec![0.0; all.first()?.outer.len()];
+        let mut mean = vec![0.0; all.first()?.outer().len()];
         for numbers in &mut all {
             numbers.train(round);
             numbers.add_to(&mut mean, 1.0 / peers as f32);
         }
         all.iter_mut().for_each(|numbers| numbers.step_with(&mean));
     }
-    lesson.loss(rounds, &all.first()?.outer)
+    lesson.loss(rounds, all.first()?.outer())
 }

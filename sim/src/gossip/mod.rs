@@ -3,6 +3,7 @@
 
 mod exact;
 mod numbers;
+mod page;
 mod perform;
 mod report;
 mod world;
@@ -10,5 +11,5 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use report::csv;
+pub use page::write;
 pub use world::run;

@@ -1,5 +1,6 @@
 //! The one `match` on a gossip session's outputs.
 
+use super::numbers::Numbers;
 use super::world::{Event, Payload, World};
 use crate::fault::seconds;
 use crate::keys;
@@ -23,7 +24,7 @@ impl World {
                 self.outer_step(p, round, slices, &here);
             }
             Output::SendState { to, frame } => {
-                let outer = self.peers[p].numbers.as_ref().map(|numbers| &numbers.outer);
+                let outer = self.peers[p].numbers.as_ref().map(Numbers::outer);
                 let payload = outer.map(|outer| Rc::new(bytes_of(outer)));
                 self.send_bulk(p, &to, frame, 4 * self.spec.elems() as usize, payload);
             }

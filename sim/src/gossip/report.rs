@@ -65,9 +65,18 @@ pub struct Summary {
 impl Summary {
     /// One line for each number.
     pub fn table(&self) -> String {
+        let mut out = String::new();
+        for (name, value) in self.rows() {
+            let _ = writeln!(out, "{name:<20}{value}");
+        }
+        out
+    }
+
+    /// Names and values.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
         let last = &self.last;
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.6}"));
-        let rows = [
+        vec![
             ("scenario", format!("{}, seed {}", self.scenario, self.seed)),
             ("hosts", self.hosts.to_string()),
             ("time", format!("{:.1} s", self.virtual_s)),
@@ -81,12 +90,7 @@ impl Summary {
             ("consensus distance", number(last.distance)),
             ("inputs", self.inputs.to_string()),
             ("trace", self.trace.clone()),
-        ];
-        let mut out = String::new();
-        for (name, value) in rows {
-            let _ = writeln!(out, "{name:<20}{value}");
-        }
-        out
+        ]
     }
 }
 
@@ -129,7 +133,7 @@ impl World {
         let at_s = self.now.0 as f64 / 1e6;
         let alive = self.peers.iter().filter(|peer| peer.session.is_some());
         let all: Vec<&[f32]> =
-            alive.filter_map(|peer| Some(peer.numbers.as_ref()?.outer.as_slice())).collect();
+            alive.filter_map(|peer| Some(peer.numbers.as_ref()?.outer())).collect();
         let none = RoundSeen { round, at_s, distance: None, loss_of_mean: None, loss: None };
         let (Some(first), Some(lesson)) = (all.first(), &self.lesson) else { return none };
         let mean = mean(&all, first.len());

@@ -96,3 +96,22 @@ count = 1
         assert!(last.loss.expect("a loss") < 0.1, "seed {seed}: {last:?}");
     }
 }
+
+/// Four peers of equal speed, whose places are claimed, on a grid of two by two: what a draw seldom gives.
+#[test]
+fn four_who_claim_their_places_are_never_alone() {
+    let changes = [
+        (
+            "{ kind = \"noloco\", axes = 1, places = 8 }",
+            "{ kind = \"moshpit\", axes = 2, places = 2, claimed = true }",
+        ),
+        ("{ uniform = [180, 220] }", "200"),
+        ("count = 8", "count = 4"),
+    ];
+    for seed in 0..5 {
+        let summary = ran(&changes, seed);
+        assert_eq!(summary.alone, 0.0, "seed {seed}");
+        let (loss, exact) = (summary.last.loss.expect("a loss"), summary.exact.expect("a loss"));
+        assert!(loss < 1.2 * exact + 0.001, "seed {seed}: {loss} against {exact}");
+    }
+}

@@ -1,7 +1,8 @@
 //! Virtual time, links between neighbours, and who is there.
 
 use super::numbers::Numbers;
-use super::report::{RoundSeen, Seen, Summary};
+use super::page::Kept;
+use super::report::{Seen, Summary};
 use crate::cluster::{self, Drawn};
 use crate::fault::{Fault, seconds};
 use crate::keys;
@@ -89,16 +90,17 @@ pub struct World {
     pub spec: Rc<RunSpec>,
     pub lesson: Option<Lesson>,
     pub seen: Seen,
+    kept: Kept,
     pub trace: Trace,
     inputs: u64,
 }
 
 /// Runs a scenario until all that live have committed its rounds.
-pub fn run(scenario: &Scenario, seed: u64) -> (Summary, Vec<RoundSeen>) {
+pub fn run(scenario: &Scenario, seed: u64) -> (Summary, Kept) {
     let mut rng = Rng::new(seed);
-    let (hosts, _) = cluster::hosts(scenario, seed);
+    let (hosts, names) = cluster::hosts(scenario, seed);
     let spec = Rc::new(scenario.spec(0).expect("it was checked when it was read"));
-    let mut world = World::new(scenario, spec, &hosts);
+    let mut world = World::new(scenario, spec, &hosts, names);
     lay_out(scenario, &hosts, &mut world, &mut rng);
     let groups: Vec<usize> = hosts.iter().map(|drawn| drawn.group).collect();
     for fault in crate::fault::all(scenario, &groups, &mut rng.fork()) {
@@ -139,6 +141,9 @@ fn befall(fault: &Fault, world: &mut World) {
 /// Who could meet whom.
 fn neighbours(ids: &[PeerId], spec: &RunSpec) -> Vec<Vec<usize>> {
     let (run, gossip) = (spec.id(), spec.gossip.expect("it is a gossip run"));
+    if gossip.claimed {
+        return (0..ids.len()).map(|p| (0..ids.len()).filter(|q| *q != p).collect()).collect();
+    }
     let places: Vec<Place> = ids.iter().map(|id| Place::of(&run, id, &gossip)).collect();
     let mut cells: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (p, place) in places.iter().enumerate() {
@@ -160,10 +165,11 @@ fn neighbours(ids: &[PeerId], spec: &RunSpec) -> Vec<Vec<usize>> {
 }
 
 impl World {
-    fn new(scenario: &Scenario, spec: Rc<RunSpec>, hosts: &[Drawn]) -> World {
+    fn new(scenario: &Scenario, spec: Rc<RunSpec>, hosts: &[Drawn], names: Vec<String>) -> World {
         let ids: Vec<PeerId> = (0..hosts.len()).map(keys::peer_id).collect();
         let lesson = scenario.lesson.clone().map(|setup| Lesson::new(Box::new(setup)));
         let near = neighbours(&ids, &spec);
+        let kept = Kept::new(names);
         let mut sharing = Sharing::default();
         let mut peers = Vec::new();
         for ((drawn, id), neighbours) in hosts.iter().zip(&ids).zip(near) {
@@ -195,6 +201,7 @@ impl World {
             spec,
             lesson,
             seen: Seen::default(),
+            kept,
             trace: Trace::default(),
             inputs: 0,
         }
@@ -247,6 +254,7 @@ impl World {
         let new = GossipSession::new(self.now, &self.spec, peer.id, peer.committed);
         self.alive += usize::from(peer.session.is_none() && new.is_some());
         peer.session = new;
+        self.keep(p);
         for q in self.peers[p].neighbours.clone() {
             if self.reach(p, q) {
                 self.meet(p, q);
@@ -272,6 +280,7 @@ impl World {
     fn kill(&mut self, p: usize) {
         self.alive -= usize::from(self.peers[p].session.take().is_some());
         self.peers[p].held.clear();
+        self.keep(p);
         for q in self.peers[p].neighbours.clone() {
             self.miss(q, p);
         }
@@ -307,7 +316,13 @@ impl World {
         let mut out = Vec::new();
         session.handle(self.now, input, &mut out);
         out.into_iter().for_each(|output| self.perform(p, output));
+        self.keep(p);
         self.wake(p);
+    }
+
+    fn keep(&mut self, p: usize) {
+        let doing = self.peers[p].session.as_ref().map(|session| session.waits().0);
+        self.kept.does(p, self.now, doing);
     }
 
     fn wake(&mut self, p: usize) {
@@ -367,9 +382,10 @@ impl World {
         }
     }
 
-    fn summary(mut self, scenario: &Scenario, seed: u64) -> (Summary, Vec<RoundSeen>) {
+    fn summary(mut self, scenario: &Scenario, seed: u64) -> (Summary, Kept) {
         let last = self.look_at(scenario.rounds);
-        let rounds = std::mem::take(&mut self.seen.rounds);
+        let mut kept = std::mem::take(&mut self.kept);
+        (kept.rounds, kept.end) = (std::mem::take(&mut self.seen.rounds), self.now);
         let exact = super::exact::loss(scenario, &self.spec, self.peers.len(), scenario.rounds);
         let inner = &self.spec.inner;
         let tokens =
@@ -391,6 +407,6 @@ impl World {
             inputs: self.inputs,
             trace: self.trace.digest().short(),
         };
-        (summary, rounds)
+        (summary, kept)
     }
 }

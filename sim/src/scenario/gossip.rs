@@ -15,6 +15,9 @@ struct Written {
     alpha: Option<f32>,
     beta: Option<f32>,
     gamma: Option<f32>,
+    /// Whether peers claim their places, as nodes do that all know each other; else places are drawn.
+    #[serde(default)]
+    claimed: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +45,7 @@ pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<GossipSp
         alpha: written.alpha.unwrap_or(usual.alpha),
         beta: written.beta.unwrap_or(usual.beta),
         gamma: written.gamma.unwrap_or(usual.gamma),
+        claimed: written.claimed,
         ..usual
     }))
 }

@@ -44,9 +44,9 @@ fn alone_it_goes_from_round_to_round() {
 /// Trained towards round 1, with peer 2 met.
 fn ready() -> (GossipSession, Vec<Output>) {
     let mut session = session(true);
-    let here = Output::Send { to: id(2), message: Message::Here { round: 1 } };
+    let here = Output::Send { to: id(2), message: Message::Here { round: 1, seat: None } };
     assert_eq!(give(&mut session, 10, Input::Met { peer: id(2) }), [here]);
-    give(&mut session, 20, says(2, Message::Here { round: 1 }));
+    give(&mut session, 20, says(2, Message::Here { round: 1, seat: None }));
     give(&mut session, 2000, Input::Wake);
     let out = give(&mut session, 3000, Input::Trained);
     (session, out)
@@ -97,14 +97,14 @@ fn who_does_not_come_costs_a_wait_and_nothing_else() {
 fn a_new_peer_takes_over_parameters_and_one_behind_jumps() {
     let mut session = session(true);
     give(&mut session, 10, Input::Met { peer: id(2) });
-    give(&mut session, 20, says(2, Message::Here { round: 7 }));
+    give(&mut session, 20, says(2, Message::Here { round: 7, seat: None }));
     let want = Output::Send { to: id(2), message: Message::WantState };
     assert_eq!(give(&mut session, 2000, Input::Wake), [want]);
     let frame = Frame { group: Digest::default(), slice: 6, kind: FrameKind::State };
     let out = give(&mut session, 2500, Input::Arrived { from: id(2), frame });
     assert_eq!(out, [Output::Load { from: id(2), frame }, Output::Train { round: 7 }]);
     give(&mut session, 3000, Input::Trained);
-    give(&mut session, 3100, says(2, Message::Here { round: 9 }));
+    give(&mut session, 3100, says(2, Message::Here { round: 9, seat: None }));
     assert_eq!(session.round(), 9);
 }
 
@@ -122,7 +122,7 @@ fn the_word_of_a_liar_makes_no_group() {
 #[test]
 fn a_round_that_the_run_does_not_have_is_not_believed() {
     let (mut session, _) = ready();
-    for message in [Message::Here { round: u64::MAX }, Message::Ready { round: 102 }] {
+    for message in [Message::Here { round: u64::MAX, seat: None }, Message::Ready { round: 102 }] {
         assert_eq!(give(&mut session, 3100, says(2, message)), []);
         assert_eq!(session.round(), 1);
     }
@@ -151,4 +151,183 @@ fn those_who_are_ready_are_divided() {
     assert_eq!(sizes(6, true), [2, 2, 2]);
     assert_eq!(sizes(6, false), [6]);
     assert_eq!(sizes(70, false), [35, 35]);
+}
+
+/// Peer 1 of a run whose places are claimed, on a grid of two by two.
+fn claiming() -> GossipSession {
+    let gossip = GossipSpec { claimed: true, ..GossipSpec::moshpit(2, 2) };
+    let spec = RunSpec { gossip: Some(gossip), ..spec() };
+    GossipSession::patient(at(0), &spec, id(1), 0, Span::from_secs(30)).unwrap()
+}
+
+fn here(to: u8, round: Round, seat: Option<u32>) -> Output {
+    Output::Send { to: id(to), message: Message::Here { round, seat } }
+}
+
+#[test]
+fn it_listens_for_long_alone_and_not_for_long_with_others() {
+    let mut session = claiming();
+    assert_eq!(session.next_wake(), Some(at(30_000)));
+    assert_eq!(give(&mut session, 500, Input::Met { peer: id(2) }), [here(2, 1, None)]);
+    assert_eq!(session.next_wake(), Some(at(2500)));
+    give(&mut session, 900, Input::Met { peer: id(3) });
+    assert_eq!(session.next_wake(), Some(at(2500)));
+}
+
+#[test]
+fn a_newcomer_claims_a_free_seat_and_says_so_to_all() {
+    let mut session = claiming();
+    for peer in 2..=4 {
+        assert_eq!(give(&mut session, 10, Input::Met { peer: id(peer) }), [here(peer, 1, None)]);
+    }
+    // Whoever is heard for the first time hears it back; peer 4 is not heard at all.
+    let out = give(&mut session, 20, says(2, Message::Here { round: 1, seat: Some(0) }));
+    assert_eq!(out, [here(2, 1, None)]);
+    assert_eq!(give(&mut session, 25, says(2, Message::Here { round: 1, seat: Some(0) })), []);
+    give(&mut session, 30, says(3, Message::Here { round: 1, seat: Some(2) }));
+    let out = give(&mut session, 2010, Input::Wake);
+    let told = [here(2, 1, Some(1)), here(3, 1, Some(1)), here(4, 1, Some(1))];
+    assert_eq!((&out[..3], &out[3..]), (&told[..], &[Output::Train { round: 1 }][..]));
+    assert_eq!(session.place().coordinates(), [1, 0]);
+}
+
+#[test]
+fn who_waits_follows_its_convener_and_not_just_anybody() {
+    let mut session = claiming();
+    for (peer, seat) in [(2, 0), (3, 2)] {
+        give(&mut session, 10, Input::Met { peer: id(peer) });
+        give(&mut session, 20, says(peer, Message::Here { round: 1, seat: Some(seat) }));
+    }
+    give(&mut session, 2010, Input::Wake);
+    // Round 1 is of axis 1, where seat 1 meets nobody; round 2 of axis 0, where it meets seat 0.
+    let out = give(&mut session, 3000, Input::Trained);
+    assert_eq!(out[0], alone(1));
+    give(&mut session, 4000, Input::Trained);
+    assert_eq!(session.waits().0, "gathering");
+    give(&mut session, 4100, says(3, Message::Here { round: 3, seat: Some(2) }));
+    assert_eq!(session.round(), 2);
+    give(&mut session, 4200, says(2, Message::Here { round: 4, seat: Some(0) }));
+    assert_eq!(session.round(), 4);
+}
+
+#[test]
+fn who_is_ready_for_a_round_that_is_over_here_has_its_group_all_the_same() {
+    let (mut session, _) = ready();
+    give(&mut session, 3000, Input::Met { peer: id(3) });
+    give(&mut session, 3000, says(3, Message::Here { round: 1, seat: None }));
+    give(&mut session, 3000, Input::Met { peer: id(4) });
+    give(&mut session, 3000, says(4, Message::Here { round: 1, seat: None }));
+    let members = vec![id(2), id(1)];
+    let group = Group::name(1, &members);
+    give(&mut session, 3100, says(2, Message::Group { round: 1, members }));
+    // While it averages, two more come that take it for the round's convener.
+    give(&mut session, 3200, says(3, Message::Ready { round: 1 }));
+    session.gathers.entry(1).or_default().ready.insert(id(4));
+    give(&mut session, 3300, Input::Lost { peer: id(2) });
+    assert_eq!(session.round(), 2);
+    assert!(session.gathers.is_empty(), "{:?} {group}", session.gathers);
+}
+
+#[test]
+fn frames_of_groups_that_never_come_push_each_other_out() {
+    let (mut session, _) = ready();
+    let frame =
+        |n: usize| Frame { group: Digest::of(&n.to_le_bytes()), slice: 0, kind: FrameKind::Part };
+    for n in 0..EARLY_MAX + 10 {
+        give(&mut session, 3100, Input::Arrived { from: id(2), frame: frame(n) });
+    }
+    assert_eq!(session.early.len(), EARLY_MAX);
+    assert_eq!(session.early.front(), Some(&(id(2), frame(10))));
+}
+
+/// Peers of one run by claimed places, by messages without delay or loss; local work and averages take no time.
+struct Hall {
+    peers: BTreeMap<PeerId, GossipSession>,
+    now: Time,
+    met: BTreeSet<(PeerId, PeerId)>,
+}
+
+impl Hall {
+    fn give(&mut self, to: PeerId, input: Input) {
+        let mut todo = VecDeque::from([(to, input)]);
+        while let Some((to, input)) = todo.pop_front() {
+            let Some(session) = self.peers.get_mut(&to) else { continue };
+            let mut out = Vec::new();
+            session.handle(self.now, input, &mut out);
+            for output in out {
+                match output {
+                    Output::Send { to: peer, message } => {
+                        todo.push_back((peer, Input::Received { from: to, message }));
+                    }
+                    Output::Part { to: peer, frame } => {
+                        self.met.insert((to, peer));
+                        todo.push_back((peer, Input::Arrived { from: to, frame }));
+                    }
+                    Output::Mean { to: peer, frame } | Output::SendState { to: peer, frame } => {
+                        todo.push_back((peer, Input::Arrived { from: to, frame }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, peer: PeerId, spec: &RunSpec) {
+        let session = GossipSession::patient(self.now, spec, peer, 0, Span::from_secs(3)).unwrap();
+        let others: Vec<PeerId> = self.peers.keys().copied().collect();
+        self.peers.insert(peer, session);
+        for other in others {
+            self.give(peer, Input::Met { peer: other });
+            self.give(other, Input::Met { peer });
+        }
+    }
+
+    fn leave(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        let others: Vec<PeerId> = self.peers.keys().copied().collect();
+        others.into_iter().for_each(|other| self.give(other, Input::Lost { peer }));
+    }
+
+    /// So many seconds; whoever trains is done within one.
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..2 * seconds {
+            self.now = self.now + Span::from_millis(500);
+            let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+            for peer in peers {
+                let training = self.peers[&peer].waits().0 == "training";
+                self.give(peer, if training { Input::Trained } else { Input::Wake });
+            }
+        }
+    }
+
+    fn seats(&self) -> Vec<u32> {
+        let mut seats: Vec<u32> = self.peers.values().filter_map(|peer| peer.seat).collect();
+        seats.sort_unstable();
+        seats
+    }
+}
+
+#[test]
+fn all_seats_are_taken_once_whoever_comes_and_goes_and_all_meet() {
+    let gossip = GossipSpec { claimed: true, ..GossipSpec::moshpit(2, 2) };
+    let spec = RunSpec { gossip: Some(gossip), rounds: 100_000, ..spec() };
+    let mut hall = Hall { peers: BTreeMap::new(), now: at(0), met: BTreeSet::new() };
+    (1..=4).for_each(|n| hall.join(id(n), &spec));
+    hall.pass(20);
+    assert_eq!(hall.seats(), [0, 1, 2, 3]);
+    // Each meets the two that share a row or a column with it, and nobody on the diagonal.
+    assert_eq!(hall.met.len(), 8);
+    hall.leave(id(2));
+    hall.pass(20);
+    assert_eq!(hall.seats(), [0, 1, 2]);
+    hall.join(id(9), &spec);
+    hall.join(id(8), &spec);
+    hall.met.clear();
+    hall.pass(30);
+    assert_eq!(hall.seats(), [0, 1, 2, 3, 4]);
+    let rounds: Vec<Round> = hall.peers.values().map(GossipSession::round).collect();
+    let (least, most) = (rounds.iter().min().unwrap(), rounds.iter().max().unwrap());
+    assert!(*least > 10 && most - least <= 2, "{rounds:?}");
+    let met = |n: u8| hall.met.iter().any(|(peer, _)| *peer == id(n));
+    assert!([1, 3, 4, 8, 9].into_iter().all(met), "{:?}", hall.met);
 }

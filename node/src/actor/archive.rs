@@ -1,13 +1,15 @@
 //! Checkpoints and the ledger on disk. A plain thread writes; when a newer state comes before the last is begun, the newer is
 //! written.
 
-use crate::exchange::Committed;
+use crate::exchange::{Committed, average};
 use crate::message::{Archive, Archived, InnerState, Stop};
 use crate::settings::Settings;
 use crate::store::{self, Checkpoint};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use shoal_protocol::id::{PeerId, Round, Signature};
 use shoal_protocol::ledger::Record;
+use shoal_protocol::plateau::Plateau;
+use shoal_protocol::run::StopSpec;
 use shoal_protocol::wire::to_cbor;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,6 +24,9 @@ pub const RESIDUAL_UP: &str = "residual-up";
 /// Name of the downward residual among them.
 pub const RESIDUAL_DOWN: &str = "residual-down";
 
+/// Evaluated rounds whose checkpoints wait for the others' word of their loss.
+const OPEN_MAX: u64 = 4;
+
 /// Name of a device's inner optimiser among what a checkpoint can do without.
 pub fn inner_name(device: usize) -> String {
     format!("inner-{device}")
@@ -30,6 +35,7 @@ pub fn inner_name(device: usize) -> String {
 /// The face of the thread that writes.
 pub struct ArchiveActor {
     desk: Arc<Desk>,
+    stop: Option<StopSpec>,
 }
 
 /// What waits to be written.
@@ -42,6 +48,8 @@ struct Desk {
 #[derive(Default)]
 struct Waiting {
     state: Option<(Box<Committed>, Option<f64>)>,
+    /// One that may turn out to be the best: it is written though a newer one waits.
+    evaluated: Option<(Box<Committed>, Option<f64>)>,
     lines: Vec<String>,
     /// By the name in a checkpoint.
     inner: BTreeMap<String, Arc<Vec<u8>>>,
@@ -71,10 +79,11 @@ impl ArchiveActor {
         told: Recipient<Archived>,
     ) -> std::io::Result<(ArchiveActor, JoinHandle<()>)> {
         let desk = Arc::new(Desk::default());
+        let stop = settings.spec.stop;
         let writer = Writer { settings, desk: desk.clone(), losses, inner, told };
         let thread =
             std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
-        Ok((ArchiveActor { desk }, thread))
+        Ok((ArchiveActor { desk, stop }, thread))
     }
 }
 
@@ -92,9 +101,15 @@ impl Drop for ArchiveActor {
 impl Handler<Archive> for ArchiveActor {
     type Result = ();
     fn handle(&mut self, Archive(committed, loss): Archive, _: &mut Context<Self>) {
+        let may_be_best = self.stop.is_some_and(|stop| stop.evaluates(committed.record.round));
         self.desk.change(|waiting| {
             waiting.lines.push(record_line(&committed.record));
-            waiting.state = Some((committed, loss));
+            let state = Some((committed, loss));
+            if may_be_best {
+                (waiting.evaluated, waiting.state) = (state, None);
+            } else {
+                waiting.state = state;
+            }
         });
     }
 }
@@ -139,7 +154,7 @@ impl Desk {
     /// Waits for something to write; `None` when closed and nothing is left.
     fn next(&self) -> Option<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.state.is_none() && waiting.lines.is_empty() {
+        while waiting.is_empty() {
             if waiting.closed {
                 return None;
             }
@@ -150,11 +165,17 @@ impl Desk {
     }
 }
 
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.evaluated.is_none() && self.lines.is_empty()
+    }
+}
+
 impl Writer {
     fn run(mut self) {
         while let Some(waiting) = self.desk.next() {
             self.inner.extend(waiting.inner);
-            if let Some((committed, loss)) = waiting.state {
+            for (committed, loss) in waiting.evaluated.into_iter().chain(waiting.state) {
                 self.save(*committed, loss);
             }
             if let Err(error) = self.append(&waiting.lines) {
@@ -169,16 +190,38 @@ impl Writer {
             // The loss that is known by now is that of the round before.
             self.losses.push((round.saturating_sub(1), loss));
         }
-        match store::save(
-            &self.settings.checkpoints(),
-            &self.checkpoint(committed),
-            self.settings.keep,
-        ) {
-            Ok(folder) => self.told.do_send(Archived { round, folder }),
+        let (folder, plateau) = (self.settings.checkpoints(), committed.record.plateau);
+        let open = self.open(round, plateau);
+        match store::save(&folder, &self.checkpoint(committed), self.settings.keep, open) {
+            Ok(folder) => {
+                let best = self.keep_best(plateau);
+                self.told.do_send(Archived { round, folder, best });
+            }
             Err(error) => {
                 tracing::error!(round, %error, "no checkpoint was written; training goes on")
             }
         }
+    }
+
+    /// Rounds whose loss is not decided yet in `now`: any may be the best. A few at the most: what is older will not be decided.
+    fn open(&self, now: Round, plateau: Option<Plateau>) -> impl Fn(Round) -> bool + use<> {
+        let stop = self.settings.spec.stop;
+        let known = plateau.map_or(0, |plateau| plateau.last.round);
+        let recent = move |stop: StopSpec, round| round + OPEN_MAX * stop.every > now;
+        move |round| {
+            let waits = |stop: StopSpec| stop.evaluates(round) && recent(stop, round);
+            round > known && stop.is_some_and(waits)
+        }
+    }
+
+    /// Lets the link of the best checkpoint follow the ledger.
+    fn keep_best(&self, plateau: Option<Plateau>) -> Option<PathBuf> {
+        let best = plateau?.best;
+        let pointed = store::best::point_at(&self.settings.checkpoints(), best.round, &best.of);
+        pointed.unwrap_or_else(|error| {
+            tracing::warn!(round = best.round, %error, "the best checkpoint has no link");
+            None
+        })
     }
 
     fn checkpoint(&self, committed: Committed) -> Checkpoint {
@@ -190,6 +233,9 @@ impl Writer {
             (RESIDUAL_UP.to_string(), bytes(&committed.residual_up)),
             (RESIDUAL_DOWN.to_string(), bytes(&committed.residual_down)),
         ]);
+        let mut local = self.inner.clone();
+        let average = committed.average.as_ref().map(|average| Arc::new(average::bytes(average)));
+        local.extend(average.map(|bytes| (average::AVERAGE.to_string(), bytes)));
         Checkpoint {
             round: committed.record.round,
             digest: committed.record.digest(),
@@ -197,7 +243,7 @@ impl Writer {
             params: Arc::unwrap_or_clone(committed.state.params),
             momentum: Arc::unwrap_or_clone(committed.state.momentum),
             extras,
-            local: self.inner.clone(),
+            local,
             losses: self.losses.clone(),
         }
     }

@@ -8,6 +8,7 @@ mod document;
 mod inner;
 mod read;
 mod reference;
+mod stop;
 mod strategy;
 mod template;
 
@@ -57,6 +58,8 @@ pub struct RunFile {
     pub group: GroupSpec,
     /// What a round is made of beside that.
     pub strategy: StrategySpec,
+    /// When it is over before its last round, and the average of its parameters.
+    pub stop: Option<StopSpec>,
 }
 
 /// Where a run's text comes from.
@@ -211,6 +214,7 @@ impl RunFile {
             group: self.group.clone(),
             strategy: self.strategy,
             gossip: None,
+            stop: self.stop,
         }
     }
 }

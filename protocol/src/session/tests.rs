@@ -67,6 +67,7 @@ pub fn spec() -> RunSpec {
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        stop: None,
     }
 }
 
@@ -139,6 +140,7 @@ impl Session {
             wants: 8,
             nonce: 0,
             leases: 1,
+            heldout: None,
             up_bytes_per_s: 0,
             down_bytes_per_s: 0,
             owns: true,

@@ -38,6 +38,7 @@ pub mod runfile;
 pub mod settings;
 /// What a node tells of itself.
 pub mod status;
+pub mod stopping;
 /// Checkpoints, the bytes of committed state, and Hugging Face folders.
 pub mod store;
 /// Local training: the device thread, inner optimisers, schedules, evaluation and sampling.

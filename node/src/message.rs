@@ -1,12 +1,12 @@
 //! Every message between the node's actors, on one screen.
 
 use crate::actor::archive::Kept;
-use crate::exchange::{Committed, Frame, State};
+use crate::exchange::{Committed, Frame};
 use crate::net::Credit;
 use actix::Message;
 use bytes::Bytes;
 use shoal_protocol::event::Input;
-use shoal_protocol::id::Round;
+use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::math::Merge;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct Archived {
     pub round: Round,
     /// Its folder.
     pub folder: PathBuf,
+    /// The link to the best round's checkpoint, if this node has that.
+    pub best: Option<PathBuf>,
 }
 
 /// To the session: committed parameters were evaluated on the held-out part.
@@ -43,8 +45,21 @@ pub struct Archived {
 pub struct Evaluated {
     /// The round that ended with them.
     pub round: Round,
+    /// What was evaluated, and for whom.
+    pub subject: Subject,
     /// Nats per token.
     pub loss: f64,
+}
+
+/// Why parameters are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Committed ones, for people: left out when there is no time.
+    Shown,
+    /// Committed ones, of the record with this digest: the session asked, and says it to the others.
+    Told(Digest),
+    /// Averaged ones, for people.
+    Average,
 }
 
 /// To the session: local work has been done by all devices together.
@@ -76,14 +91,16 @@ pub struct Train {
 #[rtype(result = "()")]
 pub struct Merged(pub Arc<Merge>);
 
-/// To the trainer: evaluate these parameters when there is time.
+/// To the trainer: evaluate these parameters.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Evaluate {
     /// The round that ended with them.
     pub round: Round,
-    /// Which.
-    pub state: State,
+    /// What they are.
+    pub subject: Subject,
+    /// Which, `[params]`.
+    pub params: Arc<Vec<f32>>,
 }
 
 /// To the trainer: a device has answered.

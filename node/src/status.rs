@@ -1,5 +1,6 @@
 //! What a node tells of itself: one value, kept up to date by the session's actor, read by the dashboard and by `shoal status`.
 
+use crate::stopping::StoppingStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ pub struct NodeStatus {
     pub train_loss: Option<f64>,
     /// Held-out loss of the last evaluated committed parameters, nats per token.
     pub val_loss: Option<f64>,
+    /// The loss that all agreed on, and whether it has stopped the run.
+    #[serde(default)]
+    pub stopping: StoppingStatus,
     /// The line that others join with.
     pub ticket: String,
     /// The last checkpoint's folder.

@@ -52,7 +52,7 @@ fn checkpoint(dir: &Path) -> PathBuf {
     let digest = record.digest();
     let (local, losses) = (BTreeMap::new(), vec![(0, 5.5)]);
     let checkpoint = Checkpoint { round: 0, digest, spec, params, momentum, extras, local, losses };
-    save(&dir.join("run/checkpoints"), &checkpoint, 3).unwrap()
+    save(&dir.join("run/checkpoints"), &checkpoint, 3, |_| false).unwrap()
 }
 
 #[test]

@@ -367,6 +367,9 @@ pub fn check_manifest(
     if state_root(&manifest.chunks) != manifest.record.state {
         return Err("gave a manifest whose chunks are not the state's");
     }
+    if spec.is_beyond(&manifest.record) {
+        return Err("gave a state beyond the run's end");
+    }
     if manifest.chunks.len() as u64 != spec.state_bytes().div_ceil(STATE_CHUNK_BYTES as u64) {
         return Err("gave a manifest of another size than the model's");
     }
@@ -388,7 +391,7 @@ pub fn check_round(
     ensure(record.digest() == *digest, "gave the record of another round")?;
     ensure(record.parent == mine.digest(), "gave a record that does not follow from ours")?;
     ensure(record.plan == plan.digest(), "gave a record with another plan")?;
-    crate::convene::check(spec, plan, &mine.cursor)?;
+    crate::convene::check(spec, plan, mine)?;
     ensure(
         result_digest(&record.plan, &committed.results) == record.result,
         "gave other results than recorded",
@@ -396,12 +399,6 @@ pub fn check_round(
     let chunks: u32 = plan.members.iter().map(|member| member.chunks).sum();
     ensure(committed.results.len() == chunks as usize, "gave too few or too many results")?;
     let result = (record.result, included(&committed.results));
-    let expected = mine.next(
-        spec.strategy.overlaps(),
-        record.parent,
-        (record.plan, plan),
-        result,
-        record.state,
-    );
+    let expected = mine.next(spec, record.parent, (record.plan, plan), result, record.state);
     ensure(*record == expected, "gave a record that its plan does not lead to")
 }

@@ -3,7 +3,7 @@
 //! The duty to convene falls to one peer by hash order, and to the next when that one stays silent past its deadline.
 
 use crate::id::{Digest, PeerId, Round, RunId};
-use crate::ledger::Cursor;
+use crate::ledger::Record;
 use crate::math::partition::{Capacity, partition};
 use crate::run::{GroupSpec, RunSpec};
 use crate::time::{Span, Time};
@@ -224,6 +224,7 @@ pub fn plan(
         wants: ready.wants,
         nonce: ready.nonce,
         leases: ready.leases,
+        heldout: ready.heldout,
         chunks: range.end - range.start,
     };
     Plan {
@@ -256,11 +257,12 @@ fn capacity(ready: &Ready) -> Capacity {
     }
 }
 
-/// Checks what a plan must be, whoever made it, against the spec and the committed record's cursor.
+/// Checks what a plan must be, whoever made it, against the spec and the committed record.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check(spec: &RunSpec, plan: &Plan, cursor: &Cursor) -> Result<(), String> {
+pub fn check(spec: &RunSpec, plan: &Plan, base: &Record) -> Result<(), String> {
+    ensure(!spec.is_over(base), "goes beyond the run's end")?;
     let peers: Vec<PeerId> = plan.members.iter().map(|member| member.peer).collect();
     let most = MEMBERS_MAX.min(spec.group.members_max as usize);
     ensure(!peers.is_empty() && peers.len() <= most, "has too few or too many members")?;
@@ -270,8 +272,11 @@ pub fn check(spec: &RunSpec, plan: &Plan, cursor: &Cursor) -> Result<(), String>
     ensure(plan.lost.len() <= PEERS_MAX, "names too many lost peers")?;
     ensure(plan.lost.windows(2).all(|pair| pair[0] < pair[1]), "has its lost peers out of order")?;
     ensure(plan.lost.iter().all(|peer| !peers.contains(peer)), "calls a member lost")?;
-    let holds_lease = |peer: &PeerId| !cursor.lease_of(peer).is_empty();
+    let holds_lease = |peer: &PeerId| !base.cursor.lease_of(peer).is_empty();
     ensure(plan.lost.iter().all(holds_lease), "calls a peer lost that holds no lease")?;
+    let mut told = plan.members.iter().filter_map(|member| member.heldout.as_ref());
+    let evaluated = told.all(|heldout| spec.may_tell(heldout, plan.round));
+    ensure(evaluated, "tells the held-out loss of a state that is not evaluated")?;
     let trained = plan.members.iter().any(|member| member.tokens > 0);
     let chunks: u64 = plan.members.iter().map(|member| u64::from(member.chunks)).sum();
     let expected = if trained { spec.chunks_in(plan.round) } else { 0 };

@@ -4,6 +4,7 @@
 
 use crate::id::{Digest, PeerId, Round, Signature};
 use crate::ledger::Record;
+use crate::plateau::Heldout;
 use crate::wire::Message;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -83,6 +84,8 @@ pub enum Input {
         /// Why, for the log.
         reason: String,
     },
+    /// [`Output::Evaluate`] is done.
+    Evaluated(Heldout),
     /// [`Output::Apply`] is done: the new state stands beside the committed one.
     Applied {
         /// The round that the state belongs to.
@@ -137,6 +140,14 @@ pub enum Output {
         round: Round,
         /// Positions in the endless sequence of epochs: `position / samples` is the epoch, `position % samples` the place in its permutation.
         lease: Vec<Range<u64>>,
+    },
+    /// Measure the held-out loss of the committed parameters, as they are now, on the spec's sequences, and report
+    /// [`Input::Evaluated`]; if it cannot be measured, nothing.
+    Evaluate {
+        /// The round that ended with them.
+        round: Round,
+        /// Digest of its record.
+        of: Digest,
     },
     /// Local parameters outlast rounds in this run: what they have learned on of the round's fragment since it was last offered goes
     /// into the workspace's delta, see [`Replica`](crate::math::Replica).

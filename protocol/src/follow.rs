@@ -17,6 +17,8 @@ const LEFT_BEHIND: Span = Span::from_secs(1);
 const LONG: Span = Span::from_secs(4);
 /// Most that is remembered of what others lack.
 const LACKING_MAX: usize = 1024;
+/// How long a peer waits, whose run is over, for others to come to what it holds before it goes to them. Guess: time to fetch a state.
+const ALONE: Span = Span::from_secs(30);
 /// Pause between tries to get in step. Guess.
 const RETRY: Span = Span::from_secs(1);
 /// How often a peer that waits in doubt looks whether others have gone on meanwhile. Guess: a beacon's time.
@@ -33,13 +35,26 @@ impl Session {
         if !free || now < self.retry_catchup {
             return;
         }
-        if !self.members.is_ahead(&self.standing.record, self.digest, now) {
-            return;
-        }
-        if let Some(head) = self.head(now) {
+        let ahead = self.members.is_ahead(&self.standing.record, self.digest, now);
+        let head = if ahead { self.head(now) } else { None };
+        if let Some(head) = head.or_else(|| self.yields_to(now)) {
             self.shelve("others went on", now, out);
             self.follow(&head, now, out);
         }
+    }
+
+    /// Where this peer goes if its run has been over for long, and it is alone with what it holds.
+    fn yields_to(&self, now: Time) -> Option<Head> {
+        let over = matches!(self.stage, Stage::Finished) && now >= self.stage_since + ALONE;
+        let head = self.members.yields_to(&self.position(), now).filter(|_| over)?;
+        let lacks = |peer: &PeerId| self.lacking.contains(&(head.digest, false, *peer));
+        (!head.holders.iter().all(lacks)).then_some(head)
+    }
+
+    /// Whether this peer, whose run is over, leaves what it holds for less.
+    fn yields(&self, record: &Record, now: Time) -> bool {
+        let head = self.members.yields_to(&self.position(), now);
+        self.is_over() && head.is_some_and(|head| head.digest == record.digest())
     }
 
     fn head(&self, now: Time) -> Option<Head> {
@@ -81,6 +96,7 @@ impl Session {
                 Patience::Busy
             }
             Some(since) if now >= since + LONG => Patience::Over,
+            None if self.is_over() && now >= self.stage_since + LONG => Patience::Over,
             _ => Patience::Ready,
         }
     }
@@ -203,6 +219,8 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let position = self.position();
+        let better = is_better(&manifest.record, &position);
+        let yields = !better && self.yields(&manifest.record, now);
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
         if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
             return;
@@ -215,7 +233,7 @@ impl Session {
             catchup.drop_donor(&from);
             return self.strike(from, 2, reason.into(), now, out);
         }
-        if is_better(&manifest.record, &position) {
+        if better || yields {
             return catchup.begin_state(manifest);
         }
         // The donor is honest; whoever made so much of that state is not.

@@ -4,6 +4,8 @@
 use crate::event::Part;
 use crate::id::PeerId;
 use crate::ledger::{Cursor, Lease, Record};
+use crate::plateau::Loss;
+use crate::run::RunSpec;
 use crate::wire::{MEMBERS_MAX, Plan};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -77,6 +79,46 @@ pub fn record_follows(parent: &Record, child: &Record) -> Verdict {
     check(finished.is_some_and(|finished| (given..=most).contains(&finished)), || {
         format!("contributors held {given} to {most} positions, finished are {finished:?}")
     })
+}
+
+/// S2: two peers never disagree about where a run ends: nothing follows from a record with which it is over.
+pub fn goes_on(spec: &RunSpec, parent: &Record) -> Verdict {
+    check(!spec.is_over(parent), || {
+        format!("the run was over in round {}, and goes on: {:?}", parent.round, parent.plateau)
+    })
+}
+
+/// S2: what a record says of held-out losses follows from its parent's and from what the members of its plan say: the loss is of a
+/// state that two thirds of the weight have measured, and half of those measured no less, half no more.
+pub fn plateau_follows(parent: &Record, plan: &Plan, child: &Record) -> Verdict {
+    let (before, after) = (parent.plateau, child.plateau);
+    let Some(after) = after else {
+        return check(before.is_none(), || "what was known of losses is gone".into());
+    };
+    if before == Some(after) {
+        return Ok(());
+    }
+    let (last, weightless) = (after.last, plan.members.iter().all(|member| member.tokens == 0));
+    let weigh = |says: &dyn Fn(Option<Loss>) -> bool| {
+        let of_it = |member: &crate::wire::Member| {
+            member.heldout.filter(|h| (h.round, h.of) == (last.round, last.of)).map(|h| h.loss)
+        };
+        let those = plan.members.iter().filter(|member| says(of_it(member)));
+        those.map(|m| if weightless { 1 } else { u128::from(m.tokens) }).sum::<u128>()
+    };
+    let (all, told) = (weigh(&|_| true), weigh(&|loss| loss.is_some()));
+    let (below, above) = (
+        weigh(&|loss| loss.is_some_and(|loss| loss <= last.loss)),
+        weigh(&|loss| loss.is_some_and(|loss| loss >= last.loss)),
+    );
+    check(3 * told >= 2 * all && told > 0, || format!("{told} of {all} have measured {last:?}"))?;
+    check(2 * below >= told && 2 * above >= told, || format!("{last:?} is not in the middle"))?;
+    let known = before.map_or(0, |before| before.last.round);
+    check(known < last.round && last.round < child.round && after.decided == child.round, || {
+        format!("{after:?} in round {} after round {known} was decided", child.round)
+    })?;
+    let lowest = before.map_or(last.loss, |before| before.best.loss.min(last.loss));
+    check(after.best.loss == lowest, || format!("{:?} is not the lowest", after.best))
 }
 
 /// Positions below `end` that are leased, free or new.

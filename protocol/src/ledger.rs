@@ -1,6 +1,8 @@
 //! The hash-linked record of committed rounds, and in it the data cursor: which samples are whose (S6).
 
 use crate::id::{Digest, PeerId, Round, RunId};
+use crate::plateau::{self, Plateau};
+use crate::run::RunSpec;
 use crate::sabotage::{Bug, planted};
 use crate::wire::{self, Plan};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,9 @@ pub struct Record {
     pub tokens: u64,
     /// Whose turn which samples are.
     pub cursor: Cursor,
+    /// Where the rule stands that may end the run early, if there is one and a loss was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<Plateau>,
 }
 
 /// One member's share of a round.
@@ -81,6 +86,7 @@ impl Record {
             state,
             tokens: 0,
             cursor: Cursor::default(),
+            plateau: None,
         }
     }
 
@@ -91,10 +97,10 @@ impl Record {
 
     /// The record that follows when `plan` led to `result` and `state`. `included`: members that some chunk of the result
     /// includes, a bit each. Of whom nothing came in time has contributed nothing: the work is still to be counted, and the
-    /// lease stands. `parent` and `name` are the digests of this record and of the plan. `ahead`: leases are dealt out one ahead.
+    /// lease stands. `parent` and `name` are the digests of this record and of the plan.
     pub(crate) fn next(
         &self,
-        ahead: bool,
+        spec: &RunSpec,
         parent: Digest,
         (name, plan): (Digest, &Plan),
         (result, included): (Digest, u64),
@@ -120,7 +126,8 @@ impl Record {
             result,
             state,
             tokens: self.tokens.saturating_add(tokens),
-            cursor: self.cursor.advance(&done, &plan.lost, &wants, ahead),
+            cursor: self.cursor.advance(&done, &plan.lost, &wants, spec.strategy.overlaps()),
+            plateau: plateau::after(spec, self.plateau.as_ref(), plan),
         }
     }
 

@@ -23,6 +23,7 @@
 //! | `arrivals` | bulk frames, and those that come before their plan |
 //! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
 //! | [`membership`] | who is alive, how fast, where in the run |
+//! | [`plateau`], `measured` | when a run stops early; what this peer measured of committed states |
 //! | [`gossip`] | runs without one state for all: a root machine of its own |
 //! | [`ledger`] | committed rounds, and whose samples are whose |
 //! | [`deadline`] | deadlines that learn |
@@ -49,8 +50,10 @@ pub mod id;
 pub mod invariant;
 pub mod ledger;
 pub mod math;
+mod measured;
 pub mod membership;
 mod outbox;
+pub mod plateau;
 pub mod recording;
 mod repair;
 pub mod round;

@@ -289,6 +289,24 @@ impl Membership {
         })
     }
 
+    /// Where a peer goes whose run is over and that is all but alone with what it holds, though that weighs more than what the others
+    /// stand on: nobody follows it, and nothing will change any more. `None` unless more than half stand on one other state, which is
+    /// not on this peer's own way, and less than a quarter on its own.
+    pub fn yields_to(&self, mine: &Position, now: Time) -> Option<Head> {
+        let voters = self.voters(now);
+        let total: u64 = voters.iter().map(|voter| voter.weight).sum();
+        let on = |digest: Digest| voters.iter().filter(move |voter| voter.at.digest == digest);
+        let weight = |digest| on(digest).map(|voter| voter.weight).sum::<u64>();
+        let most = voters
+            .iter()
+            .map(|voter| voter.at)
+            .find(|at| at.digest != mine.digest && at.whole && 2 * weight(at.digest) > total)?;
+        let alone = weight(mine.digest) < total.div_ceil(4) && !mine.descends_from(most);
+        let holders = on(most.digest).map(|voter| voter.peer).collect();
+        let head = Head { round: most.round, digest: most.digest, follows: false, holders };
+        alone.then_some(head)
+    }
+
     /// Whether living peers of a quarter of the weight have gone on from this state. Fewer would not be followed.
     pub fn passed(&self, mine: &Position, now: Time) -> bool {
         let voters = self.voters(now);
@@ -562,6 +580,20 @@ mod tests {
         assert_eq!(lacks(&[]), head(true, &[1, 3]));
         assert_eq!(lacks(&[1]), head(true, &[3]));
         assert_eq!(lacks(&[1, 3]), head(false, &[1, 3]));
+    }
+
+    #[test]
+    fn whoever_is_alone_with_more_when_all_is_over_yields() {
+        let check = |at: &[(Round, u8, u8, u64)], expected: Option<u8>| {
+            let head = mesh(at).yields_to(&mine(3, 30), Time::ZERO);
+            assert_eq!(head.map(|head| head.digest.0[0]), expected, "{at:?}");
+        };
+        let (other, same, behind) = ((2, 77, 9, 1), (3, 30, 99, 1), (2, 99, 98, 1));
+        check(&[other, other], Some(77));
+        check(&[other, (2, 78, 9, 1)], None);
+        check(&[other, other, other, same], None);
+        check(&[other, other, other, other, same], Some(77));
+        check(&[behind, behind], None);
     }
 
     #[test]

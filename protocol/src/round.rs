@@ -58,7 +58,8 @@ impl Session {
     /// A record has just been committed, or this peer begins: local work for the next round.
     pub(crate) fn begin_round(&mut self, now: Time, out: &mut Vec<Output>) {
         let round = self.standing.record.round + 1;
-        if round > self.spec.rounds {
+        self.evaluate(out);
+        if self.is_over() {
             self.enter(Stage::Finished, now);
             return out.push(Output::Note(Note::Finished { round: round - 1 }));
         }
@@ -95,14 +96,14 @@ impl Session {
     }
 
     pub(crate) fn say_ready(&mut self, now: Time, out: &mut Vec<Output>) {
-        let wants = self.samples_wanted();
+        let (wants, heldout) = (self.samples_wanted(), self.measured_now());
         if matches!(self.stage, Stage::Gathering(_)) {
             self.offer_fresh(now, out);
         }
         let Stage::Gathering(gather) = &mut self.stage else { return };
         gather.ready_since = Some(now);
         self.work.ready_since.get_or_insert(now);
-        self.work.wants = wants;
+        (self.work.wants, self.work.heldout) = (wants, heldout);
         self.repeat_ready_to_all(now, out);
     }
 
@@ -115,7 +116,7 @@ impl Session {
         }
     }
 
-    fn repeat_ready_to_all(&self, now: Time, out: &mut Vec<Output>) {
+    pub(crate) fn repeat_ready_to_all(&self, now: Time, out: &mut Vec<Output>) {
         self.members.living(now).for_each(|(peer, _)| self.repeat_ready(peer, out));
     }
 
@@ -129,6 +130,7 @@ impl Session {
             wants: self.work.wants,
             nonce: self.work.nonce,
             leases: self.work.finishes(self.standing.record.cursor.lease(&self.me)),
+            heldout: self.work.heldout,
             up_bytes_per_s,
             down_bytes_per_s,
             owns: self.settings.owns,
@@ -138,10 +140,11 @@ impl Session {
     pub(crate) fn take_ready(
         &mut self,
         from: PeerId,
-        ready: Ready,
+        mut ready: Ready,
         now: Time,
         out: &mut Vec<Output>,
     ) {
+        self.judge_heldout(from, &mut ready, now, out);
         self.members.stands_on(&from, (ready.round.saturating_sub(1), ready.base), None);
         let attempt = ready.attempt;
         let same = ready.base == self.digest;
@@ -343,7 +346,7 @@ impl Session {
     }
 
     fn check_plan(&self, signed: &SignedPlan, name: &Digest) -> Result<(), String> {
-        convene::check(&self.spec, &signed.plan, &self.standing.record.cursor)?;
+        convene::check(&self.spec, &signed.plan, &self.standing.record)?;
         let bytes = Plan::signed_bytes_of(name);
         if self.keyring.verify(&signed.plan.convener, &bytes, &signed.signature) {
             Ok(())
@@ -358,7 +361,8 @@ impl Session {
         mine.is_some_and(|member| {
             let told = (member.tokens, member.wants, member.nonce, member.leases);
             let leases = self.work.finishes(self.standing.record.cursor.lease(&self.me));
-            told == (self.work.tokens(), self.work.wants, self.work.nonce, leases)
+            let mine = (self.work.tokens(), self.work.wants, self.work.nonce, leases);
+            told == mine && self.has_measured(member.heldout.as_ref())
         })
     }
 
@@ -487,8 +491,7 @@ impl Session {
         };
         let result = (applying.result, included(&applying.results));
         let plan = (applying.name, &applying.plan.plan);
-        let (ahead, state) = (self.spec.strategy.overlaps(), state_root(&chunks));
-        let record = self.standing.record.next(ahead, self.digest, plan, result, state);
+        let record = self.next_record(plan, result, state_root(&chunks));
         if applying.expected.as_ref().is_some_and(|expected| *expected != record) {
             let reason = "the outer step led elsewhere than recorded".to_string();
             out.push(Output::Note(Note::Abandoned { round, reason }));

@@ -3,10 +3,12 @@
 pub mod gossip;
 mod inner;
 pub mod layout;
+mod stop;
 pub mod strategy;
 
 pub use gossip::GossipSpec;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+pub use stop::StopSpec;
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
 use crate::id::{Digest, PeerId, Round, RunId};
@@ -51,6 +53,9 @@ pub struct RunSpec {
     /// Without one state for all: how peers average in small groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gossip: Option<GossipSpec>,
+    /// When it is over before its last round, and the average of its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopSpec>,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -308,6 +313,7 @@ impl RunSpec {
         self.exchange.validate(self.elems())?;
         self.validate_strategy()?;
         self.validate_gossip()?;
+        self.validate_stop()?;
         self.group.validate()
     }
 }
@@ -324,6 +330,17 @@ impl RunSpec {
         })?;
         check(self.strategy == StrategySpec::default(), "strategy", || {
             "gossip has steps of its own: leave out fragments and overlap".into()
+        })?;
+        check(self.stop.is_none(), "stop", || {
+            "gossip has no one state whose loss could be agreed on: leave it out".into()
+        })
+    }
+
+    fn validate_stop(&self) -> Result<(), SpecError> {
+        let Some(stop) = self.stop else { return Ok(()) };
+        stop.validate()?;
+        check(self.data.heldout_permille() > 0, "stop", || {
+            "needs a held-out part to measure on: `data.heldout_permille` must be above 0".into()
         })
     }
 

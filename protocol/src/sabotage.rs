@@ -42,11 +42,15 @@ pub enum Bug {
     OfferDropped,
     /// What was given to a branch that is left counts twice on the other.
     OfferTwice,
+    /// A peer whose own loss still falls goes on though the committed one has not for long enough.
+    OwnLoss,
+    /// A record holds what its maker measured instead of what the members' words come to.
+    OwnMedian,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 21] = [
         Bug::CountedTwice,
         Bug::OutOfOrder,
         Bug::MaskOfAll,
@@ -66,6 +70,8 @@ impl Bug {
         Bug::Hoards,
         Bug::OfferDropped,
         Bug::OfferTwice,
+        Bug::OwnLoss,
+        Bug::OwnMedian,
     ];
 }
 

@@ -13,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::fork::Way;
 use crate::id::{Digest, Keyring, PeerId, Round, RunId};
 use crate::ledger::Record;
+use crate::measured::Measured;
 use crate::membership::{Lacking, Membership, Position};
 use crate::run::RunSpec;
 use crate::time::{Span, Time};
@@ -125,6 +126,7 @@ pub struct Session {
     pub(crate) members: Membership,
     pub(crate) donor: Donor,
     pub(crate) work: Work,
+    pub(crate) measured: Measured,
     pub(crate) stage: Stage,
     pub(crate) pace: Pace,
     /// Exchanges that were given up in this round: their plans may yet turn out to be the committed one.
@@ -218,6 +220,7 @@ impl Session {
                 first_after_restart: standing.record.round > 0,
                 ..Work::default()
             },
+            measured: Measured::default(),
             stage: Stage::Looking,
             pace,
             shelved: Vec::new(),
@@ -256,6 +259,7 @@ impl Session {
             }
             Input::Sent { to } => self.sent(&to, out),
             Input::LocalWorkReady { tokens, .. } => self.local_work_ready(tokens, now, out),
+            Input::Evaluated(heldout) => self.evaluated(heldout, now, out),
             Input::Reduced { plan, index, digest } => self.reduced(plan, index, digest, now, out),
             Input::Unsound { plan, index, member, reason } => {
                 self.unsound(plan, index, member, reason, now, out);

@@ -3,6 +3,7 @@
 use crate::event::Input;
 use crate::id::{Digest, PeerId, Round, RunId, Signature};
 use crate::ledger::Record;
+use crate::plateau::{Heldout, Loss};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Most bytes of one control frame.
@@ -165,6 +166,9 @@ pub struct Ready {
     /// Leases that what it would contribute finishes.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub leases: u8,
+    /// What it measured of the newest committed state whose held-out loss is not decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout: Option<Heldout>,
     /// Uplink, bytes per second; 0 when unknown.
     pub up_bytes_per_s: u64,
     /// Downlink, bytes per second; 0 when unknown.
@@ -208,6 +212,9 @@ pub struct Member {
     /// Leases that it finishes.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub leases: u8,
+    /// What it measured, by its own word, of a committed state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout: Option<Heldout>,
     /// How many chunks it owns; ranges follow in member order.
     pub chunks: u32,
 }
@@ -466,7 +473,8 @@ pub(crate) fn bounded(message: &Message) -> Result<(), String> {
         Message::Beacon(beacon) => within("digests", beacon.recent.len(), RECENT_MAX),
         Message::Ready(ready) => {
             within("samples wanted", ready.wants as usize, WANTS_MAX as usize)?;
-            within("tokens", ready.tokens as usize, TOKENS_MAX as usize)
+            within("tokens", ready.tokens as usize, TOKENS_MAX as usize)?;
+            within("millionths of a nat", micro(&ready.heldout), Loss::MAX.0 as usize)
         }
         Message::Plan(signed) => bounded_plan(&signed.plan),
         Message::Holding(holding) => within("ranges", holding.results.len(), RANGES_MAX),
@@ -485,12 +493,19 @@ pub(crate) fn bounded(message: &Message) -> Result<(), String> {
     }
 }
 
+fn micro(heldout: &Option<Heldout>) -> usize {
+    heldout.map_or(0, |heldout| heldout.loss.0 as usize)
+}
+
 fn bounded_plan(plan: &Plan) -> Result<(), String> {
-    let within = |member: &Member| member.tokens <= TOKENS_MAX && member.wants <= WANTS_MAX;
+    let within = |member: &Member| {
+        let loss = micro(&member.heldout) <= Loss::MAX.0 as usize;
+        member.tokens <= TOKENS_MAX && member.wants <= WANTS_MAX && loss
+    };
     match plan.members.len() {
         n if n > MEMBERS_MAX => Err(format!("{n} members exceed {MEMBERS_MAX}")),
         _ if !plan.members.iter().all(within) => {
-            Err("a member's tokens or samples exceed what a round can hold".into())
+            Err("a member's tokens, samples or loss exceed what a round can hold".into())
         }
         _ => Ok(()),
     }

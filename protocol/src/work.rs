@@ -4,6 +4,7 @@ use crate::event::Output;
 use crate::exchange::MemberIndex;
 use crate::id::Digest;
 use crate::ledger::Lease;
+use crate::plateau::Heldout;
 use crate::sabotage::{Bug, planted};
 use crate::session::Session;
 use crate::time::{Span, Time};
@@ -27,6 +28,8 @@ pub(crate) struct Work {
     pub ready_since: Option<Time>,
     /// Samples asked for with the last word of readiness.
     pub wants: u32,
+    /// What the last word of readiness said of a committed state's loss.
+    pub heldout: Option<Heldout>,
     /// Whether nothing has been committed since a restart: an earlier life may have sent what the residuals still hold.
     pub first_after_restart: bool,
     /// When what would be contributed last changed: it names the content.
@@ -112,7 +115,7 @@ pub(crate) fn tokens(pieces: &[Piece]) -> u64 {
 impl Session {
     /// Trains on what this peer has leased, unless that is done or under way.
     pub(crate) fn train(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.work.training_since.is_some() || !self.settings.trains {
+        if self.work.training_since.is_some() || !self.settings.trains || self.is_over() {
             return;
         }
         let Some(lease) = self.standing.record.cursor.lease(&self.me) else { return };

@@ -1,7 +1,9 @@
 //! What has really happened, seen from outside by one who sees all: which sums were made of what, which records were
 //! committed, and for each peer an account of all it has ever trained (S4, S5).
 
-use crate::check::{s1_counted_once, s2_same_bits, s3_one_result, s6_leases, s8_verified};
+use crate::check::{
+    s1_counted_once, s2_same_bits, s2_same_end, s3_one_result, s6_leases, s8_verified,
+};
 use crate::keys;
 use crate::store::{At, Store};
 use shoal_protocol::event::{Part, Settle};
@@ -190,8 +192,11 @@ impl Book {
         self.one_result.check(record);
         let digest = record.digest();
         if !self.records.contains_key(&digest) {
-            let parent = self.records.get(&record.parent);
-            s6_leases::follows(parent.map(|entry| &entry.record), record);
+            let parent = self.records.get(&record.parent).map(|entry| &entry.record);
+            s6_leases::follows(parent, record);
+            if let Some(parent) = parent {
+                s2_same_end::follows(&store.spec, parent, self.plans.get(&record.plan), record);
+            }
             let sums = self.sums_of(store, record, spoilt);
             self.records.insert(digest, Entry { record: record.clone(), sums });
         }

@@ -73,6 +73,8 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
     let mut world = World::assemble(again, seed, specs[0].clone(), peers, net, book, rng.fork());
     let liar = |i| Liar::new(peers_n + i, world.rng.fork());
     world.liars = (0..scenario.liars).map(liar).collect();
+    let tells_losses = world.spec.stop.is_some();
+    world.liars.iter_mut().for_each(|liar| liar.tells_losses = tells_losses);
     let mut recorder = Recorder::new(names, scenario.runs, scenario.rounds);
     world.lesson = scenario.lesson.clone().map(|setup| Lesson::new(Box::new(setup)));
     recorder.losses = world.lesson.as_mut().map(|lesson| losses(scenario, lesson, &disks));
@@ -232,16 +234,25 @@ pub fn run(scenario: &Scenario, seed: u64, again: &str, befalls: impl Fn(usize) 
     let faults: Vec<Fault> = faults.map(|(_, fault)| fault).collect();
     faults.iter().for_each(|fault| fault.lay_out(&mut world));
     let end = Time::ZERO + seconds(scenario.hours * 3600.0);
+    let stops = world.spec.stop.is_some_and(|stop| stop.patience > 0);
     if scenario.together {
         let last = faults.iter().map(Fault::ends).max().unwrap_or(Time::ZERO);
         world.run_for(last.since(world.now));
-        l1_together::within_three_rounds(&mut world, seconds(scenario.patience_s));
+        let patience = seconds(scenario.patience_s);
+        if stops {
+            l1_together::until_all_have_stopped(&mut world, patience);
+        } else {
+            l1_together::within_three_rounds(&mut world, patience);
+        }
         if scenario.runs == 1 && !world.has_liars() && !faults.iter().any(Fault::costs_work) {
             l4_nothing_lost::all_is_counted_or_in_hand(&world);
         }
-        l1_together::stays(&mut world, 3, seconds(scenario.patience_s));
+        if !stops {
+            l1_together::stays(&mut world, 3, patience);
+        }
     }
-    let done = |world: &World| world.recorder.as_ref().is_some_and(Recorder::is_done);
+    let reached = |world: &World| world.recorder.as_ref().is_some_and(Recorder::is_done);
+    let done = |world: &World| reached(world) || stops && world.is_over();
     while !(done(&world) && world.is_even()) && world.step(end) {}
     world.ends();
     world

@@ -9,6 +9,7 @@ use crate::world::{Event, World};
 use shoal_protocol::event::Input;
 use shoal_protocol::id::{Digest, PeerId, RunId, Signature};
 use shoal_protocol::ledger::Record;
+use shoal_protocol::plateau::{Heldout, Loss};
 use shoal_protocol::wire::*;
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub struct Liar {
     pub number: usize,
     /// Passes for a member: sends proper beacons and says that it is ready.
     pub insider: bool,
+    /// Tells held-out losses, which are as wrong as they can be: the run may end by them.
+    pub tells_losses: bool,
     /// Longest time between two lies, in milliseconds.
     pub pause_ms: u64,
     rng: Rng,
@@ -39,7 +42,8 @@ struct Known {
 impl Liar {
     pub fn new(number: usize, rng: Rng) -> Liar {
         let (heard, sequence) = (VecDeque::new(), 0);
-        Liar { id: peer_id(number), number, insider: false, pause_ms: 200, rng, heard, sequence }
+        let (insider, tells_losses, id) = (false, false, peer_id(number));
+        Liar { id, number, insider, tells_losses, pause_ms: 200, rng, heard, sequence }
     }
 
     pub fn overhears(&mut self, frame: &Frame) {
@@ -191,7 +195,18 @@ impl Liar {
             owns: false,
             nonce: self.number64(),
             leases: self.rng.pick(&[0, 1, 2, u8::MAX]),
+            heldout: self.loss(known),
         })
+    }
+
+    /// Of the newest state that it heard of, or of one that nobody evaluates.
+    fn loss(&mut self, known: &Known) -> Option<Heldout> {
+        if !self.tells_losses {
+            return None;
+        }
+        let round = self.rng.pick(&[known.round, known.round, 0, u64::MAX]);
+        let loss = Loss(self.rng.pick(&[0, Loss::MAX.0, u32::MAX]));
+        Some(Heldout { round, of: known.head, loss })
     }
 
     fn plan(&mut self, known: &Known) -> Message {
@@ -214,6 +229,7 @@ impl Liar {
             chunks,
             nonce: 0,
             leases: 1,
+            heldout: None,
         };
         Plan {
             run: known.run,
@@ -304,6 +320,7 @@ impl Liar {
             owns: false,
             nonce: 1,
             leases: 1,
+            heldout: self.loss(&known),
         };
         [Message::Beacon(beacon), Message::Ready(ready)]
     }

@@ -13,6 +13,7 @@ mod curve;
 mod fault;
 mod frame;
 mod gossip;
+mod heldout;
 mod holdings;
 mod keys;
 mod learn;

@@ -80,6 +80,7 @@ pub fn mark(input: &Input) -> (u8, u64) {
         Input::Arrived { digest, .. } => (5, head(&digest.0)),
         Input::Sent { to } => (6, head(&to.0)),
         Input::LocalWorkReady { tokens, .. } => (7, *tokens),
+        Input::Evaluated(heldout) => (13, u64::from(heldout.loss.0)),
         Input::Reduced { digest, .. } => (8, head(&digest.0)),
         Input::Unsound { member, .. } => (9, u64::from(*member)),
         Input::Applied { chunks, .. } => (10, chunks.first().map_or(0, |chunk| head(&chunk.0))),

@@ -1,7 +1,9 @@
 //! The one `match` on [`Output`]: what a session asks for is done, and what comes of it is told later.
 
 use crate::book::Moved;
-use crate::check::{hold, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified};
+use crate::check::{
+    hold, s2_same_end, s4_nothing_dropped, s5_conservation, s6_leases, s8_verified,
+};
 use crate::cpu::Task;
 use crate::holdings::Holdings;
 use crate::keys;
@@ -10,7 +12,7 @@ use crate::noise;
 use crate::store::{At, Payload, Store};
 use crate::training::Training;
 use crate::world::{Event, World};
-use shoal_protocol::event::{Input, Output, Part, Settle};
+use shoal_protocol::event::{Input, Note, Output, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::invariant;
 use shoal_protocol::ledger::Record;
@@ -28,6 +30,7 @@ impl World {
             Output::Broadcast { message } => self.broadcast(p, message),
             Output::Refuse { peer, reason } => self.refuse(p, &peer, &reason),
             Output::Train { round, lease } => self.train(p, round, lease),
+            Output::Evaluate { round, of } => self.measure(p, round, of),
             Output::Offer { round } => self.offer(p, round),
             Output::Contribute { to, chunk, fold } => self.contribute(p, &to, chunk, fold),
             Output::Reduce { plan, index, parts } => self.reduce(p, (plan, index), &parts),
@@ -45,6 +48,7 @@ impl World {
             Output::TakeAlong { share, given, tokens } => {
                 self.take_along(p, share, (given, tokens));
             }
+            Output::Note(Note::Finished { .. }) => self.finished(p),
             Output::Note(_) => {}
         }
     }
@@ -165,6 +169,11 @@ impl World {
             self.conserves(p);
         }
         true
+    }
+
+    fn finished(&mut self, p: usize) {
+        let record = self.store(p).record().clone();
+        s2_same_end::is_over(&self.peers[p].spec, p, &record);
     }
 
     fn offer(&mut self, p: usize, round: Round) {

@@ -252,7 +252,8 @@ impl Recorder {
                 self.activity(now, p, Activity::CatchingUp);
                 self.event(now, p, "catches up", format!("from round {from} to {to}"));
             }
-            Note::Planned { .. } | Note::Strike { .. } | Note::Finished { .. } => {}
+            Note::Finished { round } => self.event(now, p, "finishes", format!("round {round}")),
+            Note::Planned { .. } | Note::Strike { .. } => {}
         }
     }
 

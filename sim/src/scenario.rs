@@ -15,7 +15,7 @@ use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
     DataSpec, GossipSpec, GroupSpec, InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec,
-    OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, Strategy, TokenizerSpec,
+    OuterKind, Overlap, PROTOCOL_VERSION, RunSpec, StopSpec, Strategy, TokenizerSpec,
 };
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,8 @@ pub struct Run {
     /// Without one state for all: how peers average in small groups.
     #[serde(default, deserialize_with = "gossip::read")]
     pub gossip: Option<GossipSpec>,
+    /// When it is over before its last round.
+    pub stop: Option<Spanned<StopSpec>>,
     /// Most members of a round.
     #[serde(default = "members_max")]
     pub members_max: u32,
@@ -441,6 +443,7 @@ impl Scenario {
             },
             strategy: r.pieces(),
             gossip: r.gossip,
+            stop: r.stop.as_ref().map(|stop| *stop.get_ref()),
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
@@ -459,6 +462,9 @@ impl Scenario {
             "exchange.residual_decay" => r.residual_decay.as_ref().map(Spanned::span),
             "outer.lr" => r.outer_lr.as_ref().map(Spanned::span),
             "outer.momentum" => r.outer_momentum.as_ref().map(Spanned::span),
+            "stop" | "stop.every" | "stop.patience" | "stop.min_gain" | "stop.ema" => {
+                r.stop.as_ref().map(Spanned::span)
+            }
             "strategy.fragments" => r.fragments.as_ref().map(Spanned::span),
             "strategy.keep" | "strategy.work" => r.overlap.as_ref().map(Spanned::span),
             _ => self.learner.get_ref().span(key),

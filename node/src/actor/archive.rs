@@ -1,19 +1,24 @@
 //! Checkpoints and the ledger on disk. A plain thread writes; when a newer state comes before the last is begun, the newer is
-//! written.
+//! written, and who has written rests a while: of short rounds not each costs a checkpoint.
 
+use crate::exchange::average::{self, AVERAGE};
 use crate::exchange::{Committed, State};
 use crate::message::{Archive, Archived, InnerState, Stop};
 use crate::settings::Settings;
+use crate::store::floats::bytes_of;
 use crate::store::{self, Checkpoint};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use shoal_protocol::id::{Digest, PeerId, Round, Signature};
 use shoal_protocol::ledger::Record;
+use shoal_protocol::plateau::Plateau;
+use shoal_protocol::run::StopSpec;
 use shoal_protocol::wire::to_cbor;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Name of the ledger's record among a checkpoint's extras.
 pub const RECORD: &str = "record";
@@ -21,6 +26,15 @@ pub const RECORD: &str = "record";
 pub const RESIDUAL_UP: &str = "residual-up";
 /// Name of the downward residual among them.
 pub const RESIDUAL_DOWN: &str = "residual-down";
+
+/// Evaluated rounds whose checkpoints wait for the others' word of their loss.
+const OPEN_MAX: u64 = 4;
+
+/// How many times as long as a checkpoint took none is written: a twentieth of the time at the most goes into them. Measured: with rounds of
+/// a second and a half on a busy machine they took a third.
+const REST: u32 = 19;
+/// The longest rest: what all nodes together may lose if none can be asked for newer rounds.
+const REST_MAX: Duration = Duration::from_secs(60);
 
 /// Name of a device's inner optimiser among what a checkpoint can do without.
 pub fn inner_name(device: usize) -> String {
@@ -40,19 +54,26 @@ pub struct Kept {
     pub vectors: Vec<(&'static str, Vec<f32>)>,
     /// Extras of bytes, by name.
     pub extras: Vec<(&'static str, Vec<u8>)>,
+    /// What can be done without, by name.
+    pub local: Vec<(&'static str, Arc<Vec<u8>>)>,
+    /// What the ledger says of the held-out loss, if the run may end early.
+    pub plateau: Option<Plateau>,
     /// The ledger's line.
     pub line: String,
 }
 
 impl From<Committed> for Kept {
     fn from(committed: Committed) -> Kept {
-        let Committed { record, state, residual_up, residual_down } = committed;
+        let Committed { record, state, residual_up, residual_down, average } = committed;
+        let average = average.map(|average| (AVERAGE, Arc::new(average::bytes(&average))));
         Kept {
             round: record.round,
             digest: record.digest(),
             state,
             vectors: vec![(RESIDUAL_UP, residual_up), (RESIDUAL_DOWN, residual_down)],
             extras: vec![(RECORD, to_cbor(&record))],
+            local: average.into_iter().collect(),
+            plateau: record.plateau,
             line: record_line(&record),
         }
     }
@@ -61,6 +82,7 @@ impl From<Committed> for Kept {
 /// The face of the thread that writes.
 pub struct ArchiveActor {
     desk: Arc<Desk>,
+    stop: Option<StopSpec>,
 }
 
 /// What waits to be written.
@@ -72,8 +94,11 @@ struct Desk {
 
 #[derive(Default)]
 struct Waiting {
-    state: Option<(Box<Kept>, Option<f64>)>,
+    state: Option<Box<Kept>>,
+    /// One that may turn out to be the best: it is written though a newer one waits.
+    evaluated: Option<Box<Kept>>,
     lines: Vec<String>,
+    losses: Vec<(Round, f64)>,
     /// By the name in a checkpoint.
     inner: BTreeMap<String, Arc<Vec<u8>>>,
     closed: bool,
@@ -102,10 +127,11 @@ impl ArchiveActor {
         told: Recipient<Archived>,
     ) -> std::io::Result<(ArchiveActor, JoinHandle<()>)> {
         let desk = Arc::new(Desk::default());
+        let stop = settings.spec.stop;
         let writer = Writer { settings, desk: desk.clone(), losses, inner, told };
         let thread =
             std::thread::Builder::new().name("archive".into()).spawn(move || writer.run())?;
-        Ok((ArchiveActor { desk }, thread))
+        Ok((ArchiveActor { desk, stop }, thread))
     }
 }
 
@@ -123,9 +149,17 @@ impl Drop for ArchiveActor {
 impl Handler<Archive> for ArchiveActor {
     type Result = ();
     fn handle(&mut self, Archive(mut kept, loss): Archive, _: &mut Context<Self>) {
+        let may_be_best = self.stop.is_some_and(|stop| stop.evaluates(kept.round));
         self.desk.change(|waiting| {
             waiting.lines.push(std::mem::take(&mut kept.line));
-            waiting.state = Some((kept, loss));
+            // The loss that is known by now is that of the round before.
+            waiting.losses.extend(loss.map(|loss| (kept.round.saturating_sub(1), loss)));
+            let state = Some(kept);
+            if may_be_best {
+                (waiting.evaluated, waiting.state) = (state, None);
+            } else {
+                waiting.state = state;
+            }
         });
     }
 }
@@ -167,26 +201,54 @@ impl Desk {
         self.news.notify_one();
     }
 
-    /// Waits for something to write; `None` when closed and nothing is left.
-    fn next(&self) -> Option<Waiting> {
+    /// Waits for something to write; `None` when closed and nothing is left. A state that could be told again by others waits until
+    /// `rested`, and may give way to a newer one until then.
+    fn next(&self, rested: Instant) -> Option<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.state.is_none() && waiting.lines.is_empty() {
-            if waiting.closed {
-                return None;
+        loop {
+            let rest = rested.saturating_duration_since(Instant::now());
+            if rest.is_zero() || waiting.closed || waiting.is_urgent() {
+                if !waiting.is_empty() {
+                    let with_state = rest.is_zero() || waiting.closed;
+                    return Some(waiting.take(with_state));
+                }
+                if waiting.closed {
+                    return None;
+                }
             }
-            waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let rest = if waiting.state.is_some() { rest } else { Duration::MAX };
+            let woken = self.news.wait_timeout(waiting, rest);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let closed = waiting.closed;
-        Some(std::mem::replace(&mut waiting, Waiting { closed, ..Waiting::default() }))
+    }
+}
+
+impl Waiting {
+    fn is_urgent(&self) -> bool {
+        self.evaluated.is_some() || !self.lines.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && !self.is_urgent()
+    }
+
+    /// All of it, or all but the newest state.
+    fn take(&mut self, with_state: bool) -> Waiting {
+        let state = if with_state { None } else { self.state.take() };
+        std::mem::replace(self, Waiting { closed: self.closed, state, ..Waiting::default() })
     }
 }
 
 impl Writer {
     fn run(mut self) {
-        while let Some(waiting) = self.desk.next() {
+        let mut rested = Instant::now();
+        while let Some(waiting) = self.desk.next(rested) {
             self.inner.extend(waiting.inner);
-            if let Some((kept, loss)) = waiting.state {
-                self.save(*kept, loss);
+            self.losses.extend(waiting.losses);
+            for kept in waiting.evaluated.into_iter().chain(waiting.state) {
+                let begun = Instant::now();
+                self.save(*kept);
+                rested = Instant::now() + REST_MAX.min(REST * begun.elapsed());
             }
             if let Err(error) = self.append(&waiting.lines) {
                 tracing::error!(%error, "the ledger cannot be written: free some disk space, or mend the folder's permissions");
@@ -194,27 +256,48 @@ impl Writer {
         }
     }
 
-    fn save(&mut self, kept: Kept, loss: Option<f64>) {
+    fn save(&self, kept: Kept) {
         let round = kept.round;
-        if let Some(loss) = loss {
-            // The loss that is known by now is that of the round before.
-            self.losses.push((round.saturating_sub(1), loss));
-        }
-        match store::save(&self.settings.checkpoints(), &self.checkpoint(kept), self.settings.keep)
-        {
-            Ok(folder) => self.told.do_send(Archived { round, folder }),
+        let (folder, plateau) = (self.settings.checkpoints(), kept.plateau);
+        let open = self.open(round, plateau);
+        match store::save(&folder, &self.checkpoint(kept), self.settings.keep, open) {
+            Ok(folder) => {
+                let best = self.keep_best(plateau);
+                self.told.do_send(Archived { round, folder, best });
+            }
             Err(error) => {
                 tracing::error!(round, %error, "no checkpoint was written; training goes on")
             }
         }
     }
 
+    /// Rounds whose loss is not decided yet in `now`: any may be the best. A few at the most: what is older will not be decided.
+    fn open(&self, now: Round, plateau: Option<Plateau>) -> impl Fn(Round) -> bool + use<> {
+        let stop = self.settings.spec.stop;
+        let known = plateau.map_or(0, |plateau| plateau.last.round);
+        let recent = move |stop: StopSpec, round| round + OPEN_MAX * stop.every > now;
+        move |round| {
+            let waits = |stop: StopSpec| stop.evaluates(round) && recent(stop, round);
+            round > known && stop.is_some_and(waits)
+        }
+    }
+
+    /// Lets the link of the best checkpoint follow the ledger.
+    fn keep_best(&self, plateau: Option<Plateau>) -> Option<PathBuf> {
+        let best = plateau?.best;
+        let pointed = store::best::point_at(&self.settings.checkpoints(), best.round, &best.of);
+        pointed.unwrap_or_else(|error| {
+            tracing::warn!(round = best.round, %error, "the best checkpoint has no link");
+            None
+        })
+    }
+
     fn checkpoint(&self, kept: Kept) -> Checkpoint {
-        let bytes = |values: Vec<f32>| {
-            values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
-        };
-        let vectors = kept.vectors.into_iter().map(|(name, values)| (name, bytes(values)));
+        let vectors =
+            kept.vectors.into_iter().map(|(name, values)| (name, bytes_of(&values).to_vec()));
         let extras = vectors.chain(kept.extras).map(|(name, bytes)| (name.to_owned(), bytes));
+        let mut local = self.inner.clone();
+        local.extend(kept.local.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));
         Checkpoint {
             round: kept.round,
             digest: kept.digest,
@@ -222,7 +305,7 @@ impl Writer {
             params: Arc::unwrap_or_clone(kept.state.params),
             momentum: Arc::unwrap_or_clone(kept.state.momentum),
             extras: extras.collect(),
-            local: self.inner.clone(),
+            local,
             losses: self.losses.clone(),
         }
     }

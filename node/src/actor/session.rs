@@ -4,17 +4,19 @@ use crate::actor::archive::{Endorsement, Kept};
 use crate::actor::witness::Witness;
 use crate::exchange::{Frame, Job};
 use crate::message::{
-    Archive, Archived, Delivered, Evaluate, Evaluated, Happened, StateCommitted, Stop, Train,
-    Worked,
+    Archive, Archived, Delivered, Evaluate, Evaluated, Happened, StateCommitted, Stop, Subject,
+    Train, Worked,
 };
 use crate::net::NetHandle;
 use crate::settings::Settings;
 use crate::status::{MemberStatus, RoundStatus, SharedStatus};
+use crate::stopping;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use bytes::Bytes;
 use shoal_protocol::event::{Input, Note, Output};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::ledger::Record;
+use shoal_protocol::plateau::{Heldout, Loss};
 use shoal_protocol::recording::Scribe;
 use shoal_protocol::session::{Phase, Session, Waiting};
 use shoal_protocol::time::Time;
@@ -183,6 +185,7 @@ impl SessionActor {
             Output::Broadcast { message } => self.broadcast(&message),
             Output::Refuse { peer, reason } => self.contacts.net.ban(peer, reason),
             Output::Train { round, lease } => self.job(Job::Train(round, lease)),
+            Output::Evaluate { round, of } => self.job(Job::Evaluate(round, of)),
             Output::Offer { round } => self.job(Job::Offer(round)),
             Output::Contribute { to, chunk, fold } => self.job(Job::Contribute(to, chunk, fold)),
             Output::Reduce { plan, index, parts } => self.job(Job::Reduce(plan, index, parts)),
@@ -264,6 +267,8 @@ impl SessionActor {
         };
         self.bytes_before = sent;
         let (number, members) = (round.round, round.members);
+        let spec = &self.settings.spec;
+        self.status.update(|status| status.stopping.follow(spec, record));
         tracing::info!(round = number, members, tokens = contributed, digest = %record.digest().short(), "committed");
         self.status.push_round(round);
     }
@@ -292,7 +297,12 @@ impl SessionActor {
                 tracing::info!(peer = %peer.short(), reason, "refused what a peer sent")
             }
             Note::CatchingUp { from, to } => tracing::info!(from, to, "catching up"),
-            Note::Finished { round } => tracing::info!(round, "the run is complete"),
+            Note::Finished { round } => {
+                match stopping::stopped(&self.settings.spec, self.machine.record()) {
+                    Some(why) => tracing::info!(round, "{why}"),
+                    None => tracing::info!(round, "the run is complete"),
+                }
+            }
         }
     }
 
@@ -367,7 +377,13 @@ impl Handler<StateCommitted> for SessionActor {
     type Result = ();
     fn handle(&mut self, StateCommitted(committed): StateCommitted, _: &mut Context<Self>) {
         let round = committed.record.round;
-        self.contacts.evaluate.do_send(Evaluate { round, state: committed.state.clone() });
+        let told = self.settings.spec.stop.is_some_and(|stop| stop.evaluates(round));
+        if !told {
+            let (subject, params) = (Subject::Shown, committed.state.params.clone());
+            self.contacts.evaluate.do_send(Evaluate { round, subject, params });
+        }
+        let states = committed.average.as_ref().map_or(0, |average| average.states());
+        self.status.update(|status| status.stopping.average_states = states);
         self.contacts.archive.do_send(Archive(Box::new(Kept::from(*committed)), self.val_loss));
     }
 }
@@ -375,18 +391,24 @@ impl Handler<StateCommitted> for SessionActor {
 impl Handler<Archived> for SessionActor {
     type Result = ();
     fn handle(&mut self, archived: Archived, _: &mut Context<Self>) {
+        self.status.update(|status| status.stopping.best_checkpoint = archived.best.clone());
         self.status.archived(archived.round, archived.folder);
     }
 }
 
 impl Handler<Evaluated> for SessionActor {
     type Result = ();
-    fn handle(&mut self, evaluated: Evaluated, _: &mut Context<Self>) {
-        tracing::info!(
-            round = evaluated.round,
-            loss = format!("{:.4}", evaluated.loss),
-            "held-out loss"
-        );
+    fn handle(&mut self, evaluated: Evaluated, ctx: &mut Context<Self>) {
+        let Evaluated { round, subject, loss } = evaluated;
+        if subject == Subject::Average {
+            tracing::info!(round, loss = format!("{loss:.4}"), "held-out loss of the average");
+            return self.status.update(|status| status.stopping.average = Some((round, loss)));
+        }
+        tracing::info!(round, loss = format!("{loss:.4}"), "held-out loss");
+        if let Subject::Told(of) = subject {
+            let heldout = Heldout { round, of, loss: Loss::of(loss) };
+            self.handle_input(Input::Evaluated(heldout), ctx);
+        }
         self.val_loss = Some(evaluated.loss);
         self.status.evaluated(evaluated.round, evaluated.loss);
     }

@@ -6,15 +6,19 @@ use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::data::Dataset;
+use crate::exchange::average::AVERAGE;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, Job, State};
 use crate::gossip::GossipThread;
-use crate::message::{Answered, Delivered, Happened, Merged, StateCommitted, Stop, Train};
+use crate::message::{
+    Answered, Delivered, Evaluate, Happened, Merged, StateCommitted, Stop, Subject, Train,
+};
 use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
 use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
+use crate::store::best::BEST;
 use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
@@ -126,6 +130,11 @@ impl Supervisor {
         let record = &beginning.standing.record;
         let known = (record.round, record.digest(), record.tokens);
         tell_beginning(settings, known, beginning.checkpoint.is_some(), &status);
+        let best = settings.checkpoints().join(BEST);
+        status.update(|status| {
+            status.stopping.follow(spec, &beginning.standing.record);
+            status.stopping.best_checkpoint = best.exists().then_some(best);
+        });
         let me = keyring.id();
         let clock = Clock::new();
         let residuals = [beginning.residuals[0].as_slice(), beginning.residuals[1].as_slice()];
@@ -136,8 +145,10 @@ impl Supervisor {
             beginning.state,
             residuals,
         );
-        let (losses, inner) =
-            beginning.checkpoint.map_or_else(Default::default, |c| (c.losses, c.local));
+        let mut checkpoint = beginning.checkpoint;
+        let average = checkpoint.as_mut().and_then(|c| c.local.remove(AVERAGE));
+        let arithmetic = arithmetic.with_average(average.as_ref().map(|kept| kept.as_slice()));
+        let (losses, inner) = checkpoint.map_or_else(Default::default, |c| (c.losses, c.local));
         let opening = Opening {
             program: concat!("shoal ", env!("CARGO_PKG_VERSION")).into(),
             now: clock.now(),
@@ -168,7 +179,7 @@ impl Supervisor {
             session.clone().recipient(),
             archive.clone().recipient(),
             Box::new(learned),
-            settings.eval_sequences,
+            [settings.eval_sequences, spec.stop.map_or(0, |stop| stop.sequences)],
         )
         .start();
         devices.set(trainer.clone());
@@ -266,6 +277,13 @@ fn start_exchange(
         Feedback::Input(input) => inputs.do_send(Happened(*input, None)),
         Feedback::Committed(committed) => states.do_send(StateCommitted(committed)),
         Feedback::Merged(merge) => devices.with(|trainer| trainer.do_send(Merged(merge))),
+        Feedback::Evaluate(round, of, params, average) => devices.with(|trainer| {
+            let told = (Subject::Told(of), params);
+            let average = average.map(|params| (Subject::Average, params));
+            for (subject, params) in std::iter::once(told).chain(average) {
+                trainer.do_send(Evaluate { round, subject, params });
+            }
+        }),
         Feedback::Train(round, lease, from) => {
             devices.with(|trainer| trainer.do_send(Train { round, lease, from }))
         }

@@ -1,6 +1,8 @@
 //! The face of the device threads: splits a lease among them, merges what they did, and evaluates between rounds.
 
-use crate::message::{Answered, Evaluate, Evaluated, InnerState, Merged, Stop, Train, Worked};
+use crate::message::{
+    Answered, Evaluate, Evaluated, InnerState, Merged, Stop, Subject, Train, Worked,
+};
 use crate::train::{
     Answer, DeviceThread, Done, Job, Merges, Refused, TrainError, WorkDone, merge_by_tokens,
 };
@@ -21,10 +23,10 @@ pub struct TrainerActor {
     evaluated: Recipient<Evaluated>,
     archive: Recipient<InnerState>,
     learned: Learned,
-    sequences: u64,
+    sequences: [u64; 2],
     cancel: Arc<AtomicBool>,
     work: Option<Work>,
-    evaluations: BTreeMap<u64, Round>,
+    evaluations: BTreeMap<u64, (Round, Subject)>,
     next_id: u64,
 }
 
@@ -46,14 +48,14 @@ struct Work {
 }
 
 impl TrainerActor {
-    /// The face of these threads. `sequences` held-out sequences are evaluated after each round.
+    /// The face of these threads. `sequences`: held-out sequences that are evaluated after each round, and where the session asks.
     pub fn new(
         threads: Vec<DeviceThread>,
         session: Recipient<Worked>,
         evaluated: Recipient<Evaluated>,
         archive: Recipient<InnerState>,
         learned: Learned,
-        sequences: u64,
+        sequences: [u64; 2],
     ) -> TrainerActor {
         let device = |thread| Device { thread, waiting: VecDeque::new(), tokens_per_s: 0.0 };
         TrainerActor {
@@ -177,11 +179,14 @@ impl Handler<Merged> for TrainerActor {
 impl Handler<Evaluate> for TrainerActor {
     type Result = ();
     fn handle(&mut self, evaluate: Evaluate, _: &mut Context<Self>) {
-        let behind = self.devices.first().is_none_or(|device| !device.waiting.is_empty());
-        if self.sequences > 0 && !behind {
-            let params = evaluate.state.params;
-            let id = self.submit(0, Job::Evaluate { params, sequences: self.sequences });
-            self.evaluations.insert(id, evaluate.round);
+        let Some(first) = self.devices.first() else { return };
+        let Evaluate { round, subject, params } = evaluate;
+        let [shown, told] = self.sequences;
+        let sequences = if subject == Subject::Shown { shown } else { told };
+        let busy = subject == Subject::Shown && !first.waiting.is_empty();
+        if sequences > 0 && !busy {
+            let id = self.submit(0, Job::Evaluate { params, sequences });
+            self.evaluations.insert(id, (round, subject));
         }
     }
 }
@@ -199,10 +204,10 @@ impl Handler<Answered> for TrainerActor {
         let Answered { device, answer: Answer { id, result } } = answered;
         self.devices[device].feed();
         match (self.evaluations.remove(&id), result) {
-            (Some(round), Ok(Done::Evaluated { loss })) => {
-                self.evaluated.do_send(Evaluated { round, loss })
+            (Some((round, subject)), Ok(Done::Evaluated { loss })) => {
+                self.evaluated.do_send(Evaluated { round, subject, loss })
             }
-            (Some(round), Err(error)) => {
+            (Some((round, _)), Err(error)) => {
                 tracing::error!(round, %error, "the round could not be evaluated")
             }
             (_, result) => self.part_done(device, id, result),

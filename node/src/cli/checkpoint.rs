@@ -2,10 +2,12 @@
 
 use anyhow::{Context, bail};
 use shoal_node::data::Tokenizer;
+use shoal_node::exchange::average::{AVERAGE, read};
+use shoal_node::store::best::BEST;
 use shoal_node::store::checkpoint::rounds;
 use shoal_node::store::hf::export::TOKENIZER;
 use shoal_node::store::manifest::MANIFEST;
-use shoal_node::store::{Found, load, newest_intact};
+use shoal_node::store::{Checkpoint, Found, load, newest_intact};
 use shoal_protocol::run::{RunSpec, TokenizerSpec};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,9 @@ pub enum Place {
 /// # Errors
 /// There is nothing, or there are several runs.
 pub fn locate(path: &Path) -> anyhow::Result<Place> {
+    if let Some(best) = best_below(path) {
+        return Ok(Place::One(best));
+    }
     if !path.is_dir() {
         bail!(
             "{} is no folder: give a checkpoint's, a run's or a node's (see `shoal status --json`)",
@@ -62,6 +67,36 @@ pub fn open(path: &Path) -> anyhow::Result<Found> {
         Place::Many(folder) => newest_intact(&folder)?
             .with_context(|| format!("no checkpoint in {} is intact", folder.display())),
     }
+}
+
+/// `RUN/best` names the best checkpoint of a run, or of a node's only run.
+fn best_below(path: &Path) -> Option<PathBuf> {
+    if path.exists() || path.file_name()? != BEST {
+        return None;
+    }
+    match locate(path.parent()?).ok()? {
+        Place::Many(folder) => Some(folder.join(BEST)).filter(|best| best.exists()),
+        Place::One(_) => None,
+    }
+}
+
+/// The checkpoint's parameters, or the average of those committed until then.
+///
+/// # Errors
+/// There is no average in it.
+pub fn params(checkpoint: &mut Checkpoint, average: bool) -> anyhow::Result<Vec<f32>> {
+    if !average {
+        return Ok(std::mem::take(&mut checkpoint.params));
+    }
+    let kept = checkpoint.local.get(AVERAGE).and_then(|bytes| read(bytes));
+    let (_, params) = kept.context(
+        "the checkpoint holds no average: a node keeps one if the run file's [stop] has an `ema` above 0",
+    )?;
+    anyhow::ensure!(
+        params.len() as u64 == checkpoint.spec.elems(),
+        "the checkpoint's average is of another model"
+    );
+    Ok(params)
 }
 
 /// The tokenizer of the run whose checkpoint lies at `found`: `given`, or a tokenizer.json beside or above it.
@@ -128,6 +163,12 @@ mod tests {
             .unwrap();
         let error = locate(&dir.path().join("home")).unwrap_err().to_string();
         assert!(error.contains("runs/ab") && error.contains("runs/cd"), "{error}");
+        std::os::unix::fs::symlink("round-00000003", run.join("checkpoints/best")).unwrap();
+        for place in [run.join("best"), run.join("checkpoints/best")] {
+            let best = Place::One(run.join("checkpoints/best"));
+            assert_eq!(locate(&place).unwrap(), best);
+        }
+        assert!(locate(&dir.path().join("best")).unwrap_err().to_string().contains("no folder"));
         assert!(locate(dir.path()).unwrap_err().to_string().contains("no checkpoint"));
         assert!(locate(&dir.path().join("none")).unwrap_err().to_string().contains("no folder"));
     }

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct Export {
-    /// A checkpoint's folder, or a folder of them, a run's or a node's: then the newest intact one
+    /// A checkpoint's folder, or a folder of them, a run's or a node's: then the newest intact one; RUN/best is that of the lowest
+    /// held-out loss, if the run's spec has [stop]
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
     /// The folder to write: config.json, model.safetensors, tokenizer files
     #[arg(long, value_name = "DIR")]
     hf: PathBuf,
+    /// The moving average of the committed parameters instead of the last ones, if the run's [stop] has `ema`
+    #[arg(long)]
+    average: bool,
     /// The run's tokenizer.json, if it has one [default: looked for beside the checkpoint]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
@@ -39,12 +43,13 @@ impl Export {
                 self.hf.display()
             );
         }
-        let found = checkpoint::open(&self.checkpoint)?;
+        let mut found = checkpoint::open(&self.checkpoint)?;
+        let params = checkpoint::params(&mut found.checkpoint, self.average)?;
         let checkpoint = &found.checkpoint;
         let tokenizer =
             checkpoint::tokenizer(&checkpoint.spec, &found.path, self.tokenizer.as_deref())?;
         let file = tokenizer.path();
-        hf::export(&checkpoint.spec.model, &checkpoint.params, &tokenizer.spec(), file, &self.hf)?;
+        hf::export(&checkpoint.spec.model, &params, &tokenizer.spec(), file, &self.hf)?;
         super::say(&format!(
             "{} holds round {} of `{}`\n",
             self.hf.display(),

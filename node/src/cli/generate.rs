@@ -11,7 +11,8 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct Generate {
-    /// A checkpoint's folder, or a folder of them, a run's or a node's: then the newest intact one
+    /// A checkpoint's folder, or a folder of them, a run's or a node's: then the newest intact one; RUN/best is that of the lowest
+    /// held-out loss, if the run's spec has [stop]
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
     /// What the text begins with
@@ -32,6 +33,9 @@ pub struct Generate {
     /// Where to compute: cpu or cuda:N [default: the first CUDA device, else cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
+    /// The moving average of the committed parameters instead of the last ones, if the run's [stop] has `ema`
+    #[arg(long)]
+    average: bool,
     /// The run's tokenizer.json, if it has one [default: looked for beside the checkpoint]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
@@ -46,13 +50,14 @@ impl Generate {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
         let device = device::first(self.device)?;
-        let found = checkpoint::open(&self.checkpoint)?;
+        let mut found = checkpoint::open(&self.checkpoint)?;
+        let params = checkpoint::params(&mut found.checkpoint, self.average)?;
         let checkpoint = &found.checkpoint;
         let tokenizer =
             checkpoint::tokenizer(&checkpoint.spec, &found.path, self.tokenizer.as_deref())?;
         set_threads(super::flags::cores());
         let mut model = Llama::new(&checkpoint.spec.model, device)?;
-        model.load_flat(&checkpoint.params)?;
+        model.load_flat(&params)?;
         let wanted = SampleSpec {
             prompt: self.prompt,
             tokens: self.tokens,

@@ -36,7 +36,7 @@ impl Import {
     pub fn run(self) -> anyhow::Result<()> {
         if rounds(&self.output)?.is_empty() {
             let imported = hf::import(&self.hf)?;
-            let path = save(&self.output, &checkpoint(&imported, &self.hf)?, 1)?;
+            let path = save(&self.output, &checkpoint(&imported, &self.hf)?, 1, |_| false)?;
             keep_tokenizer(&imported, &self.output)?;
             super::say(&format!("{} holds {} parameters\n", path.display(), imported.params.len()));
             return Ok(());

@@ -7,6 +7,7 @@ use clap::Args;
 use libp2p::identity::Keypair;
 use serde_json::Value;
 use shoal_node::net::identity::NodeKeyring;
+use shoal_node::store::best::pointed_at;
 use shoal_node::store::checkpoint::rounds;
 use shoal_node::store::manifest::{MANIFEST, Manifest};
 use shoal_node::store::{Checkpoint, StateBytes, load};
@@ -64,6 +65,7 @@ impl Inspect {
 fn choose(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut newest = None;
     let mut listing = format!("checkpoints in {}\n", folder.display());
+    let best = pointed_at(folder);
     for (round, path) in rounds(folder)? {
         let verdict = verify(&path);
         // A node that runs may have removed it meanwhile.
@@ -71,6 +73,9 @@ fn choose(folder: &Path) -> anyhow::Result<PathBuf> {
             continue;
         }
         listing += &match &verdict {
+            Ok(()) if best.as_ref() == Some(&path) => {
+                format!("  round {round:<10} intact, the best\n")
+            }
             Ok(()) => format!("  round {round:<10} intact\n"),
             Err(error) => format!("  round {round:<10} NOT INTACT: {}\n", super::sentence(error)),
         };

@@ -113,6 +113,8 @@ fn human(asked: &[Asked]) -> String {
         if !below.is_empty() {
             text += &format!("  {below}\n");
         }
+        let stopping = asked.answer.as_ref().ok().and_then(|status| status.stopping.line());
+        text += &stopping.map_or(String::new(), |line| format!("  {line}\n"));
     }
     text
 }

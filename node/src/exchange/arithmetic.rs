@@ -7,7 +7,7 @@ use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::outer::{self, OuterStep, add_squares};
-use shoal_protocol::math::{self, Merge, Others, Outcome, Replica, Source, Workspace};
+use shoal_protocol::math::{self, Average, Merge, Others, Outcome, Replica, Source, Workspace};
 use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub struct Committed {
     pub residual_up: Vec<f32>,
     /// What this peer's sums lost in encoding so far, `[params]`.
     pub residual_down: Vec<f32>,
+    /// The average of the states so far, where the spec asks for one.
+    pub average: Option<Arc<Average>>,
 }
 
 /// Why a sum could not be made: whose contribution, and what is wrong with it.
@@ -70,6 +72,8 @@ pub struct Arithmetic {
     others: Option<Others>,
     /// What commits have done to local parameters since training on them began.
     merges: Vec<Arc<Merge>>,
+    /// Of the states so far, where the spec asks for it.
+    average: Option<Average>,
     /// States that may still be served, by the digest of their record.
     served: BTreeMap<Digest, State>,
 }
@@ -98,6 +102,7 @@ impl Arithmetic {
             replica: strategy.runs_on().then(|| Replica::new(&state.params)),
             others: eager.then(|| Others::new(elems)),
             merges: Vec::new(),
+            average: super::average::begin(&spec, None),
             spec,
             me,
             workspace,
@@ -107,6 +112,18 @@ impl Arithmetic {
             pending: None,
             served,
         }
+    }
+
+    /// Goes on with the average that a checkpoint holds; with none if it does not fit.
+    pub fn with_average(mut self, kept: Option<&[u8]>) -> Arithmetic {
+        self.average = super::average::begin(&self.spec, kept);
+        self
+    }
+
+    /// The averaged parameters, if there are any.
+    pub fn averaged(&self) -> Option<Arc<Vec<f32>>> {
+        let average = self.average.as_ref().filter(|average| average.states() > 0)?;
+        Some(Arc::new(average.params().to_vec()))
     }
 
     /// Which of the model's chunks is the `index`-th of the exchange that is under way.
@@ -334,10 +351,22 @@ impl Arithmetic {
         self.round = round;
         self.committed = state.clone();
         let merge = self.merge(round, loaded);
+        let average = self.take_average(&record, loaded);
         self.served.insert(record.digest(), state.clone());
         let residual_up = self.workspace.residual_up().to_vec();
         let residual_down = self.workspace.residual_down().to_vec();
-        Some((Committed { record, state, residual_up, residual_down }, merge))
+        Some((Committed { record, state, residual_up, residual_down, average }, merge))
+    }
+
+    /// One more state in the average, if it was trained; after a state that was fetched whole it begins anew.
+    fn take_average(&mut self, record: &Record, loaded: bool) -> Option<Arc<Average>> {
+        let average = self.average.as_mut()?;
+        match loaded {
+            true => average.restart(&self.committed.params),
+            false if record.contributions.is_empty() => {}
+            false => average.take(&self.committed.params),
+        }
+        (average.states() > 0).then(|| Arc::new(average.clone()))
     }
 
     /// The committed parameters reach the local ones.

@@ -48,6 +48,8 @@ pub enum Job {
     Release(Digest),
     /// Leave a branch for the loaded one: its share, tokens given to it, tokens in hand.
     TakeAlong(f32, u64, u64),
+    /// Hand the committed parameters of this round, and their average, to the trainer to be measured: the digest of the round's record.
+    Evaluate(Round, Digest),
     /// Hand the committed parameters to the trainer, after all jobs before.
     Train(Round, Vec<Range<u64>>),
     /// End.
@@ -63,6 +65,8 @@ pub enum Feedback {
     Committed(Box<Committed>),
     /// It does this to local parameters that are being trained on.
     Merged(Arc<Merge>),
+    /// Measure these parameters, `[params]`, and these averaged ones, if there are any.
+    Evaluate(Round, Digest, Arc<Vec<f32>>, Option<Arc<Vec<f32>>>),
     /// Local work may begin from these parameters, `[params]`.
     Train(Round, Vec<Range<u64>>, Arc<Vec<f32>>),
     /// The data cannot be worked with; the node has to stop. In people's words.
@@ -161,6 +165,11 @@ impl Worker {
             Job::Release(digest) => self.arithmetic.release(&digest),
             Job::TakeAlong(share, given, tokens) => {
                 self.arithmetic.take_along(share, given, tokens);
+            }
+            Job::Evaluate(round, of) => {
+                let params = self.arithmetic.committed().params.clone();
+                let average = self.arithmetic.averaged();
+                (self.tell)(Feedback::Evaluate(round, of, params, average));
             }
             Job::Train(round, lease) => {
                 let from = self.arithmetic.begin_training();

@@ -171,6 +171,11 @@ impl<'d> Section<'d> {
         self.document.asked.borrow_mut().push(Asked { key: self.full(key), takes, default });
     }
 
+    /// Whether the table is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// Whether the key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| entry(table, key).is_some())

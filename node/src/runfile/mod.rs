@@ -8,6 +8,7 @@ mod document;
 mod inner;
 mod read;
 mod reference;
+mod stop;
 mod strategy;
 mod template;
 
@@ -18,7 +19,7 @@ use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
-    PROTOCOL_VERSION, RunSpec, SpecError, StrategySpec, TokenizerSpec,
+    PROTOCOL_VERSION, RunSpec, SpecError, StopSpec, StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct RunFile {
     pub strategy: StrategySpec,
     /// How peers average in small groups, if the run has no one state for all.
     pub gossip: Option<GossipSpec>,
+    /// When it is over before its last round, and the average of its parameters.
+    pub stop: Option<StopSpec>,
 }
 
 /// Where a run's text comes from.
@@ -213,6 +216,7 @@ impl RunFile {
             group: self.group.clone(),
             strategy: self.strategy,
             gossip: self.gossip,
+            stop: self.stop,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::document::{Document, Section};
 use super::inner::read_inner;
+use super::stop::read_stop;
 use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
@@ -14,8 +15,8 @@ use shoal_protocol::run::{
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
-const TABLES: [&str; 8] =
-    ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange", "group"];
+const TABLES: [&str; 9] =
+    ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange", "group", "stop"];
 /// TOML knows no larger whole number.
 pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
 pub(super) const U32_MAX: u64 = u32::MAX as u64;
@@ -58,6 +59,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         group: read_group(document.section("group")?)?,
         strategy: pieces,
         gossip,
+        stop: read_stop(document.section("stop")?)?,
     };
     check(&file, document)?;
     Ok(file)

@@ -289,6 +289,41 @@ const TOLD: &[Told] = &[
         "Longest wait for the others after that.",
         GUESS,
     ),
+    told(
+        "stop.every",
+        "rounds",
+        "",
+        "Rounds from one evaluation of the committed parameters to the next. Without the table [stop] a run ends with its last round.",
+        GUESS,
+    ),
+    told(
+        "stop.patience",
+        "evaluations",
+        "",
+        "So many in a row without a gain end the run for all peers at once; 0: none do, only the best checkpoint is kept.",
+        GUESS,
+    ),
+    told(
+        "stop.min_gain",
+        "nats per token",
+        "",
+        "Fall of the held-out loss that counts as a gain: absolute, measured from where the last gain led.",
+        GUESS,
+    ),
+    told(
+        "stop.sequences",
+        "sequences",
+        "",
+        "Held-out sequences in an evaluation, spread evenly: the same ones on every peer.",
+        GUESS,
+    ),
+    told(
+        "stop.ema",
+        "share",
+        "",
+        "What the average of the committed parameters keeps of itself in a round; 0 for no average.",
+        "off",
+    ),
 ];
 
 /// The least that a run file holds.

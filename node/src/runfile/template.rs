@@ -173,4 +173,12 @@ chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple 
 members_max = 64          # most members of one exchange, up to 64
 quorum_percent = 50       # hundredths of the live peers that must be ready before the others are waited for
 grace_percent = 50        # longest wait for them, in hundredths of the round's training time
+
+# With this table the run is over before its last round when the held-out loss that all agree on has not fallen for a while:
+# [stop]
+# every = 1               # rounds from one evaluation to the next
+# patience = 5            # evaluations without gain that end the run; 0: none do, only the best checkpoint is kept
+# min_gain = 0.001        # nats per token by which the loss must fall for a gain
+# sequences = 64          # held-out sequences in an evaluation
+# ema = 0.0               # what the average of the committed parameters keeps of itself in a round, like 0.9; 0 for no average
 "#;

@@ -1,6 +1,7 @@
 //! Checkpoints: a folder a round, written aside and renamed into place, used only if every file's BLAKE3 fits.
 //!
 //! ```text
+//! checkpoints/best           link to the round of the lowest agreed held-out loss, if the run's spec asks for it
 //! checkpoints/round-00000012/
 //!   manifest.json          round, digest, spec, losses; size and BLAKE3 of every other file
 //!   model.safetensors      outer parameters under Hugging Face's names
@@ -10,6 +11,7 @@
 //!   local-NAME             what only this node has a use for, and can do without: if torn, it alone is passed over
 //! ```
 
+use super::best;
 use super::disk;
 use super::error::StoreError;
 use super::manifest::{FORMAT, FileEntry, Manifest};
@@ -69,11 +71,17 @@ pub fn folder(dir: &Path, round: Round) -> PathBuf {
     dir.join(format!("round-{round:08}"))
 }
 
-/// Writes a checkpoint below `dir`, then removes all but the newest `keep` (at least 1). Returns its folder.
+/// Writes a checkpoint below `dir`, then removes all but the newest `keep` (at least 1), the best one and those that the
+/// caller holds. Returns its folder.
 ///
 /// # Errors
 /// The data do not fit together, or the disk is full or closed to us; the checkpoints there are then as they were.
-pub fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, StoreError> {
+pub fn save(
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    keep: usize,
+    holds: impl Fn(Round) -> bool,
+) -> Result<PathBuf, StoreError> {
     check(checkpoint)?;
     disk::make_folder(dir)?;
     let partial = dir.join(format!("{PARTIAL}{:08}-{}", checkpoint.round, std::process::id()));
@@ -86,7 +94,7 @@ pub fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf,
         return Err(error);
     }
     disk::flush_folder(dir)?;
-    prune(dir, keep.max(1))?;
+    prune(dir, keep.max(1), holds)?;
     Ok(target)
 }
 
@@ -225,10 +233,12 @@ fn put_in_place(partial: &Path, target: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes all but the newest `keep` checkpoints, and what writers that died have left.
-fn prune(dir: &Path, keep: usize) -> Result<(), StoreError> {
-    let all = rounds(dir)?;
-    let old = all.values().take(all.len().saturating_sub(keep)).cloned();
+/// Removes all but the newest `keep` checkpoints, the best and those that are held, and what writers that died have left.
+fn prune(dir: &Path, keep: usize, holds: impl Fn(Round) -> bool) -> Result<(), StoreError> {
+    let (all, best) = (rounds(dir)?, best::pointed_at(dir));
+    let old = all.iter().take(all.len().saturating_sub(keep));
+    let old = old.filter(|(round, path)| !holds(**round) && best.as_ref() != Some(*path));
+    let old = old.map(|(_, path)| path.clone());
     let listing = dir.read_dir().map_err(StoreError::io("listing", dir))?;
     let stale = listing.flatten().map(|entry| entry.path()).filter(|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL))

@@ -1,5 +1,6 @@
 //! What lasts: checkpoints on disk, committed state as bytes for peers that catch up, and Hugging Face folders.
 
+pub mod best;
 pub mod checkpoint;
 pub mod disk;
 pub mod error;

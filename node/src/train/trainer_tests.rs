@@ -50,6 +50,7 @@ pub(crate) fn test_spec() -> RunSpec {
         group: GroupSpec { members_max: 8, quorum_percent: 70, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        stop: None,
     }
 }
 

@@ -23,6 +23,7 @@ fn exchange() -> Exchange {
         wants: 8,
         nonce: u64::from(n),
         leases: 1,
+        heldout: None,
         chunks: 1,
     };
     let plan = Plan {

@@ -18,9 +18,14 @@ impl Place {
             reader.fill(&mut bytes);
             (u64::from_le_bytes(bytes) % u64::from(spec.places.max(1))) as u8
         };
+        Place::drawn(spec, &mut draw)
+    }
+
+    /// With one axis all are in one place.
+    fn drawn(spec: &GossipSpec, digit: &mut dyn FnMut() -> u8) -> Place {
         let mut place = [0; AXES_MAX as usize];
         if spec.axes > 1 {
-            place.iter_mut().take(spec.axes as usize).for_each(|x| *x = draw());
+            place.iter_mut().take(spec.axes as usize).for_each(|x| *x = digit());
         }
         Place(place)
     }
@@ -33,12 +38,12 @@ impl Place {
             rest /= places;
             digit as u8
         };
-        Place((0..spec.axes).map(|_| if spec.axes == 1 { 0 } else { digit() }).collect())
+        Place::drawn(spec, &mut digit)
     }
 
     /// The coordinates, one an axis.
-    pub fn coordinates(&self) -> &[u8] {
-        &self.0
+    pub fn coordinates(&self, spec: &GossipSpec) -> &[u8] {
+        &self.0[..spec.axes.min(AXES_MAX) as usize]
     }
 
     /// What those who meet along an axis have in common: all other coordinates.

@@ -7,6 +7,7 @@
 //! | [`replica`] | local parameters that outlast rounds |
 //! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov, sign, the inner one on the mean |
+//! | `average` | a moving average of committed parameters |
 //! | [`schedule`] | the learning rate over a run |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
@@ -20,6 +21,7 @@
 #[macro_use]
 mod wide;
 
+mod average;
 pub mod codec;
 pub mod inner;
 pub mod outer;
@@ -29,6 +31,7 @@ pub mod schedule;
 mod vector;
 pub mod workspace;
 
+pub use average::Average;
 pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, all_finite};
 pub use partition::{Capacity, partition};
 pub use replica::{Merge, Others, Replica};

@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{ChunkId, ChunkKind, Note, Part, Settle};
 use crate::id::Signature;
 use crate::ledger::{Cursor, Lease, Record};
+use crate::plateau::{Heldout, Loss};
 use crate::time::Span;
 use crate::wire::{BEACON_BYTES_MAX, Message, RANGES_MAX, Want};
 use std::sync::mpsc::{Receiver, channel};
@@ -46,6 +47,7 @@ fn inputs() -> Vec<Input> {
         },
         Input::Sent { to: peer(1) },
         Input::LocalWorkReady { round: u64::MAX, tokens: 0 },
+        Input::Evaluated(Heldout { round: 4, of: digest(8), loss: Loss::MAX }),
         Input::Reduced { plan: digest(1), index: 3, digest: digest(2) },
         Input::Unsound { plan: digest(1), index: 3, member: 63, reason: String::new() },
         Input::Applied { round: 2, chunks: vec![digest(1), digest(2)] },
@@ -68,6 +70,7 @@ fn outputs() -> Vec<Output> {
         Output::Broadcast { message: Message::Gone { digest: digest(4) } },
         Output::Refuse { peer: peer(1), reason: "so".into() },
         Output::Train { round: 1, lease: vec![0..5, 9..u64::MAX] },
+        Output::Evaluate { round: 4, of: digest(8) },
         Output::Contribute { to: peer(1), chunk: chunk(ChunkKind::Contribution), fold: -0.0 },
         Output::Reduce { plan: digest(1), index: 0, parts: vec![part] },
         Output::SendResult { to: peer(1), chunk: chunk(ChunkKind::Result) },

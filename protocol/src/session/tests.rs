@@ -5,6 +5,7 @@ use crate::event::ChunkKind;
 use crate::id::Signature;
 use crate::ledger::state_root;
 use crate::math::Codec;
+use crate::plateau::{Heldout, Loss};
 use crate::run::*;
 use crate::wire::{Plan, decode};
 
@@ -67,6 +68,7 @@ pub fn spec() -> RunSpec {
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        stop: None,
     }
 }
 
@@ -78,7 +80,10 @@ struct Bench {
 
 impl Bench {
     fn new(me: u8) -> Bench {
-        let spec = spec();
+        Bench::of(me, spec())
+    }
+
+    fn of(me: u8, spec: RunSpec) -> Bench {
         let chunks = vec![Digest([7; 32])];
         let record = Record::genesis(spec.id(), state_root(&chunks));
         let standing = Standing { record, chunks };
@@ -139,6 +144,7 @@ impl Session {
             wants: 8,
             nonce: 0,
             leases: 1,
+            heldout: None,
             up_bytes_per_s: 0,
             down_bytes_per_s: 0,
             owns: true,
@@ -165,6 +171,8 @@ fn brief(output: &Output) -> String {
         Output::Note(Note::Strike { peer, .. }) => format!("strike {}", name(peer)),
         Output::Note(Note::CatchingUp { from, to }) => format!("catch up {from} to {to}"),
         Output::Release { .. } => "release".into(),
+        Output::Evaluate { round, .. } => format!("evaluate {round}"),
+        Output::Note(Note::Finished { round }) => format!("finished {round}"),
         other => format!("{other:?}"),
     }
 }
@@ -209,6 +217,76 @@ fn alone_two_rounds() {
     let settle = vec![Settle::Owned { own: true }; chunks as usize];
     let commit = format!("commit 2 128 tokens {settle:?}");
     bench.check(7_002, applied(2), &[&commit, "release", "beacon", "train 3 [8..16]"]);
+}
+
+/// A round of a peer that is alone, with what it measured of the state before; what comes of the commit.
+fn round_alone(bench: &mut Bench, round: Round, nats: Option<f64>) -> Vec<String> {
+    let of = bench.session.digest;
+    let told = nats.map(|nats| Heldout { round: round - 1, of, loss: Loss::of(nats) });
+    let at = 10_000 * round;
+    told.into_iter().for_each(|told| drop(bench.check(at, Input::Evaluated(told), &[])));
+    let out = bench.raw(at, Input::LocalWorkReady { round, tokens: 128 });
+    let plans = out.iter().filter_map(|output| match output {
+        Output::Reduce { plan, index, .. } => Some((*plan, *index)),
+        _ => None,
+    });
+    for (plan, index) in plans.collect::<Vec<_>>() {
+        bench.raw(at, Input::Reduced { plan, index, digest: Digest([9; 32]) });
+    }
+    let out = bench.raw(at + 1, applied(round));
+    let of_rounds = |output: &Output| {
+        !matches!(output, Output::Release { .. } | Output::Broadcast { .. } | Output::Forget { .. })
+    };
+    let told = out.iter().filter(|output| of_rounds(output)).skip(1);
+    told.map(brief).collect()
+}
+
+#[test]
+fn a_run_whose_loss_stands_still_is_over_with_the_record_that_says_so() {
+    let stop = StopSpec { every: 1, patience: 2, min_gain: 0.1, sequences: 8, ema: 0.0 };
+    let mut bench = Bench::of(1, RunSpec { stop: Some(stop), ..spec() });
+    bench.raw(5_000, Input::Wake);
+    bench.raw(5_000, Input::Wake);
+    let commit = ["commit 1 0 tokens []", "beacon", "evaluate 1", "train 2 [0..8]"];
+    bench.check(5_001, applied(1), &commit);
+    let goes_on = |round: u64| {
+        let lease = 8 * (round - 1)..8 * round;
+        [format!("evaluate {round}"), format!("train {} [{lease:?}]", round + 1)].to_vec()
+    };
+    // A loss that was not measured in time is left open; a gain that is too small is none.
+    for (round, nats) in [(2, Some(3.0)), (3, None), (4, Some(2.8)), (5, Some(2.75))] {
+        assert_eq!(round_alone(&mut bench, round, nats), goes_on(round), "{round}");
+    }
+    assert_eq!(round_alone(&mut bench, 6, Some(2.79)), ["evaluate 6", "finished 6"]);
+    let plateau = bench.session.record().plateau.expect("it was decided");
+    assert_eq!((plateau.best.round, plateau.best.loss, plateau.idle), (4, Loss::of(2.75), 2));
+    assert_eq!(bench.session.waiting().phase, Phase::Finished);
+}
+
+#[test]
+fn a_loss_that_nobody_can_have_measured_counts_against_its_sender() {
+    let stop = StopSpec { every: 2, patience: 2, min_gain: 0.1, sequences: 8, ema: 0.0 };
+    for (stop, round, struck) in
+        [(None, 2, true), (Some(stop), 3, true), (Some(stop), 4, true), (Some(stop), 2, false)]
+    {
+        let mut bench = Bench::of(1, RunSpec { stop, ..spec() });
+        bench.raw(0, Input::Connected { peer: peer(2) });
+        let heldout = Some(Heldout { round, of: Digest([3; 32]), loss: Loss(5) });
+        let ready = crate::wire::Ready { round: 4, heldout, ..bench.session.ready_for_tests() };
+        let said = Input::Received { from: peer(2), message: Message::Ready(ready) };
+        let out = bench.raw(1, said);
+        let strikes = out.iter().filter(|output| brief(output) == "strike 2").count();
+        assert_eq!(strikes == 1, struck, "{stop:?} {round}");
+        let kept = bench.session.members.get(&peer(2)).and_then(|entry| entry.ready.as_ref());
+        assert_eq!(kept.is_some_and(|ready| ready.heldout.is_some()), !struck);
+    }
+    let frame = |micro: u32| {
+        let heldout = Some(Heldout { round: 2, of: Digest([3; 32]), loss: Loss(micro) });
+        let ready = crate::wire::Ready { heldout, ..Bench::new(1).session.ready_for_tests() };
+        decode(peer(2), &to_cbor(&Message::Ready(ready)))
+    };
+    assert!(matches!(frame(Loss::MAX.0), Input::Received { .. }));
+    assert!(matches!(frame(Loss::MAX.0 + 1), Input::Malformed { .. }));
 }
 
 /// The first of two in the hash order of round 1, and the other.

@@ -11,6 +11,11 @@ pub fn within_three_rounds(world: &mut World, patience: Span) {
     assert!(now <= start + 4, "L1 is broken: it took from round {start} to {now}");
 }
 
+/// Runs until the run is over for all that live, on one digest, though it was never the last round.
+pub fn until_all_have_stopped(world: &mut World, patience: Span) {
+    world.run_until("L1: all have stopped on one digest", patience, World::is_over);
+}
+
 /// Stays together for some rounds: nobody is ever more than one round behind, and all meet again.
 pub fn stays(world: &mut World, rounds: u64, patience: Span) {
     let (_, start) = world.rounds();

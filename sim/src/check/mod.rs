@@ -8,6 +8,7 @@ pub mod l3_progress;
 pub mod l4_nothing_lost;
 pub mod s1_counted_once;
 pub mod s2_same_bits;
+pub mod s2_same_end;
 pub mod s3_one_result;
 pub mod s4_nothing_dropped;
 pub mod s5_conservation;

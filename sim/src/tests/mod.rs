@@ -13,4 +13,5 @@ mod replay;
 mod sabotage;
 mod seeds;
 pub mod spec;
+mod stopping;
 mod weather;

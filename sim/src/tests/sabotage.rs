@@ -23,6 +23,14 @@ fn lies() -> Scenario {
     Scenario { liars: 2, together: false, ..all_faults() }
 }
 
+/// The same clusters, whose loss falls less and less: they stop before their last round, and all on one digest.
+fn stops() -> Scenario {
+    let text = include_str!("../../../examples/clusters/all-faults.toml").replace("[run]\n", STOP);
+    Scenario::parse(&text, "all-faults.toml").expect("it is a scenario")
+}
+
+const STOP: &str = "[run]\nstop = { every = 2, patience = 2, min_gain = 0.1 }\n";
+
 /// The first seed that breaks a promise, and how.
 fn found(scenario: &Scenario, seeds: u64) -> Option<(u64, String)> {
     (0..seeds).find_map(|seed| Some((seed, sweep::one(scenario, seed, "", |_| true).err()?)))
@@ -31,6 +39,7 @@ fn found(scenario: &Scenario, seeds: u64) -> Option<(u64, String)> {
 fn scenario_for(bug: Bug) -> Scenario {
     match bug {
         Bug::OfferDropped | Bug::OfferTwice => cuts(),
+        Bug::OwnLoss | Bug::OwnMedian => stops(),
         // What is never let go must first pile up.
         Bug::Hoards => Scenario { rounds: 40, ..all_faults() },
         _ => all_faults(),

@@ -30,6 +30,7 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        stop: None,
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) use start::start;
 
 use crate::actor::session::Clock;
 use crate::gossip::{Job, Stepped};
-use crate::message::{Archive, Archived, Evaluate, Evaluated, Stop, Worked};
+use crate::message::{Archive, Archived, Evaluate, Evaluated, Stop, Subject, Worked};
 use crate::net::{Credit, NetHandle};
 use crate::settings::Settings;
 use crate::status::SharedStatus;
@@ -200,8 +200,8 @@ impl Handler<HasStepped> for GossipActor {
     type Result = ();
     fn handle(&mut self, HasStepped(stepped): HasStepped, _: &mut Context<Self>) {
         self.tell_step(&stepped);
-        let (round, state) = (stepped.round, stepped.state.clone());
-        self.contacts.evaluate.do_send(Evaluate { round, state });
+        let (round, params) = (stepped.round, stepped.state.params.clone());
+        self.contacts.evaluate.do_send(Evaluate { round, subject: Subject::Shown, params });
         let kept = start::kept(*stepped, &self.group);
         self.contacts.archive.do_send(Archive(Box::new(kept), self.val_loss));
     }
@@ -217,7 +217,7 @@ impl Handler<Archived> for GossipActor {
 impl Handler<Evaluated> for GossipActor {
     type Result = ();
     fn handle(&mut self, evaluated: Evaluated, _: &mut Context<Self>) {
-        let Evaluated { round, loss } = evaluated;
+        let Evaluated { round, loss, .. } = evaluated;
         tracing::info!(round, loss = format!("{loss:.4}"), "held-out loss");
         self.val_loss = Some(loss);
         self.status.evaluated(round, loss);

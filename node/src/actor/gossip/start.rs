@@ -88,7 +88,7 @@ pub(in crate::actor) fn start(
         session.clone().recipient(),
         archive.clone().recipient(),
         Box::new(learned),
-        settings.eval_sequences,
+        [settings.eval_sequences, 0],
     )
     .start();
     devices.set(trainer.clone());
@@ -204,6 +204,8 @@ pub(super) fn kept(stepped: Stepped, group: &[PeerId]) -> Kept {
         state,
         vectors: vec![(archive::RESIDUAL_UP, residual)],
         extras: vec![(PEER, to_cbor(&Peer { position, tokens }))],
+        local: Vec::new(),
+        plateau: None,
         line: line.to_string(),
     }
 }

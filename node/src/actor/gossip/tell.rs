@@ -52,11 +52,13 @@ impl GossipActor {
         let traffic = self.contacts.net.traffic_all().1;
         let ticket = crate::node::ticket(&self.contacts.net, self.settings.spec.id());
         let waiting = self.waiting_line(&on, (since, until), now);
+        let coordinates = |spec| self.machine.place().coordinates(spec).to_vec();
+        let place = self.settings.spec.gossip.as_ref().map(coordinates);
         self.status.update(|status| {
             status.phase = phase(doing).into();
             status.waiting = waiting;
             status.members = members;
-            status.place = self.machine.place().coordinates().to_vec();
+            status.place = place.unwrap_or_default();
             status.bytes_sent = traffic.bytes_sent;
             status.bytes_received = traffic.bytes_received;
             status.up_bytes_per_s = traffic.up_bytes_per_s;

@@ -114,6 +114,7 @@ impl Driver {
             wants: 0,
             nonce: 0,
             leases: 1,
+            heldout: None,
             chunks: range.end - range.start,
         };
         Plan {

@@ -188,7 +188,7 @@ fn a_newcomer_claims_a_free_seat_and_says_so_to_all() {
     let out = give(&mut session, 2010, Input::Wake);
     let told = [here(2, 1, Some(1)), here(3, 1, Some(1)), here(4, 1, Some(1))];
     assert_eq!((&out[..3], &out[3..]), (&told[..], &[Output::Train { round: 1 }][..]));
-    assert_eq!(session.place().coordinates(), [1, 0]);
+    assert_eq!(session.place().coordinates(&GossipSpec::moshpit(2, 2)), [1, 0]);
 }
 
 #[test]

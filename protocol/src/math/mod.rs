@@ -29,7 +29,7 @@ pub mod schedule;
 mod vector;
 pub mod workspace;
 
-pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, all_finite};
+pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, Coder, Context, all_finite};
 pub use partition::{Capacity, partition};
 pub use replica::{Merge, Others, Replica};
 pub use workspace::{Outcome, Part, ReduceError, Reduced, Source, Workspace};

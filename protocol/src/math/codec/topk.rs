@@ -22,7 +22,7 @@
 //! clusters about ±the threshold, for which two magnitudes and a sign are the better four. The decay of its residual is
 //! the strategy's.
 
-use super::{BLOCK_MAX, Fault, LIMIT, LIMIT_BITS, Scheme, TINY, blocks, select};
+use super::{BLOCK_MAX, Blocks, Fault, LIMIT, LIMIT_BITS, TINY, blocks, select};
 
 /// Elements of which one is kept.
 const KEEP_ONE_OF: usize = 64;
@@ -33,7 +33,7 @@ const CODEBOOK_BYTES: usize = 2;
 const HIGH_SHIFT: u32 = 19;
 const LOW_STEPS: f64 = 16.0;
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "topk",
     block: BLOCK_MAX,
     block_bytes: |n| block_bytes(n, listed_bytes(kept(n))),

@@ -7,9 +7,9 @@
 
 use super::places::{pack, unpack};
 use super::topk::{KEPT, Kept, block_bytes, kept, numbers, parts, value_fault};
-use super::{BLOCK_MAX, Fault, Scheme, blocks};
+use super::{BLOCK_MAX, Blocks, Fault, blocks};
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "topk-tight",
     block: BLOCK_MAX,
     block_bytes: |n| block_bytes(n, packed_bytes(kept(n))),

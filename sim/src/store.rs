@@ -197,13 +197,13 @@ impl Store {
     }
 
     /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
-    fn up(&self, index: u32) -> Coder {
+    pub fn up(&self, index: u32) -> Coder {
         let round = self.record.round + 1;
         self.spec.coder(self.spec.exchange.up, round, self.spec.chunk_at(round, index))
     }
 
     /// The codec of the result of a round's `index`-th chunk.
-    fn down(&self, round: Round, index: u32) -> Coder {
+    pub fn down(&self, round: Round, index: u32) -> Coder {
         self.spec.coder(self.spec.exchange.down, round, self.spec.chunk_at(round, index))
     }
 

@@ -126,5 +126,5 @@ fn chunk_bytes(spec: &RunSpec, round: Option<Round>, chunk: &ChunkId) -> Vec<usi
         Some(round) => vec![spec.chunk_len(spec.chunk_at(round, chunk.index))],
         None => vec![spec.exchange.chunk_elems as usize, spec.chunk_len(spec.chunks() - 1)],
     };
-    elems.into_iter().filter(|len| *len > 0).map(|len| codec.encoded_len(len)).collect()
+    elems.into_iter().filter(|len| *len > 0).map(|len| spec.encoded_len(codec, len)).collect()
 }

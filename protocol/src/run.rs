@@ -1,18 +1,20 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+mod exchange;
 pub mod gossip;
 mod inner;
 pub mod layout;
 mod stop;
 pub mod strategy;
 
+pub use exchange::ExchangeSpec;
 pub use gossip::GossipSpec;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
 pub use stop::StopSpec;
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
 use crate::id::{Digest, PeerId, Round, RunId};
-use crate::math::codec::{Codec, CodecError};
+use crate::math::codec::{Codec, CodecError, Coder};
 use crate::wire;
 use serde::{Deserialize, Serialize};
 
@@ -152,35 +154,6 @@ pub enum OuterKind {
     Inner,
 }
 
-/// How pseudo-gradients travel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExchangeSpec {
-    /// Codec from member to owner.
-    pub up: Codec,
-    /// Codec from owner to member.
-    pub down: Codec,
-    /// Elements in a chunk, the unit of sending, adding and repair; a multiple of the block of both
-    /// codecs ([`Codec::block`]).
-    pub chunk_elems: u32,
-    /// What residuals keep of themselves from one exchange to the next: error feedback that fades (SparseLoCo, arXiv 2508.15706,
-    /// algorithm 1: 0.95). 1 loses nothing.
-    #[serde(default = "all", skip_serializing_if = "is_all")]
-    pub residual_decay: f32,
-    /// Whether an owner scales a contribution down whose norm is above the median of those to the same chunk (SparseLoCo).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub clip_to_median: bool,
-}
-
-fn all() -> f32 {
-    1.0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-fn is_all(share: &f32) -> bool {
-    *share == all()
-}
-
 /// Who takes part in a round, and how long it waits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,6 +243,36 @@ impl RunSpec {
         self.elems().saturating_sub(u64::from(chunk) * size).min(size) as usize
     }
 
+    /// A codec on a chunk of the model in a round of which it has its turn.
+    pub fn coder(&self, codec: Codec, round: Round, chunk: u32) -> Coder {
+        let turn = round / Round::from(self.strategy.fragments);
+        codec.on(self.exchange.context(self.model.dim, self.seed, chunk.into(), turn))
+    }
+
+    /// Bytes of so many elements of one chunk in a codec.
+    pub fn encoded_len(&self, codec: Codec, elems: usize) -> usize {
+        self.coder(codec, 0, 0).encoded_len(elems)
+    }
+
+    /// Bytes of the whole model in a codec, chunk by chunk.
+    pub fn encoded_model(&self, codec: Codec) -> u64 {
+        let (chunks, whole) = (self.chunks(), self.exchange.chunk_elems as usize);
+        let last = self.encoded_len(codec, self.chunk_len(chunks.saturating_sub(1)));
+        u64::from(chunks.saturating_sub(1)) * self.encoded_len(codec, whole) as u64 + last as u64
+    }
+
+    /// The least size of a chunk, from `least` elements on, that both codecs can cut the model into.
+    pub fn chunk_from(&self, least: u32) -> u32 {
+        let exchange = &self.exchange;
+        let grains =
+            [exchange.up, exchange.down].map(|codec| exchange.grain(codec, self.model.dim));
+        // Blocks are powers of two.
+        let block = grains[0].0.max(grains[1].0);
+        let row = grains[0].1.max(grains[1].1);
+        let both = row << (block.trailing_zeros().saturating_sub(row.trailing_zeros()));
+        least.max(1).next_multiple_of(both)
+    }
+
     /// Whether bytes are a result of the `index`-th chunk of a round. It will be confirmed by its digest alone, so a driver looks at
     /// the bytes before it tells the session that they came. Of a model in fragments it is not known here which chunk it is: the last
     /// may be shorter, and the session looks at the length.
@@ -277,7 +280,7 @@ impl RunSpec {
     /// # Errors
     /// What is wrong with them.
     pub fn check_result(&self, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
-        let down = self.exchange.down;
+        let down = self.coder(self.exchange.down, 0, 0);
         let whole = self.exchange.chunk_elems as usize;
         let len = match self.strategy.fragments {
             1 => self.chunk_len(index),
@@ -310,7 +313,7 @@ impl RunSpec {
         self.data.validate()?;
         self.inner.validate()?;
         self.outer.validate()?;
-        self.exchange.validate(self.elems())?;
+        self.exchange.validate(self.elems(), self.model.dim)?;
         self.validate_strategy()?;
         self.validate_gossip()?;
         self.validate_stop()?;
@@ -322,12 +325,15 @@ impl RunSpec {
     fn validate_gossip(&self) -> Result<(), SpecError> {
         let Some(gossip) = self.gossip else { return Ok(()) };
         gossip.validate()?;
-        let codec = self.exchange.up;
-        check(Codec::NEARLY_EXACT.contains(&codec), "exchange.up", || {
-            format!(
-                "gossip sends parameters, of which {codec} leaves too little: take f32, bf16 or int8"
-            )
-        })?;
+        for (codec, key) in
+            [(self.exchange.up, "exchange.up"), (self.exchange.down, "exchange.down")]
+        {
+            check(Codec::NEARLY_EXACT.contains(&codec), key, || {
+                format!(
+                    "gossip sends parameters, of which {codec} leaves too little: take f32, bf16 or int8"
+                )
+            })?;
+        }
         check(self.strategy == StrategySpec::default(), "strategy", || {
             "gossip has steps of its own: leave out fragments and overlap".into()
         })?;
@@ -436,35 +442,6 @@ impl OuterSpec {
         check(self.lr > 0.0 && self.lr.is_finite(), "outer.lr", || "must be above 0".into())?;
         check((0.0..1.0).contains(&self.momentum), "outer.momentum", || {
             "must be at least 0 and below 1".into()
-        })
-    }
-}
-
-impl ExchangeSpec {
-    /// With these codecs and chunks; residuals last and nothing is clipped.
-    pub fn new(up: Codec, down: Codec, chunk_elems: u32) -> ExchangeSpec {
-        ExchangeSpec { up, down, chunk_elems, residual_decay: all(), clip_to_median: false }
-    }
-
-    fn validate(&self, elems: u64) -> Result<(), SpecError> {
-        let chunk = self.chunk_elems as usize;
-        let larger = if self.up.block() > self.down.block() { self.up } else { self.down };
-        let block = larger.block();
-        check(chunk > 0 && chunk.is_multiple_of(block), "exchange.chunk_elems", || {
-            format!("{chunk} must be a multiple of {block}, the block of {larger}")
-        })?;
-        check(chunk * 4 <= wire::BULK_BYTES_MAX, "exchange.chunk_elems", || {
-            format!("{chunk} elements exceed {} bytes", wire::BULK_BYTES_MAX)
-        })?;
-        let decay = self.residual_decay;
-        check(decay > 0.0 && decay <= 1.0, "exchange.residual_decay", || {
-            format!(
-                "{decay} must be above 0 and at most 1: 0.95 keeps so much of what was not sent"
-            )
-        })?;
-        let chunks = elems.div_ceil(chunk as u64);
-        check(chunks <= u64::from(wire::CHUNKS_MAX), "exchange.chunk_elems", || {
-            format!("{chunks} chunks exceed {}: take larger chunks", wire::CHUNKS_MAX)
         })
     }
 }

@@ -169,12 +169,8 @@ impl Book {
         let range = store.work.range(store.chunk(at.1));
         let given = parts.iter().filter_map(|part| given(store, at, part, &range)).collect();
         let mut decoded = vec![0.0; range.len()];
-        store
-            .spec
-            .exchange
-            .down
-            .decode(&own.reduced.bytes, &mut decoded)
-            .expect("an encoder's bytes");
+        let codec = store.down(store.record.round + 1, at.1);
+        codec.decode(&own.reduced.bytes, &mut decoded).expect("an encoder's bytes");
         let down = &store.work.residual_down()[range.clone()];
         let rest = (0..range.len())
             .map(|i| f64::from(own.reduced.target[i]) - f64::from(down[i]) - f64::from(decoded[i]));
@@ -318,7 +314,7 @@ fn given(store: &Store, at: At, part: &Part, range: &Range<usize>) -> Option<Giv
         values.iter_mut().zip(delta.iter().zip(up)).for_each(|(x, (a, b))| *x = a + b);
     } else {
         let came = store.contribution_of(at, part.peer).expect("it has just been added");
-        store.spec.exchange.up.decode(&came.bytes, &mut values).expect("it has just been decoded");
+        store.up(at.1).decode(&came.bytes, &mut values).expect("it has just been decoded");
     }
     let peer = keys::number(&part.peer)?;
     Some(Given { peer, range: range.clone(), values: Rc::new(values) })

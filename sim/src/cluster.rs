@@ -94,8 +94,7 @@ fn vary(spec: &mut RunSpec, chaos: &Chaos, rng: &mut Rng) {
     let codecs = chaos.codecs.get_ref();
     let (up, down) = (rng.pick(codecs), rng.pick(codecs));
     (spec.exchange.up, spec.exchange.down) = (up, down);
-    spec.exchange.chunk_elems =
-        rng.pick(&[512, 1024, 2048]).max(up.block().max(down.block()) as u32);
+    spec.exchange.chunk_elems = spec.chunk_from(rng.pick(&[512, 1024, 2048]));
     if rng.chance(0.5) {
         (spec.outer.kind, spec.outer.momentum) = (OuterKind::Sgd, 0.0);
     }

@@ -102,7 +102,8 @@ impl Phantom {
 
     fn len(&self, codec: Codec, chunk: &ChunkId) -> u32 {
         let round = self.rounds.get(&chunk.of).copied().unwrap_or(self.record.round + 1);
-        codec.encoded_len(self.spec.chunk_len(self.spec.chunk_at(round, chunk.index))) as u32
+        let elems = self.spec.chunk_len(self.spec.chunk_at(round, chunk.index));
+        self.spec.encoded_len(codec, elems) as u32
     }
 
     fn remember(&mut self, plan: Digest) {

@@ -118,6 +118,12 @@ pub struct Run {
     pub residual_decay: Option<Spanned<f32>>,
     /// Whether contributions are clipped to their median norm.
     pub clip_to_median: Option<bool>,
+    /// Of so many elements `mask` sends one.
+    pub mask_one_of: Option<Spanned<u32>>,
+    /// Pairs of factors that `powersgd` sends for a chunk.
+    pub rank: Option<Spanned<u32>>,
+    /// Elements in a row of the matrix that `powersgd` takes a chunk for.
+    pub columns: Option<Spanned<u32>>,
     /// Without one state for all: how peers average in small groups.
     #[serde(default, deserialize_with = "gossip::read")]
     pub gossip: Option<GossipSpec>,
@@ -447,7 +453,8 @@ impl Scenario {
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
-        spec.exchange.chunk_elems = chunk.unwrap_or_else(|| chunk_elems(spec.elems()));
+        spec.exchange.chunk_elems =
+            chunk.unwrap_or_else(|| spec.chunk_from(chunk_elems(spec.elems())));
         spec.validate().map_err(|why| (self.span(why.key), why.to_string()))?;
         Ok(spec)
     }
@@ -460,6 +467,9 @@ impl Scenario {
             "inner.batch" => Some(r.batch.span()),
             "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
             "exchange.residual_decay" => r.residual_decay.as_ref().map(Spanned::span),
+            "exchange.mask_one_of" => r.mask_one_of.as_ref().map(Spanned::span),
+            "exchange.rank" => r.rank.as_ref().map(Spanned::span),
+            "exchange.columns" => r.columns.as_ref().map(Spanned::span),
             "outer.lr" => r.outer_lr.as_ref().map(Spanned::span),
             "outer.momentum" => r.outer_momentum.as_ref().map(Spanned::span),
             "stop" | "stop.every" | "stop.patience" | "stop.min_gain" | "stop.ema" => {

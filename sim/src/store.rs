@@ -7,7 +7,7 @@ use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::math::outer;
 use shoal_protocol::math::workspace::{Outcome, Part, Source, Workspace};
-use shoal_protocol::math::{Merge, Others, Reduced, Replica};
+use shoal_protocol::math::{Coder, Merge, Others, Reduced, Replica};
 use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, Plan, STATE_CHUNK_BYTES};
@@ -196,6 +196,17 @@ impl Store {
         self.spec.chunk_at(self.record.round + 1, index) as usize
     }
 
+    /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
+    pub fn up(&self, index: u32) -> Coder {
+        let round = self.record.round + 1;
+        self.spec.coder(self.spec.exchange.up, round, self.spec.chunk_at(round, index))
+    }
+
+    /// The codec of the result of a round's `index`-th chunk.
+    pub fn down(&self, round: Round, index: u32) -> Coder {
+        self.spec.coder(self.spec.exchange.down, round, self.spec.chunk_at(round, index))
+    }
+
     /// What has been learned on goes into what is contributed to a round; where the spec says so, training goes on from an estimate.
     pub fn offer(&mut self, round: Round) {
         let Some(replica) = &mut self.replica else { return };
@@ -230,7 +241,7 @@ impl Store {
 
     /// The contribution's bytes; encoded the first time, the same bytes ever after.
     pub fn contribution(&mut self, chunk: ChunkId, fold: f32) -> &[u8] {
-        let (work, codec, c) = (&self.work, self.spec.exchange.up, self.chunk(chunk.index));
+        let (work, codec, c) = (&self.work, self.up(chunk.index), self.chunk(chunk.index));
         let encode = || work.encode(codec, c, fold);
         self.sent.entry((chunk.of, chunk.index)).or_insert_with(encode)
     }
@@ -243,8 +254,8 @@ impl Store {
             let bytes = bytes.ok_or((part.member, "its bytes are not held".to_owned()))?;
             sources.push(Part { member: usize::from(part.member), weight: part.weight, bytes });
         }
-        let codecs = &self.spec.exchange;
-        let reduced = self.work.reduce(codecs.up, codecs.down, self.chunk(at.1), &sources);
+        let (up, down) = (self.up(at.1), self.down(self.record.round + 1, at.1));
+        let reduced = self.work.reduce(up, down, self.chunk(at.1), &sources);
         let reduced = reduced.map_err(|error| (error.member as u8, error.to_string()))?;
         let included = parts.iter().fold(0, |mask, part| mask | 1 << part.member);
         self.arrivals += 1;
@@ -317,7 +328,7 @@ impl Store {
             let result = self.standing_result((plan, index as u32));
             let result =
                 result.ok_or_else(|| format!("the result of chunk {index} is not held"))?;
-            let decoded = self.spec.exchange.down.decode(&result.bytes, &mut delta[range]);
+            let decoded = self.down(round, index as u32).decode(&result.bytes, &mut delta[range]);
             decoded.map_err(|error| format!("chunk {index}: {error}"))?;
         }
         Ok(delta)
@@ -383,12 +394,13 @@ impl Store {
         settle: Settle,
     ) -> Result<(), String> {
         let at = (record.plan, index as u32);
-        let codecs = &self.spec.exchange;
+        let spec = &self.spec;
+        let on = |codec| spec.coder(codec, record.round, c as u32);
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
             Settle::Missed | Settle::Unknown | Settle::Restarted => Outcome::Missed,
             Settle::Counted { fold, share } => Outcome::Counted {
-                codec: codecs.up,
+                codec: on(spec.exchange.up),
                 fold,
                 share,
                 bytes: self
@@ -398,7 +410,7 @@ impl Store {
             },
             Settle::Owned { own } => Outcome::Owned {
                 target: &self.reduced.get(&at).ok_or("owned, never reduced")?.reduced.target,
-                codec: codecs.down,
+                codec: on(spec.exchange.down),
                 result: &result.bytes,
                 counted_own: own,
             },

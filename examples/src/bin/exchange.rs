@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     codec.decode(&reduced.bytes, &mut mean)?;
     let outcome = Outcome::Owned {
         target: &reduced.target,
-        codec,
+        codec: codec.into(),
         result: &reduced.bytes,
         counted_own: true,
     };
@@ -36,7 +36,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let share = TOKENS[member] as f32 / total as f32;
         peers[member].settle(
             0,
-            Outcome::Counted { codec, fold: fold(member), share, bytes: &sent[member - 1] },
+            Outcome::Counted {
+                codec: codec.into(),
+                fold: fold(member),
+                share,
+                bytes: &sent[member - 1],
+            },
         )?;
     }
 

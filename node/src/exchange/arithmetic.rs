@@ -131,6 +131,16 @@ impl Arithmetic {
         self.spec.chunk_at(self.round + 1, index) as usize
     }
 
+    /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
+    fn up(&self, index: u32) -> math::Coder {
+        self.spec.coder(self.spec.exchange.up, self.round + 1, self.chunk(index) as u32)
+    }
+
+    /// The codec of the result of a round's `index`-th chunk.
+    fn down(&self, round: Round, index: u32) -> math::Coder {
+        self.spec.coder(self.spec.exchange.down, round, self.spec.chunk_at(round, index))
+    }
+
     /// Where training begins now: the committed parameters, or local ones that outlast rounds.
     pub fn begin_training(&mut self) -> Arc<Vec<f32>> {
         self.merges.clear();
@@ -195,7 +205,7 @@ impl Arithmetic {
         if let Some(bytes) = self.hold.own(&chunk.of, chunk.index) {
             return bytes;
         }
-        let (up, c) = (self.spec.exchange.up, self.chunk(chunk.index));
+        let (up, c) = (self.up(chunk.index), self.chunk(chunk.index));
         let bytes = Bytes::from(self.workspace.encode(up, c, fold));
         self.hold.keep_own(chunk.of, chunk.index, bytes.clone());
         bytes
@@ -220,7 +230,7 @@ impl Arithmetic {
     }
 
     fn sum(&mut self, plan: Digest, index: u32, parts: &[Part]) -> Result<Digest, UnsoundPart> {
-        let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
+        let (up, down) = (self.up(index), self.down(self.round + 1, index));
         let sources = parts
             .iter()
             .map(|part| self.part(&plan, index, part))
@@ -321,7 +331,9 @@ impl Arithmetic {
                 .result(plan, index as u32)
                 .ok_or(format!("result {index} is not here"))?;
             let delta = &mut delta[..range.len()];
-            self.spec.exchange.down.decode(&bytes, delta).map_err(|error| error.to_string())?;
+            self.down(round, index as u32)
+                .decode(&bytes, delta)
+                .map_err(|error| error.to_string())?;
             visit(range, delta);
         }
         Ok(())
@@ -344,7 +356,7 @@ impl Arithmetic {
         for (index, settle) in settle.iter().enumerate() {
             let whole = matches!(settle, Settle::Unknown | Settle::Restarted);
             let c = if whole { index } else { self.spec.chunk_at(round, index as u32) as usize };
-            self.settle(&record.plan, (index, c), *settle);
+            self.settle(&record, (index, c), *settle);
             self.workspace.clear(c);
         }
         self.hold.settled(&record.plan);
@@ -379,8 +391,10 @@ impl Arithmetic {
         Some(merge)
     }
 
-    fn settle(&mut self, plan: &Digest, (index, c): (usize, usize), settle: Settle) {
-        let (up, down) = (self.spec.exchange.up, self.spec.exchange.down);
+    fn settle(&mut self, record: &Record, (index, c): (usize, usize), settle: Settle) {
+        let plan = &record.plan;
+        let on = |codec| self.spec.coder(codec, record.round, c as u32);
+        let (up, down) = (on(self.spec.exchange.up), on(self.spec.exchange.down));
         if let Settle::Unknown | Settle::Restarted = settle {
             return self.let_go(c, settle == Settle::Restarted);
         }
@@ -418,7 +432,7 @@ impl Arithmetic {
         plan: &Digest,
         (index, c): (usize, usize),
         (fold, share): (f32, f32),
-        codec: math::Codec,
+        codec: math::Coder,
     ) {
         let kept = self.hold.own(plan, index as u32);
         let bytes = kept.unwrap_or_else(|| Bytes::from(self.workspace.encode(codec, c, fold)));

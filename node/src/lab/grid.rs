@@ -121,7 +121,7 @@ impl<'a> Grid<'a> {
         // For outer steps that follow the schedule; local ones have it by steps.
         spec.inner.warmup_rounds = (self.file.warmup * length.rounds as f64).round() as u64;
         if !candidate.chunks_given {
-            spec.exchange.chunk_elems = chunk_elems(spec.elems());
+            spec.exchange.chunk_elems = spec.chunk_from(chunk_elems(spec.elems()));
         }
         // Who is there takes part in every round.
         spec.group.quorum_percent = 100;

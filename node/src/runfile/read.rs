@@ -7,7 +7,7 @@ use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
 use shoal_protocol::id::{Digest, PeerId};
-use shoal_protocol::math::codec::Codec;
+use shoal_protocol::math::codec::{BLOCK_MAX, Codec, Context, RANK_MAX};
 use shoal_protocol::run::strategy::Usual;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, Strategy, TokenizerSpec,
@@ -211,6 +211,9 @@ fn read_exchange(mut exchange: Section, usual: &Usual) -> Result<ExchangeSpec, R
         chunk_elems: exchange.whole("chunk_elems", 1..=U32_MAX, 131_072)?,
         residual_decay: exchange.number("residual_decay", usual.residual_decay)?,
         clip_to_median: exchange.switch("clip_to_median", usual.clip_to_median)?,
+        mask_one_of: exchange.whole("mask_one_of", 1..=BLOCK_MAX as u64, Context::ONE_OF)?,
+        rank: exchange.whole("rank", 1..=RANK_MAX.into(), Context::RANK)?,
+        columns: exchange.whole("columns", 0..=U32_MAX, 0)?,
     };
     exchange.finish()?;
     Ok(spec)

@@ -274,6 +274,27 @@ const TOLD: &[Told] = &[
         "Whether contributions are clipped to the median of their norms, chunk by chunk.",
         "arXiv 2508.15706 for \"sparse\"",
     ),
+    told(
+        "exchange.mask_one_of",
+        "numbers",
+        "",
+        "Of so many numbers \"mask\" and \"mask-bf16\" send one: a power of two.",
+        "SPARTA sends one of 200 to 2000",
+    ),
+    told(
+        "exchange.rank",
+        "pairs",
+        "",
+        "Most pairs of a column and a row that \"powersgd\" sends for a chunk.",
+        "arXiv 1905.13727, tables 3 to 5",
+    ),
+    told(
+        "exchange.columns",
+        "numbers",
+        "",
+        "Length of a row of the matrix that \"powersgd\" takes a chunk for; 0 for the model's width.",
+        "weights are cut there",
+    ),
     told("group.members_max", "peers", "", "Most members of one exchange.", "the protocol's bound"),
     told(
         "group.quorum_percent",

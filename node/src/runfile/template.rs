@@ -164,9 +164,12 @@ clip = 1.0                # largest norm of a step's gradient; 0 for no limit
 # The strategy's own codec holds unless one is set here; that of "diloco" is
 # codec = "int8"          # how numbers travel: "int8" (1 byte each), "bf16" (2), "f32" (4); `up` and `down` set the ways apart
 # Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
-# the same numbers as "topk"), "dct" (0.018).
+# the same numbers as "topk"), "mask" (0.125, the same one of 256 at all peers), "mask-bf16" (0.063), "powersgd" (a low-rank matrix), "dct" (0.018).
 # residual_decay = 1.0    # what error feedback keeps of itself; 0.95 with "sparse", 0.999 with "demo"
 # clip_to_median = false  # whether a contribution's norm is held to the median of all, chunk by chunk; true with "sparse"
+# mask_one_of = 256       # with "mask" and "mask-bf16": of so many numbers one is sent; a power of two
+# rank = 4                # with "powersgd": pairs of a column and a row that are sent for a chunk
+# columns = 0             # with "powersgd": numbers in a row of its matrix; 0 for the model's width, of which chunk_elems is to be a multiple
 chunk_elems = 131072      # numbers in a chunk, the unit of sending; a multiple of 512, of 4096 with "topk" and its sisters and "dct"
 
 [group]

@@ -32,7 +32,7 @@ mod vector;
 pub mod workspace;
 
 pub use average::Average;
-pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, all_finite};
+pub use codec::{BLOCK, BLOCK_MAX, Codec, CodecError, Coder, Context, all_finite};
 pub use partition::{Capacity, partition};
 pub use replica::{Merge, Others, Replica};
 pub use workspace::{Outcome, Part, ReduceError, Reduced, Source, Workspace};

@@ -22,7 +22,7 @@
 //! Everything in here must be finite; whoever sets the pseudo-gradient checks it with
 //! [`all_finite`](super::all_finite).
 
-use super::codec::{BLOCK_MAX, Codec, CodecError};
+use super::codec::{BLOCK_MAX, CodecError, Coder};
 use super::vector;
 use crate::run::ExchangeSpec;
 use crate::sabotage::{Bug, planted};
@@ -30,7 +30,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// Elements that are worked on at a time, so that they stay in the first two caches (32 KiB; guess): whole blocks of every
-/// codec.
+/// codec that has blocks.
 const STRIP: usize = 2 * BLOCK_MAX;
 /// Below this, what is left of a folded residual is rounding of the fold itself.
 const FOLD_EPS: f32 = 1e-5;
@@ -98,7 +98,7 @@ pub enum Outcome<'a> {
     /// Another member owned the chunk and counted this peer's contribution.
     Counted {
         /// The codec of the contribution.
-        codec: Codec,
+        codec: Coder,
         /// The fold it was encoded with.
         fold: f32,
         /// This peer's weight over the sum of the weights that the owner added: `1 / fold`, unless a straggler was
@@ -112,7 +112,7 @@ pub enum Outcome<'a> {
         /// [`Reduced::target`] of the committed result.
         target: &'a [f32],
         /// The codec of the result.
-        codec: Codec,
+        codec: Coder,
         /// The committed result. If it was spoilt on its way, the next round takes back what is wrong with it.
         result: &'a [u8],
         /// Whether the peer's own contribution was among the parts.
@@ -213,18 +213,21 @@ impl Workspace {
 
     /// Chunk `c` of this peer's contribution to another owner, `delta + up + fold * down`, encoded. `fold` is the
     /// plan's total weight over this peer's own, or 0 for a peer without weight.
-    pub fn encode(&self, codec: Codec, c: usize, fold: f32) -> Vec<u8> {
+    pub fn encode(&self, codec: impl Into<Coder>, c: usize, fold: f32) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.encode_into(codec, c, fold, &mut bytes);
+        self.encode_into(codec.into(), c, fold, &mut bytes);
         bytes
     }
 
     /// [`Workspace::encode`], appended to a buffer that is used again.
-    pub fn encode_into(&self, codec: Codec, c: usize, fold: f32, bytes: &mut Vec<u8>) {
-        bytes.reserve(codec.encoded_len(self.range(c).len()));
-        let mut scratch = [0.0; STRIP];
-        for at in strips(self.range(c)) {
+    pub fn encode_into(&self, codec: Coder, c: usize, fold: f32, bytes: &mut Vec<u8>) {
+        let range = self.range(c);
+        bytes.reserve(codec.encoded_len(range.len()));
+        let strip = strip(&[codec], range.len());
+        let mut scratch = vec![0.0; strip];
+        for at in strips(range.clone(), strip) {
             let x = &mut scratch[..at.len()];
+            let codec = codec.after(at.start - range.start);
             vector::sum(&self.delta[at.clone()], &self.up[at.clone()], x);
             if fold != 0.0 {
                 vector::add_scaled(x, fold, &self.down[at]);
@@ -240,13 +243,13 @@ impl Workspace {
     /// The first member whose bytes `up` cannot read.
     pub fn reduce(
         &self,
-        up: Codec,
-        down: Codec,
+        up: impl Into<Coder>,
+        down: impl Into<Coder>,
         c: usize,
         parts: &[Part<'_>],
     ) -> Result<Reduced, ReduceError> {
         let mut out = Reduced::default();
-        self.reduce_into(up, down, c, parts, &mut out)?;
+        self.reduce_into(up.into(), down.into(), c, parts, &mut out)?;
         Ok(out)
     }
 
@@ -256,8 +259,8 @@ impl Workspace {
     /// As [`Workspace::reduce`]; `out` is then of no use.
     pub fn reduce_into(
         &self,
-        up: Codec,
-        down: Codec,
+        up: Coder,
+        down: Coder,
         c: usize,
         parts: &[Part<'_>],
         out: &mut Reduced,
@@ -268,14 +271,14 @@ impl Workspace {
         out.bytes.clear();
         out.bytes.reserve(down.encoded_len(range.len()));
         out.target.resize(range.len(), 0.0);
-        for at in strips(0..range.len()) {
+        for at in strips(0..range.len(), strip(&[up, down], range.len())) {
             let acc = &mut out.target[at.clone()];
             acc.fill(0.0);
             for (part, share) in parts.iter().zip(&shares) {
                 self.add_part(up, part, *share, &range, at.clone(), acc)?;
             }
             vector::add(acc, &self.down[range.start + at.start..range.start + at.end]);
-            down.encode(acc, &mut out.bytes);
+            down.after(at.start).encode(acc, &mut out.bytes);
         }
         Ok(())
     }
@@ -283,7 +286,7 @@ impl Workspace {
     /// What each part counts in the mean of the chunk `range`: its weight over all weights, and less for one that is clipped.
     fn shares(
         &self,
-        codec: Codec,
+        codec: Coder,
         range: &Range<usize>,
         parts: &[Part<'_>],
     ) -> Result<Vec<f32>, ReduceError> {
@@ -303,14 +306,16 @@ impl Workspace {
     /// codec leaves out would make it the longest.
     fn norm(
         &self,
-        codec: Codec,
+        codec: Coder,
         range: &Range<usize>,
         part: &Part<'_>,
     ) -> Result<f64, ReduceError> {
         let mut squares = 0.0;
-        let mut scratch = [0.0; STRIP];
+        let strip = strip(&[codec], range.len());
+        let mut scratch = vec![0.0; strip];
         let mut own = Vec::new();
-        for at in strips(0..range.len()) {
+        for at in strips(0..range.len(), strip) {
+            let codec_here = codec.after(at.start);
             let decoded = &mut scratch[..at.len()];
             decoded.fill(0.0);
             let absolute = range.start + at.start..range.start + at.end;
@@ -319,11 +324,11 @@ impl Workspace {
                 Source::Own => {
                     vector::sum(&self.delta[absolute.clone()], &self.up[absolute], decoded);
                     own.clear();
-                    codec.encode(decoded, &mut own);
+                    codec_here.encode(decoded, &mut own);
                     &own
                 }
             };
-            let read = codec.decode(strip, decoded);
+            let read = codec_here.decode(strip, decoded);
             read.map_err(|cause| ReduceError { member: part.member, cause })?;
             decoded.iter().for_each(|x| squares += f64::from(*x) * f64::from(*x));
         }
@@ -333,7 +338,7 @@ impl Workspace {
     /// Adds `share` of the elements `at` of the chunk `range` to `acc`.
     fn add_part(
         &self,
-        codec: Codec,
+        codec: Coder,
         part: &Part<'_>,
         share: f32,
         range: &Range<usize>,
@@ -347,8 +352,9 @@ impl Workspace {
                 Ok(())
             }
             Source::Encoded(bytes) => {
+                let here = codec.after(at.start);
                 let strip = &bytes[codec.byte_range(at)];
-                codec.accumulate(strip, share, acc).map_err(|cause| {
+                here.accumulate(strip, share, acc).map_err(|cause| {
                     // Counted from the chunk's start, not from the strip's.
                     let cause = codec.check(bytes, range.len()).err().unwrap_or(cause);
                     ReduceError { member: part.member, cause }
@@ -397,19 +403,20 @@ impl Workspace {
     /// `up = delta + up + fold * down - decoded(bytes)`, in the order of [`Workspace::encode`].
     fn keep_rest_of_contribution(
         &mut self,
-        codec: Codec,
+        codec: Coder,
         range: Range<usize>,
         fold: f32,
         bytes: &[u8],
     ) -> Result<(), CodecError> {
-        for at in strips(range.clone()) {
+        for at in strips(range.clone(), strip(&[codec], range.len())) {
             let up = &mut self.up[at.clone()];
             vector::add(up, &self.delta[at.clone()]);
             if fold != 0.0 {
                 vector::add_scaled(up, fold, &self.down[at.clone()]);
             }
-            let sent = codec.byte_range(at.start - range.start..at.end - range.start);
-            codec.accumulate(&bytes[sent], -1.0, up)?;
+            let first = at.start - range.start;
+            let sent = codec.byte_range(first..at.end - range.start);
+            codec.after(first).accumulate(&bytes[sent], -1.0, up)?;
         }
         Ok(())
     }
@@ -444,10 +451,11 @@ fn share(weight: u64, total: u128) -> f32 {
     if total == 0 { 0.0 } else { (weight as f64 / total as f64) as f32 }
 }
 
-fn check_lengths(codec: Codec, elems: usize, parts: &[Part<'_>]) -> Result<(), ReduceError> {
+fn check_lengths(codec: Coder, elems: usize, parts: &[Part<'_>]) -> Result<(), ReduceError> {
     let expected = codec.encoded_len(elems);
     parts.iter().try_for_each(|part| match part.bytes {
         Source::Encoded(bytes) if bytes.len() != expected => {
+            let codec = codec.codec;
             let cause = CodecError::Length { codec, expected, got: bytes.len() };
             Err(ReduceError { member: part.member, cause })
         }
@@ -455,15 +463,22 @@ fn check_lengths(codec: Codec, elems: usize, parts: &[Part<'_>]) -> Result<(), R
     })
 }
 
-/// `range` in pieces of [`STRIP`] elements.
-fn strips(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+/// Elements that are worked on at a time: all of a chunk of so many, if a codec takes it as one.
+fn strip(codecs: &[Coder], chunk: usize) -> usize {
+    let whole = codecs.iter().any(|codec| codec.block().is_none());
+    if whole { chunk.max(1) } else { STRIP.min(chunk.max(1)) }
+}
+
+/// `range` in pieces of `size` elements.
+fn strips(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
-    range.step_by(STRIP).map(move |start| start..(start + STRIP).min(end))
+    range.step_by(size).map(move |start| start..(start + size).min(end))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::Codec;
 
     /// A workspace of one chunk.
     fn workspace(delta: &[f32], up: &[f32], down: &[f32]) -> Workspace {
@@ -485,13 +500,14 @@ mod tests {
         assert_eq!(w.residual_up(), [3.0, 5.0]);
         w.clear(0);
         let bytes = f32s(&[1.0, 5.0]);
-        let sent = Outcome::Counted { codec: Codec::F32, fold: 0.0, share: 1.0, bytes: &bytes };
+        let sent =
+            Outcome::Counted { codec: Codec::F32.into(), fold: 0.0, share: 1.0, bytes: &bytes };
         w.settle(0, sent).unwrap();
         assert_eq!(w.residual_up(), [1.0, 0.0]);
         let result = f32s(&[2.0, 2.0]);
         let target = &[2.0, 6.0];
         let owned =
-            Outcome::Owned { target, codec: Codec::F32, result: &result, counted_own: true };
+            Outcome::Owned { target, codec: Codec::F32.into(), result: &result, counted_own: true };
         w.settle(0, owned).unwrap();
         assert_eq!(w.residual_down(), [0.0, 2.0]);
     }
@@ -586,7 +602,7 @@ mod tests {
     #[test]
     fn what_is_left_after_each_outcome() {
         let w = workspace(&[1.0, 2.0], &[0.5, -0.5], &[0.25, 1.0]);
-        let (bytes, codec) = (&f32s(&[2.0, 5.0])[..], Codec::F32);
+        let (bytes, codec) = (&f32s(&[2.0, 5.0])[..], Codec::F32.into());
         check(&w, Outcome::Missed, &[1.5, 1.5], &[0.25, 1.0]);
         let counted = |fold, share| Outcome::Counted { codec, fold, share, bytes };
         check(&w, counted(0.0, 0.5), &[-0.5, -3.5], &[0.25, 1.0]);
@@ -602,7 +618,7 @@ mod tests {
     #[test]
     fn a_refused_settlement_changes_nothing() {
         let w = workspace(&[1.0], &[0.5], &[0.25]);
-        let codec = Codec::F32;
+        let codec = Codec::F32.into();
         for bytes in [&f32s(&[f32::NAN])[..], &[0; 3]] {
             for outcome in [
                 Outcome::Counted { codec, fold: 2.0, share: 0.5, bytes },

@@ -5,6 +5,7 @@ use crate::cluster;
 use crate::learn::settings::Entry;
 use crate::scenario::{Draw, Group, Scenario, parse_params};
 use serde::Serialize;
+use shoal_protocol::math::Codec;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::wire::CHUNKS_MAX;
 use toml::Spanned;
@@ -142,8 +143,12 @@ impl Cluster {
         scenario
     }
 
-    /// Elements of a chunk in a prediction: the run's own, or larger ones if there would be very many.
+    /// Elements of a chunk in a prediction: the run's own, or larger ones if there would be very many and they cost the same bytes.
     pub fn coarse_chunk(&self) -> u32 {
+        let exchange = &self.spec.exchange;
+        if [exchange.up, exchange.down].contains(&Codec::Powersgd) {
+            return exchange.chunk_elems;
+        }
         let wanted = self.spec.elems() / CHUNKS.max(CHUNKS_A_HOST * self.hosts.len() as u64);
         let coarse = (wanted.max(1).next_power_of_two() / 2).clamp(512, CHUNK_ELEMS_MAX);
         self.spec.exchange.chunk_elems.max(coarse as u32)

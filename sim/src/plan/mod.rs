@@ -133,7 +133,7 @@ impl Codecs {
 
     /// Bytes of the whole model.
     pub fn volume(&self, spec: &RunSpec) -> Volume {
-        let bytes = |codec: Codec| codec.encoded_len(spec.elems() as usize) as f64;
+        let bytes = |codec: Codec| spec.encoded_model(codec) as f64;
         Volume { up: bytes(self.up), down: bytes(self.down) }
     }
 }

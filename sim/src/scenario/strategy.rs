@@ -1,7 +1,7 @@
 //! What a run's strategy sets, and what the file says instead.
 
 use super::Run;
-use shoal_protocol::math::Codec;
+use shoal_protocol::math::{Codec, Context};
 use shoal_protocol::run::{ExchangeSpec, OuterKind, OuterSpec, StrategySpec};
 use toml::Spanned;
 
@@ -23,6 +23,9 @@ impl Run {
         ExchangeSpec {
             residual_decay: decay.unwrap_or(usual.residual_decay),
             clip_to_median: self.clip_to_median.unwrap_or(usual.clip_to_median),
+            mask_one_of: self.mask_one_of.as_ref().map_or(Context::ONE_OF, |n| *n.get_ref()),
+            rank: self.rank.as_ref().map_or(Context::RANK, |n| *n.get_ref()),
+            columns: self.columns.as_ref().map_or(0, |n| *n.get_ref()),
             ..ExchangeSpec::new(self.up(), self.down(), 0)
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::scenario::Scenario;
 use crate::sweep;
+use shoal_protocol::math::Codec;
+use shoal_protocol::run::Strategy;
 use shoal_protocol::sabotage::{Bug, plant};
 
 /// Seeds within which every planted bug must be found.
@@ -143,4 +145,33 @@ fn with_few_bits_and_fading_residuals_every_promise_holds() {
     let text = text.replace("[chaos]\n", &format!("[chaos]\n{codecs}\n"));
     let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
     assert_eq!(found(&scenario, 20), None);
+}
+
+/// Codecs whose bytes mean something only with the run's seed, the chunk and the round: of a whole model and of fragments.
+#[test]
+fn with_codecs_that_must_know_their_chunk_every_promise_holds() {
+    let codecs = "codecs = [\"mask\", \"mask-bf16\", \"powersgd\", \"f32\"]";
+    for pieces in ["rank = 2", "mask_one_of = 16\nfragments = 3"] {
+        let text = include_str!("../../../examples/clusters/all-faults.toml")
+            .replace("[run]\n", &format!("[run]\n{pieces}\n"))
+            .replace("[chaos]\n", &format!("[chaos]\n{codecs}\n"));
+        let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
+        assert_eq!(found(&scenario, 10), None, "{pieces}");
+    }
+}
+
+/// All that a run can be made of, in a calm cluster: after every event, whoever committed a round has its digest.
+#[test]
+fn every_strategy_with_every_codec_is_the_same_everywhere() {
+    for (strategy, codec) in
+        Strategy::ALL.iter().flat_map(|strategy| Codec::ALL.map(|codec| (strategy.name(), codec)))
+    {
+        let text = format!(
+            "name = \"calm\"\nlearner = \"noise\"\nrounds = 3\n[run]\nparams = \"24K\"\ncolumns = 64\ncontext = 16\nsteps = 2\nbatch = 2\n\
+             chunk_elems = 4096\nstrategy = \"{strategy}\"\nup = \"{codec}\"\ndown = \"{codec}\"\n\
+             [[group]]\nname = \"host\"\ncount = 3\ntokens_per_s = 60\nup_mbit = 20\ndown_mbit = 20\nlatency_ms = 5\n"
+        );
+        let scenario = Scenario::parse(&text, "calm.toml").unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(found(&scenario, 1), None, "{strategy} {codec}");
+    }
 }

@@ -227,7 +227,7 @@ impl Driver {
         let mut bytes = Vec::with_capacity(self.codec.encoded_len(range.len()));
         let (work, codec) = (&self.work, self.codec);
         self.ledger.book("encode", || {
-            work.encode_into(codec, chunk.index as usize, fold, &mut bytes);
+            work.encode_into(codec.into(), chunk.index as usize, fold, &mut bytes);
         });
         let bytes = Bytes::from(bytes);
         self.contributed.insert(chunk.index, (bytes.clone(), fold));
@@ -250,9 +250,9 @@ impl Driver {
         let sources: Vec<Part<'_>> =
             parts.iter().map(|part| source(received, index, part)).collect();
         let c = index as usize;
-        let sum = self
-            .ledger
-            .book("reduce", || work.reduce_into(codec, codec, c, &sources, &mut reduced));
+        let sum = self.ledger.book("reduce", || {
+            work.reduce_into(codec.into(), codec.into(), c, &sources, &mut reduced)
+        });
         sum?;
         parts.iter().for_each(|part| drop(self.received.remove(&(index, part.member.into()))));
         let bytes = Bytes::from(std::mem::take(&mut reduced.bytes));
@@ -269,7 +269,7 @@ impl Driver {
 
     /// Keeps what the codec has dropped for the next round, and forgets this one.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let (codec, share) = (self.codec, 1.0 / self.members.len() as f32);
+        let (codec, share) = (self.codec.into(), 1.0 / self.members.len() as f32);
         for (index, (bytes, fold)) in std::mem::take(&mut self.contributed) {
             let outcome = Outcome::Counted { codec, fold, share, bytes: &bytes };
             self.work.settle(index as usize, outcome)?;

@@ -1,8 +1,8 @@
 //! `bf16`: the upper half of each number, rounded to nearest, ties to even; 2 bytes each.
 
-use super::{BLOCK, Fault, LIMIT_BITS, Scheme, limited};
+use super::{BLOCK, Blocks, Fault, LIMIT_BITS, limited};
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "bf16",
     block: BLOCK,
     block_bytes: |n| 2 * n,
@@ -52,14 +52,14 @@ wide! {
 
 /// The nearest bfloat16 of a number within the limit.
 #[inline(always)]
-fn to_bf16(x: f32) -> u16 {
+pub(super) fn to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     // Half of what is cut off, less one where the kept part is even. It cannot overflow: the limit has room above.
     (bits.wrapping_add(0x7fff).wrapping_add(bits >> 16 & 1) >> 16) as u16
 }
 
 #[inline(always)]
-fn from_bf16(bytes: [u8; 2]) -> f32 {
+pub(super) fn from_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 

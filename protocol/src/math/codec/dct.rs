@@ -21,7 +21,7 @@
 //! even `u`, odd for odd `u`. Each sum runs in the order of its index, without FMA. The matrix comes from a Taylor series in
 //! a constant expression, whose f64 arithmetic is the same on every machine.
 
-use super::{BLOCK_MAX, Fault, LIMIT, LIMIT_BITS, Scheme, TINY, blocks, limited, select};
+use super::{BLOCK_MAX, Blocks, Fault, LIMIT, LIMIT_BITS, TINY, blocks, limited, select};
 
 const SIDE: usize = 64;
 const HALF: usize = SIDE / 2;
@@ -41,7 +41,7 @@ static COSINES: Square = cosines();
 /// `BY_HALF[i][j]`, for `i` in the first half: cosine `2 j` at `i`, then cosine `2 (j - 32) + 1`.
 static BY_HALF: [Row; HALF] = by_half();
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "dct",
     block: BLOCK_MAX,
     block_bytes: |n| if n == 0 { 0 } else { BYTES },

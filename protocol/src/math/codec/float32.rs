@@ -1,8 +1,8 @@
 //! `f32`: the numbers as they are, 4 bytes each.
 
-use super::{BLOCK, Fault, Scheme, limited, within_limit};
+use super::{BLOCK, Blocks, Fault, limited, within_limit};
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "f32",
     block: BLOCK,
     block_bytes: |n| 4 * n,

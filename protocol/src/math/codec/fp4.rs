@@ -8,14 +8,14 @@
 //! Format and use: Streaming DiLoCo (Douillard et al., arXiv 2501.18512, section 2.4) sends pseudo-gradients in E3M0 and
 //! adds them up in f32, as [`accumulate`](super::Codec::accumulate) does. The scale by block is ours.
 
-use super::{BLOCK, Fault, LIMIT_BITS, SCALE_BYTES, Scheme, TINY, limited, scaled};
+use super::{BLOCK, Blocks, Fault, LIMIT_BITS, SCALE_BYTES, TINY, limited, scaled};
 use crate::math::vector;
 
 const BLOCK_BYTES: usize = SCALE_BYTES + BLOCK / 2;
 /// Exponent field of `2^-7`: the code is what a number's exponent has above it.
 const EXPONENT_0: i32 = 127 - 7;
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "fp4",
     block: BLOCK,
     block_bytes: |n| if n == 0 { 0 } else { SCALE_BYTES + n.div_ceil(2) },

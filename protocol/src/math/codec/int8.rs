@@ -5,7 +5,7 @@
 //! `q * scale` (symmetric block quantisation: Dettmers et al., arXiv 2110.02861, with a linear code). So does -128, which
 //! no encoder writes: a liar's number may be a 127th beyond the limit.
 
-use super::{BLOCK, Fault, LIMIT, SCALE_BYTES, Scheme, TINY, limited, scaled};
+use super::{BLOCK, Blocks, Fault, LIMIT, SCALE_BYTES, TINY, limited, scaled};
 use crate::math::vector;
 
 const INT8_MAX: f32 = 127.0;
@@ -15,7 +15,7 @@ const BLOCK_BYTES: usize = SCALE_BYTES + BLOCK;
 /// 1.5 * 2^23: adding it to a float of small magnitude leaves the nearest integer, ties to even, in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "int8",
     block: BLOCK,
     block_bytes: |n| n + if n == 0 { 0 } else { SCALE_BYTES },

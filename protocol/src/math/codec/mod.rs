@@ -12,9 +12,14 @@
 //! | [`topk32-tight`](topk_tight) | 4096 | with `k = ceil(n / 32)`: `min(ceil(13 k / 16), 103) + ceil(k / 4) + 2` | 0.2676 | the same with twice as many |
 //! | [`topk16-tight`](topk_tight) | 4096 | with `k = ceil(n / 16)`: `min(ceil(11 k / 16), 173) + ceil(k / 4) + 2` | 0.4668 | the same with four times as many |
 //! | [`dct`] | 4096 | 9 | 0.0176 | a sum of four cosines of one magnitude |
+//! | [`mask`] | 256 | 4 | 0.125 | 0 for all but one, which is the element itself |
+//! | [`mask-bf16`](mask) | 256 | 2 | 0.0625 | the same, rounded |
+//! | [`powersgd`] | a chunk of `rows x columns` | `rank * (rows + columns + 4)` | `8 rank (rows + columns + 4) / n` | a sum of `rank` products of a column and a row |
+//!
+//! The last three may have other parameters than the usual ones, and depend on what is known of a chunk beside its bytes: [`Coder`].
 //!
 //! All numbers are little-endian. A message is block after block, and the last block may be short. A run of whole
-//! blocks is thus itself a message, for every codec: [`Codec::byte_range`] says where it lies.
+//! blocks is thus itself a message, for every codec that has blocks: [`Codec::byte_range`] says where it lies.
 //!
 //! **Encoding is total and its result always decodes.** NaN is written as 0 and values beyond ±[`LIMIT`] as
 //! ±[`LIMIT`]. What was not written is the caller's to carry, and NaN and infinity cannot be carried: check with
@@ -28,17 +33,23 @@
 //! the encoder's. It checks before it writes, so a refused message leaves the destination as it was.
 
 pub mod bf16;
+mod coder;
 pub mod dct;
 pub mod float32;
 pub mod fp4;
 pub mod int8;
+pub mod mask;
 mod places;
+pub mod powersgd;
 mod select;
 pub mod sign;
 #[cfg(test)]
 mod tests;
 pub mod topk;
 pub mod topk_tight;
+
+pub use coder::{Coder, Context};
+pub use powersgd::RANK_MAX;
 
 use super::vector;
 use serde::{Deserialize, Serialize};
@@ -84,10 +95,24 @@ pub enum Codec {
     Topk16Tight,
     /// The four largest cosines of 64 x 64 elements.
     Dct,
+    /// One of every 256 elements, the same for all members of a round.
+    Mask,
+    /// What [`Codec::Mask`] sends, as bfloat16.
+    MaskBf16,
+    /// A few pairs of factors for a chunk seen as a matrix.
+    Powersgd,
 }
 
-/// What one codec does; `elems` is how many elements `bytes` are.
-struct Scheme {
+/// What one codec does.
+enum Scheme {
+    /// The same to every block.
+    Blocks(&'static Blocks),
+    /// By the chunk's context.
+    Chunks(&'static Chunks),
+}
+
+/// What a codec does whose blocks are all written alike; `elems` is how many elements `bytes` are.
+struct Blocks {
     name: &'static str,
     /// Elements of a whole block; a divisor of [`BLOCK_MAX`].
     block: usize,
@@ -103,9 +128,33 @@ struct Scheme {
     accumulate: fn(bytes: &[u8], weight: f32, acc: &mut [f32]),
 }
 
+/// What a codec does that has to know what it writes.
+struct Chunks {
+    name: &'static str,
+    /// Elements of a block that stands alone, a divisor of [`BLOCK_MAX`]; `None` where a chunk is one.
+    block: fn(&Context) -> Option<usize>,
+    /// Bytes of so many elements; none for none, saturates.
+    bytes: fn(&Context, elems: usize) -> usize,
+    encode: fn(&Context, input: &[f32], out: &mut Vec<u8>),
+    /// The first block at fault in bytes of the right length.
+    fault: fn(&Context, bytes: &[u8], elems: usize) -> Option<(usize, Fault)>,
+    /// Both for sound bytes alone.
+    decode: fn(&Context, bytes: &[u8], out: &mut [f32]),
+    accumulate: fn(&Context, bytes: &[u8], weight: f32, acc: &mut [f32]),
+}
+
+impl Scheme {
+    fn name(&self) -> &'static str {
+        match self {
+            Scheme::Blocks(blocks) => blocks.name,
+            Scheme::Chunks(chunks) => chunks.name,
+        }
+    }
+}
+
 /// What is wrong with a block.
 enum Fault {
-    /// The element's place in the block.
+    /// The element's place in the block; in the message, where it is told with the block.
     Value(usize),
     Scale,
     Places,
@@ -156,8 +205,16 @@ impl fmt::Display for CodecError {
                 write!(f, "{codec}: element {index} is not a finite number up to 2^100")
             }
             CodecError::Scale { codec, block } => {
-                let most = if *codec == Codec::Int8 { "2^100 / 127" } else { "2^100" };
-                write!(f, "{codec}: the scale of block {block} is not a finite number up to {most}")
+                let most = match codec {
+                    Codec::Int8 => "2^100 / 127",
+                    Codec::Powersgd => "2^78, or 2^100 / 127 where nothing is factored",
+                    _ => "2^100",
+                };
+                let what = if codec.is_mask() { "element" } else { "scale" };
+                write!(
+                    f,
+                    "{codec}: the {what} of block {block} is not a finite number up to {most}"
+                )
             }
             CodecError::Places { codec, block } => {
                 write!(f, "{codec}: no encoder writes the places or unused bits of block {block}")
@@ -182,7 +239,7 @@ impl std::error::Error for UnknownCodec {}
 
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.scheme().name)
+        f.pad(self.scheme().name())
     }
 }
 
@@ -190,14 +247,14 @@ impl FromStr for Codec {
     type Err = UnknownCodec;
 
     fn from_str(name: &str) -> Result<Self, UnknownCodec> {
-        let named = |codec: &Codec| codec.scheme().name == name;
+        let named = |codec: &Codec| codec.scheme().name() == name;
         Codec::ALL.into_iter().find(named).ok_or_else(|| UnknownCodec(name.to_owned()))
     }
 }
 
 impl Codec {
-    /// All codecs, from the most exact to the smallest.
-    pub const ALL: [Codec; 10] = [
+    /// All codecs: dense ones from the most exact to the smallest, then sparse ones.
+    pub const ALL: [Codec; 13] = [
         Codec::F32,
         Codec::Bf16,
         Codec::Int8,
@@ -208,114 +265,115 @@ impl Codec {
         Codec::Topk,
         Codec::TopkTight,
         Codec::Dct,
+        Codec::Mask,
+        Codec::MaskBf16,
+        Codec::Powersgd,
     ];
 
     /// Those that lose so little that error feedback has made up for it a round later: what is learned is the same as with `f32`.
     /// The others save more bytes, and what they cost in loss is to be measured for each run.
     pub const NEARLY_EXACT: [Codec; 3] = [Codec::F32, Codec::Bf16, Codec::Int8];
 
-    fn scheme(self) -> &'static Scheme {
+    fn scheme(self) -> Scheme {
         match self {
-            Codec::F32 => &float32::SCHEME,
-            Codec::Bf16 => &bf16::SCHEME,
-            Codec::Int8 => &int8::SCHEME,
-            Codec::Fp4 => &fp4::SCHEME,
-            Codec::Sign => &sign::SCHEME,
-            Codec::Topk => &topk::SCHEME,
-            Codec::TopkTight => &topk_tight::SCHEME,
-            Codec::Topk32Tight => &topk_tight::SCHEME_32,
-            Codec::Topk16Tight => &topk_tight::SCHEME_16,
-            Codec::Dct => &dct::SCHEME,
+            Codec::F32 => Scheme::Blocks(&float32::SCHEME),
+            Codec::Bf16 => Scheme::Blocks(&bf16::SCHEME),
+            Codec::Int8 => Scheme::Blocks(&int8::SCHEME),
+            Codec::Fp4 => Scheme::Blocks(&fp4::SCHEME),
+            Codec::Sign => Scheme::Blocks(&sign::SCHEME),
+            Codec::Topk => Scheme::Blocks(&topk::SCHEME),
+            Codec::TopkTight => Scheme::Blocks(&topk_tight::SCHEME),
+            Codec::Topk32Tight => Scheme::Blocks(&topk_tight::SCHEME_32),
+            Codec::Topk16Tight => Scheme::Blocks(&topk_tight::SCHEME_16),
+            Codec::Dct => Scheme::Blocks(&dct::SCHEME),
+            Codec::Mask => Scheme::Chunks(&mask::SCHEME),
+            Codec::MaskBf16 => Scheme::Chunks(&mask::SCHEME_BF16),
+            Codec::Powersgd => Scheme::Chunks(&powersgd::SCHEME),
         }
+    }
+
+    fn is_mask(self) -> bool {
+        matches!(self, Codec::Mask | Codec::MaskBf16)
+    }
+
+    /// The codec on a chunk of which this is known.
+    pub fn on(self, context: Context) -> Coder {
+        Coder { codec: self, context }
     }
 
     /// The names of all codecs, for help and errors: "f32, bf16, … or dct".
     pub fn names() -> String {
-        let names = Codec::ALL.map(|codec| codec.scheme().name);
+        let names = Codec::ALL.map(|codec| codec.scheme().name());
         let (last, others) = names.split_last().expect("there are codecs");
         format!("{} or {last}", others.join(", "))
     }
 
-    /// Elements of a whole block. Blocks are encoded on their own; what is cut into pieces is cut between them.
-    pub fn block(self) -> usize {
-        self.scheme().block
-    }
-
-    /// Bytes that [`Codec::encode`] writes for `elems` elements; saturates.
+    /// [`Coder::encoded_len`] in the usual context.
     pub fn encoded_len(self, elems: usize) -> usize {
-        let Scheme { block, block_bytes, .. } = self.scheme();
-        let whole = (elems / block).saturating_mul(block_bytes(*block));
-        whole.saturating_add(block_bytes(elems % block))
+        Coder::from(self).encoded_len(elems)
     }
 
-    /// Where the elements `elems` of a message lie in its bytes. `elems` starts at a multiple of [`Codec::block`] and
-    /// ends at one or at the message's end.
+    /// [`Coder::byte_range`] in the usual context.
     pub fn byte_range(self, elems: Range<usize>) -> Range<usize> {
-        self.encoded_len(elems.start)..self.encoded_len(elems.end)
+        Coder::from(self).byte_range(elems)
     }
 
-    /// Appends the encoding of `input` to `out`. Total: see the module's page for what NaN and infinity become.
+    /// [`Coder::encode`] in the usual context.
     pub fn encode(self, input: &[f32], out: &mut Vec<u8>) {
-        out.reserve(self.encoded_len(input.len()));
-        (self.scheme().encode)(input, out);
+        Coder::from(self).encode(input, out);
     }
 
-    /// Whether `bytes` are `elems` elements in this codec, all of them usable.
+    /// [`Coder::check`] in the usual context.
     ///
     /// # Errors
     /// The length, or the first element or block at fault.
     pub fn check(self, bytes: &[u8], elems: usize) -> Result<(), CodecError> {
-        let (expected, got) = (self.encoded_len(elems), bytes.len());
-        if got != expected {
-            return Err(CodecError::Length { codec: self, expected, got });
-        }
-        if (self.scheme().sound)(bytes, elems) {
-            Ok(())
-        } else {
-            Err(self.first_fault(bytes, elems))
-        }
+        Coder::from(self).check(bytes, elems)
     }
 
-    /// Decodes `bytes` into `out`, which has one place for every element.
+    /// [`Coder::decode`] in the usual context.
     ///
     /// # Errors
-    /// As [`Codec::check`]; `out` is then as it was.
+    /// As [`Coder::check`]; `out` is then as it was.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
-        self.check(bytes, out.len())?;
-        (self.scheme().decode)(bytes, out);
-        Ok(())
+        Coder::from(self).decode(bytes, out)
     }
 
-    /// `acc[i] += weight * decoded[i]`, without a temporary vector. The product is rounded, then the sum. Sparse codecs
-    /// touch the elements that were kept and no others.
+    /// [`Coder::accumulate`] in the usual context.
     ///
     /// # Errors
-    /// As [`Codec::check`]; `acc` is then as it was.
+    /// As [`Coder::check`]; `acc` is then as it was.
     pub fn accumulate(self, bytes: &[u8], weight: f32, acc: &mut [f32]) -> Result<(), CodecError> {
-        self.check(bytes, acc.len())?;
-        (self.scheme().accumulate)(bytes, weight, acc);
-        Ok(())
+        Coder::from(self).accumulate(bytes, weight, acc)
+    }
+}
+
+impl Blocks {
+    /// Bytes of so many elements; saturates.
+    fn bytes(&self, elems: usize) -> usize {
+        let whole = (elems / self.block).saturating_mul((self.block_bytes)(self.block));
+        whole.saturating_add((self.block_bytes)(elems % self.block))
     }
 
-    /// The first fault in bytes of the right length that are not sound.
-    #[cold]
-    fn first_fault(self, bytes: &[u8], elems: usize) -> CodecError {
-        let Scheme { block, fault, .. } = self.scheme();
-        let mut faults = blocks(self.scheme(), bytes, elems)
+    /// The first fault in bytes of the right length: its block, and what it is; a value's place is counted from the message's start.
+    fn fault(&self, bytes: &[u8], elems: usize) -> Option<(usize, Fault)> {
+        if (self.sound)(bytes, elems) {
+            return None;
+        }
+        let mut faults = blocks(self, bytes, elems)
             .enumerate()
-            .filter_map(|(i, (bytes, n))| fault(bytes, n).map(|fault| (i, fault)));
+            .filter_map(|(i, (bytes, n))| (self.fault)(bytes, n).map(|fault| (i, fault)));
         match faults.next() {
-            Some((i, Fault::Value(at))) => CodecError::Value { codec: self, index: i * block + at },
-            Some((block, Fault::Scale)) => CodecError::Scale { codec: self, block },
-            Some((block, Fault::Places)) => CodecError::Places { codec: self, block },
-            None => unreachable!("{self}: unsound as a whole and sound block by block"),
+            Some((i, Fault::Value(at))) => Some((i, Fault::Value(i * self.block + at))),
+            Some(fault) => Some(fault),
+            None => unreachable!("{}: unsound as a whole and sound block by block", self.name),
         }
     }
 }
 
 /// The blocks of a message, each with its number of elements.
 fn blocks<'a>(
-    scheme: &Scheme,
+    scheme: &Blocks,
     bytes: &'a [u8],
     elems: usize,
 ) -> impl Iterator<Item = (&'a [u8], usize)> {

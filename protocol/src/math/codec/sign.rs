@@ -8,7 +8,7 @@
 //! this and lean on error feedback. The mean is taken in a fixed order: element `i` goes to sum `i % 16`, and the sums
 //! are added pairwise.
 
-use super::{BLOCK, Fault, LIMIT_BITS, SCALE_BYTES, Scheme, TINY, limited, scaled};
+use super::{BLOCK, Blocks, Fault, LIMIT_BITS, SCALE_BYTES, TINY, limited, scaled};
 
 /// Sums that run side by side: two registers of AVX2.
 const LANES: usize = 16;
@@ -17,7 +17,7 @@ const WORDS: usize = BLOCK / WORD_BITS;
 const BLOCK_BYTES: usize = SCALE_BYTES + 4 * WORDS;
 const SIGN: u32 = 1 << 31;
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "sign",
     block: BLOCK,
     block_bytes: |n| if n == 0 { 0 } else { SCALE_BYTES + 4 * n.div_ceil(WORD_BITS) },

@@ -25,7 +25,7 @@
 //! The share that is kept is a parameter here, `ONE_OF`: this codec keeps one of 64, and [`topk_tight`](super::topk_tight) has
 //! sisters that keep one of 32 and one of 16.
 
-use super::{BLOCK_MAX, Fault, LIMIT, LIMIT_BITS, Scheme, TINY, blocks, select};
+use super::{BLOCK_MAX, Blocks, Fault, LIMIT, LIMIT_BITS, TINY, blocks, select};
 
 /// Elements of which this codec keeps one.
 const ONE_OF: usize = 64;
@@ -36,7 +36,7 @@ const CODEBOOK_BYTES: usize = 2;
 const HIGH_SHIFT: u32 = 19;
 const LOW_STEPS: f64 = 16.0;
 
-pub(super) const SCHEME: Scheme = Scheme {
+pub(super) const SCHEME: Blocks = Blocks {
     name: "topk",
     block: BLOCK_MAX,
     block_bytes: |n| block_bytes::<ONE_OF>(n, listed_bytes(kept::<ONE_OF>(n))),

@@ -13,14 +13,14 @@
 
 use super::places::{pack, unpack};
 use super::topk::{KEPT_MAX, Kept, block_bytes, kept, numbers, parts, value_fault};
-use super::{BLOCK_MAX, Fault, Scheme, blocks};
+use super::{BLOCK_MAX, Blocks, Fault, blocks};
 
-pub(super) const SCHEME: Scheme = scheme::<64>("topk-tight");
-pub(super) const SCHEME_32: Scheme = scheme::<32>("topk32-tight");
-pub(super) const SCHEME_16: Scheme = scheme::<16>("topk16-tight");
+pub(super) const SCHEME: Blocks = scheme::<64>("topk-tight");
+pub(super) const SCHEME_32: Blocks = scheme::<32>("topk32-tight");
+pub(super) const SCHEME_16: Blocks = scheme::<16>("topk16-tight");
 
-const fn scheme<const ONE_OF: usize>(name: &'static str) -> Scheme {
-    Scheme {
+const fn scheme<const ONE_OF: usize>(name: &'static str) -> Blocks {
+    Blocks {
         name,
         block: BLOCK_MAX,
         block_bytes: packed_block::<ONE_OF>,

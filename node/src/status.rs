@@ -92,6 +92,9 @@ pub struct RoundStatus {
     pub attempt: u32,
     /// Tokens that it was trained on, by all members.
     pub tokens: u64,
+    /// Mean loss of this node's own last work before it was committed, nats per token. Dropout raises it.
+    #[serde(default)]
+    pub train_loss: Option<f64>,
     /// Held-out loss of the parameters after it, nats per token.
     pub val_loss: Option<f64>,
     /// Seconds from the plan to the last result here; absent if the round was fetched.

@@ -3,10 +3,12 @@
 pub mod gossip;
 mod inner;
 pub mod layout;
+mod regularisation;
 pub mod strategy;
 
 pub use gossip::GossipSpec;
-pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+pub use inner::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
+pub use regularisation::{DropoutSpec, RegularisationSpec};
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
 use crate::id::{Digest, PeerId, Round, RunId};
@@ -51,6 +53,9 @@ pub struct RunSpec {
     /// Without one state for all: how peers average in small groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gossip: Option<GossipSpec>,
+    /// What keeps the model from learning its data by heart.
+    #[serde(default, skip_serializing_if = "RegularisationSpec::is_usual")]
+    pub regularisation: RegularisationSpec,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -302,6 +307,7 @@ impl RunSpec {
         )?;
         self.data.validate()?;
         self.inner.validate()?;
+        self.regularisation.validate()?;
         self.outer.validate()?;
         self.exchange.validate(self.elems())?;
         self.validate_strategy()?;

@@ -92,6 +92,8 @@ pub struct SessionActor {
     bytes_before: u64,
     tokens: u64,
     tokens_per_s: f64,
+    /// Of the last work that no committed round has taken yet.
+    train_loss: Option<f64>,
     val_loss: Option<f64>,
 }
 
@@ -122,6 +124,7 @@ impl SessionActor {
             bytes_before: 0,
             tokens: 0,
             tokens_per_s: 0.0,
+            train_loss: None,
             val_loss: None,
         }
     }
@@ -253,6 +256,7 @@ impl SessionActor {
             digest: record.digest().to_string(),
             members: if planned { self.round.members } else { record.contributions.len() },
             tokens: contributed,
+            train_loss: self.train_loss.take(),
             bytes_sent: sent.saturating_sub(self.bytes_before),
             at_s: self.clock.started.elapsed().as_secs_f64(),
             ..if planned { std::mem::take(&mut self.round) } else { RoundStatus::default() }
@@ -382,20 +386,20 @@ impl Handler<Archived> for SessionActor {
 impl Handler<Evaluated> for SessionActor {
     type Result = ();
     fn handle(&mut self, evaluated: Evaluated, _: &mut Context<Self>) {
-        tracing::info!(
-            round = evaluated.round,
-            loss = format!("{:.4}", evaluated.loss),
-            "held-out loss"
-        );
         self.val_loss = Some(evaluated.loss);
+        let mut trained = None;
         self.status.update(|status| {
             status.val_loss = Some(evaluated.loss);
             if let Some(round) =
                 status.rounds.iter_mut().find(|round| round.round == evaluated.round)
             {
                 round.val_loss = Some(evaluated.loss);
+                trained = round.train_loss;
             }
         });
+        let told = |loss: f64| format!("{loss:.4}");
+        let (loss, training) = (told(evaluated.loss), trained.map(told).unwrap_or_default());
+        tracing::info!(round = evaluated.round, loss, training, "held-out loss");
     }
 }
 
@@ -404,6 +408,7 @@ impl Handler<Worked> for SessionActor {
     fn handle(&mut self, worked: Worked, _: &mut Context<Self>) {
         self.tokens += worked.tokens;
         self.tokens_per_s = worked.tokens_per_s;
+        self.train_loss = worked.loss.or(self.train_loss);
         self.status.update(|status| {
             status.tokens = self.tokens;
             status.tokens_per_s = worked.tokens_per_s;

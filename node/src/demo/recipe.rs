@@ -100,6 +100,7 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         group: GroupSpec { members_max: 32, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        regularisation: Default::default(),
     })
 }
 
@@ -117,6 +118,8 @@ fn inner(rounds: u64) -> InnerSpec {
         beta2: 0.99,
         eps: 1e-8,
         weight_decay: 0.1,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }

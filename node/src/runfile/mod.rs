@@ -17,8 +17,8 @@ pub use template::{Template, template};
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION, RunSpec,
-    SpecError, StrategySpec, TokenizerSpec,
+    DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION,
+    RegularisationSpec, RunSpec, SpecError, StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct RunFile {
     pub group: GroupSpec,
     /// What a round is made of beside that.
     pub strategy: StrategySpec,
+    /// Dropout and label smoothing.
+    pub regularisation: RegularisationSpec,
 }
 
 /// Where a run's text comes from.
@@ -211,6 +213,7 @@ impl RunFile {
             group: self.group.clone(),
             strategy: self.strategy,
             gossip: None,
+            regularisation: self.regularisation,
         }
     }
 }

@@ -60,6 +60,8 @@ pub fn spec() -> RunSpec {
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.0,
+            l2: 0.0,
+            decays: Default::default(),
             clip: 1.0,
         },
         outer: OuterSpec { kind: OuterKind::Sgd, lr: 0.7, momentum: 0.0 },
@@ -67,6 +69,7 @@ pub fn spec() -> RunSpec {
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        regularisation: Default::default(),
     }
 }
 

@@ -30,6 +30,7 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        regularisation: Default::default(),
     }
 }
 
@@ -70,6 +71,8 @@ fn inner() -> InnerSpec {
         beta2: 0.95,
         eps: 1e-8,
         weight_decay: 0.0,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }

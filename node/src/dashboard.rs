@@ -81,7 +81,7 @@ const fn counter(
     Metric { name, kind: "counter", help, read }
 }
 
-const METRICS: [Metric; 19] = [
+const METRICS: [Metric; 20] = [
     gauge("shoal_round", "Last committed round.", |s| Some(s.round as f64)),
     gauge("shoal_rounds_planned", "The run's last round.", |s| Some(s.rounds_total as f64)),
     gauge("shoal_members_alive", "Other nodes that are alive.", |s| Some(alive(s) as f64)),
@@ -111,6 +111,11 @@ const METRICS: [Metric; 19] = [
     gauge("shoal_validation_loss_nats", "Held-out loss of committed parameters, per token.", |s| {
         s.val_loss
     }),
+    gauge(
+        "shoal_loss_gap_nats",
+        "Held-out loss less training loss: large when it overfits.",
+        |s| Some(s.val_loss? - s.train_loss?),
+    ),
     gauge("shoal_exchange_seconds", "Duration of the last exchange.", |s| {
         s.rounds.back().and_then(|r| r.exchange_s)
     }),
@@ -244,6 +249,11 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
-        assert!(!text.contains("validation"), "what is not known is not told");
+        assert!(
+            !text.contains("validation") && !text.contains("gap"),
+            "what is not known is not told"
+        );
+        let both = exposition(&NodeStatus { val_loss: Some(3.0), ..status() }, Duration::ZERO);
+        assert!(both.contains("shoal_loss_gap_nats{peer=\"cd\",run=\"ab\"} 0.5\n"), "{both}");
     }
 }

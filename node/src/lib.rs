@@ -28,6 +28,8 @@ pub mod model;
 pub mod net;
 /// A node from start to stop.
 pub mod node;
+/// How much memory a run takes, and how to train with less.
+pub mod plan;
 /// Asking a node for its status.
 pub mod probe;
 /// The file of a session's life.

@@ -1,5 +1,6 @@
 //! What a node is started with: resolved and validated. Raw flags and TOML stop here.
 
+use crate::model::Thrift;
 use libp2p::Multiaddr;
 use shoal_protocol::run::RunSpec;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub devices: Vec<Device>,
     /// Threads that libtorch computes with.
     pub threads: usize,
+    /// What is done for the devices' memory.
+    pub thrift: Thrift,
     /// The run's text, if its spec names one.
     pub data: Option<PathBuf>,
     /// The run's tokenizer file, if its spec names one.

@@ -106,6 +106,9 @@ pub struct RoundStatus {
     pub attempt: u32,
     /// Tokens that it was trained on, by all members.
     pub tokens: u64,
+    /// Mean loss of this node's own last work before it was committed, nats per token. Dropout raises it.
+    #[serde(default)]
+    pub train_loss: Option<f64>,
     /// Held-out loss of the parameters after it, nats per token.
     pub val_loss: Option<f64>,
     /// Seconds from the plan to the last result here; absent if the round was fetched.
@@ -165,14 +168,17 @@ impl SharedStatus {
         });
     }
 
-    /// The parameters after a round have this held-out loss.
-    pub fn evaluated(&self, round: u64, loss: f64) {
+    /// The parameters after a round have this held-out loss; what the round's training loss was, if it is known.
+    pub fn evaluated(&self, round: u64, loss: f64) -> Option<f64> {
+        let mut trained = None;
         self.update(|status| {
             status.val_loss = Some(loss);
             if let Some(known) = status.rounds.iter_mut().find(|known| known.round == round) {
                 known.val_loss = Some(loss);
+                trained = known.train_loss;
             }
         });
+        trained
     }
 
     /// Adds a round, or replaces what is there of it.

@@ -4,12 +4,14 @@ mod exchange;
 pub mod gossip;
 mod inner;
 pub mod layout;
+mod regularisation;
 mod stop;
 pub mod strategy;
 
 pub use exchange::ExchangeSpec;
 pub use gossip::GossipSpec;
-pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+pub use inner::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
+pub use regularisation::{DropoutSpec, RegularisationSpec};
 pub use stop::StopSpec;
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
@@ -58,6 +60,9 @@ pub struct RunSpec {
     /// When it is over before its last round, and the average of its parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopSpec>,
+    /// What keeps the model from learning its data by heart.
+    #[serde(default, skip_serializing_if = "RegularisationSpec::is_usual")]
+    pub regularisation: RegularisationSpec,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -312,6 +317,7 @@ impl RunSpec {
         )?;
         self.data.validate()?;
         self.inner.validate()?;
+        self.regularisation.validate()?;
         self.outer.validate()?;
         self.exchange.validate(self.elems(), self.model.dim)?;
         self.validate_strategy()?;

@@ -450,6 +450,7 @@ impl Scenario {
             strategy: r.pieces(),
             gossip: r.gossip,
             stop: r.stop.as_ref().map(|stop| *stop.get_ref()),
+            regularisation: Default::default(),
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
@@ -514,6 +515,8 @@ pub(crate) fn inner(steps: u32, batch: u32, round_ms: u64) -> InnerSpec {
         beta2: 0.95,
         eps: 1e-8,
         weight_decay: 0.0,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }

@@ -99,6 +99,8 @@ pub struct SessionActor {
     bytes_before: u64,
     tokens: u64,
     tokens_per_s: f64,
+    /// Of the last work that no committed round has taken yet.
+    train_loss: Option<f64>,
     val_loss: Option<f64>,
 }
 
@@ -129,6 +131,7 @@ impl SessionActor {
             bytes_before: 0,
             tokens: 0,
             tokens_per_s: 0.0,
+            train_loss: None,
             val_loss: None,
         }
     }
@@ -261,6 +264,7 @@ impl SessionActor {
             digest: record.digest().to_string(),
             members: if planned { self.round.members } else { record.contributions.len() },
             tokens: contributed,
+            train_loss: self.train_loss.take(),
             bytes_sent: sent.saturating_sub(self.bytes_before),
             at_s: self.clock.started.elapsed().as_secs_f64(),
             ..if planned { std::mem::take(&mut self.round) } else { RoundStatus::default() }
@@ -400,17 +404,19 @@ impl Handler<Evaluated> for SessionActor {
     type Result = ();
     fn handle(&mut self, evaluated: Evaluated, ctx: &mut Context<Self>) {
         let Evaluated { round, subject, loss } = evaluated;
+        let told = format!("{loss:.4}");
         if subject == Subject::Average {
-            tracing::info!(round, loss = format!("{loss:.4}"), "held-out loss of the average");
+            tracing::info!(round, loss = told, "held-out loss of the average");
             return self.status.update(|status| status.stopping.average = Some((round, loss)));
         }
-        tracing::info!(round, loss = format!("{loss:.4}"), "held-out loss");
         if let Subject::Told(of) = subject {
             let heldout = Heldout { round, of, loss: Loss::of(loss) };
             self.handle_input(Input::Evaluated(heldout), ctx);
         }
-        self.val_loss = Some(evaluated.loss);
-        self.status.evaluated(evaluated.round, evaluated.loss);
+        self.val_loss = Some(loss);
+        let training = self.status.evaluated(round, loss);
+        let training = training.map_or(String::new(), |loss| format!("{loss:.4}"));
+        tracing::info!(round, loss = told, training, "held-out loss");
     }
 }
 
@@ -419,6 +425,7 @@ impl Handler<Worked> for SessionActor {
     fn handle(&mut self, worked: Worked, _: &mut Context<Self>) {
         self.tokens += worked.tokens;
         self.tokens_per_s = worked.tokens_per_s;
+        self.train_loss = worked.loss.or(self.train_loss);
         self.status.update(|status| {
             status.tokens = self.tokens;
             status.tokens_per_s = worked.tokens_per_s;

@@ -318,7 +318,7 @@ pub(super) fn start_devices(
             *device,
             &settings.spec,
             data.clone(),
-            settings.threads,
+            (settings.threads, settings.thrift),
             inner.get(&archive::inner_name(index)).cloned(),
             Box::new(answer),
         );
@@ -464,6 +464,7 @@ mod tests {
             home: home.to_owned(),
             devices: Vec::new(),
             threads: 1,
+            thrift: Default::default(),
             data: None,
             tokenizer: None,
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("it is an address")],

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shoal_node::bench::allreduce::BenchAllreduce;
 use shoal_node::bench::codec::BenchCodec;
+use shoal_node::model::Thrift;
 use shoal_node::model::preset::{PRESETS, preset, with_vocab};
 use shoal_node::train::{BenchTrain, bench_train};
-use shoal_protocol::run::ModelSpec;
+use shoal_protocol::run::{DropoutSpec, ModelSpec, RegularisationSpec};
 use tch::Device;
 
 /// Measure this machine: training, codecs, the exchange. Prints JSON lines.
@@ -54,6 +55,15 @@ pub struct Train {
     /// cpu, or cuda:N.
     #[arg(long, default_value = "cpu", value_parser = device)]
     pub device: Device,
+    /// Sequences that go through the model at once [default: all of a step]
+    #[arg(long)]
+    pub micro_batch: Option<u32>,
+    /// Compute what is inside a layer again in the backward pass.
+    #[arg(long)]
+    pub recompute: bool,
+    /// Share of numbers to drop, everywhere.
+    #[arg(long, default_value_t = 0.0)]
+    pub dropout: f32,
 }
 
 /// A device by name.
@@ -81,8 +91,18 @@ impl Train {
     }
 
     fn measure(self) -> Result<Value> {
-        let (batch, steps, threads, device) = (self.batch, self.steps, self.threads, self.device);
-        Ok(bench_train(&BenchTrain { model: self.model()?, batch, steps, threads, device })?)
+        let share = self.dropout;
+        ensure!((0.0..1.0).contains(&share), "--dropout {share}: give at least 0 and below 1");
+        let dropout = DropoutSpec { embedding: share, attention: share, residual: share };
+        Ok(bench_train(&BenchTrain {
+            model: self.model()?,
+            batch: self.batch,
+            steps: self.steps,
+            threads: self.threads,
+            device: self.device,
+            thrift: Thrift { micro_batch: self.micro_batch, recompute: self.recompute },
+            regularisation: RegularisationSpec { dropout, label_smoothing: 0.0 },
+        })?)
     }
 }
 

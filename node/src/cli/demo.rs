@@ -150,6 +150,7 @@ impl DemoNode {
             eval_sequences: self.eval_sequences,
             keep: 2,
             record: None,
+            thrift: Default::default(),
         })
     }
 }

@@ -5,6 +5,7 @@ use super::place::{self, Address};
 use clap::Args;
 use libp2p::Multiaddr;
 use shoal_node::data::DataError;
+use shoal_node::model::Thrift;
 use shoal_node::net::{self, local};
 use shoal_node::node::{JoinSettings, Started};
 use shoal_node::settings::{CACHE, Settings};
@@ -28,6 +29,13 @@ pub struct NodeFlags {
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Sequences that go through the model at once; a step's gradient is gathered from as many parts as that takes
+    /// [default: the run's batch]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    micro_batch: Option<u32>,
+    /// Compute what is inside a layer again in the backward pass instead of keeping it: a third more time, less memory
+    #[arg(long)]
+    recompute: bool,
     /// Folder of the node's key, runs and checkpoints; each node of a machine needs its own [default: $SHOAL_HOME, or ~/.local/share/shoal]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -103,6 +111,7 @@ impl NodeFlags {
             home: self.home(),
             devices: device::all(&self.device)?,
             threads: self.threads.map_or_else(cores, usize::from),
+            thrift: Thrift { micro_batch: self.micro_batch, recompute: self.recompute },
             listen: flat(&self.listen),
             peers: flat(&self.peer),
             mdns: !self.no_mdns,

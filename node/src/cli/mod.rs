@@ -14,6 +14,7 @@ mod join;
 mod lab;
 mod new;
 mod place;
+mod plan;
 mod show;
 mod status;
 mod up;
@@ -59,6 +60,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Bench(bench::Bench),
+    Plan(plan::Plan),
     Lab(lab::Lab),
     /// Drives the same protocol over virtual hosts, links and faults, as shoal-sim does
     #[command(subcommand, after_help = SIM_EXAMPLE)]
@@ -90,6 +92,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Bench(args) => bench::run(args),
+        Command::Plan(plan) => plan.run(),
         Command::Lab(lab) => lab.run(),
         Command::Sim(command) => {
             command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::new)

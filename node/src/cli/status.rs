@@ -100,8 +100,10 @@ fn human(asked: &[Asked]) -> String {
     if asked.is_empty() {
         return "No node of this user runs on this machine. Start one: shoal new, then shoal up run.toml\n".into();
     }
-    let heading =
-        ["RUN", "NODE", "ROUND", "DIGEST", "PHASE", "MEMBERS", "TOK/S", "SENT", "RECEIVED", "LOSS"];
+    let heading = [
+        "RUN", "NODE", "ROUND", "DIGEST", "PHASE", "MEMBERS", "TOK/S", "SENT", "RECEIVED", "TRAIN",
+        "HELD OUT",
+    ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(asked.iter().map(row));
     let mut table = show::table(&rows).into_iter();
@@ -126,7 +128,7 @@ fn row(asked: &Asked) -> Vec<String> {
     };
     // The node counts itself.
     let alive = 1 + status.members.iter().filter(|member| member.alive).count();
-    let loss = status.val_loss.or(status.train_loss);
+    let loss = |loss: Option<f64>| loss.map_or("-".into(), |loss| format!("{loss:.4}"));
     vec![
         format!("{} {}", status.run_name, show::short(&status.run_id)),
         show::short(&status.peer).to_owned(),
@@ -137,7 +139,8 @@ fn row(asked: &Asked) -> Vec<String> {
         show::count(status.tokens_per_s),
         show::bytes(status.bytes_sent),
         show::bytes(status.bytes_received),
-        loss.map_or("-".into(), |loss| format!("{loss:.4}")),
+        loss(status.train_loss),
+        loss(status.val_loss),
     ]
 }
 
@@ -172,6 +175,7 @@ mod tests {
             tokens_per_s: 12_345.0,
             bytes_sent: 5_000_000,
             train_loss: Some(1.5),
+            val_loss: Some(1.75),
             ..NodeStatus::default()
         }
     }
@@ -181,7 +185,8 @@ mod tests {
         let text = human(&[asked(Ok(status())), asked(Err("is starting".into()))]);
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();
-        let row = "fish cdcdcdcd abababab 3/100 01234567 gathering 2 12.3k 5.0 MB 0 B 1.5000";
+        let row =
+            "fish cdcdcdcd abababab 3/100 01234567 gathering 2 12.3k 5.0 MB 0 B 1.5000 1.7500";
         assert_eq!(lines[1].join(" "), row);
         assert_eq!(lines[2].join(" "), "waits for 2 peers until 12 s");
         assert_eq!(

@@ -28,12 +28,14 @@ pub struct Dataset {
 }
 
 /// Sequences with their targets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// `[rows, context + 1]`: inputs are all but the last of a row, targets all but the first.
     pub tokens: Vec<i64>,
     /// Sequences.
     pub rows: usize,
+    /// Where each is in the run's data; empty for held-out ones.
+    pub positions: Vec<u64>,
 }
 
 impl Dataset {
@@ -118,13 +120,14 @@ impl Dataset {
     /// # Errors
     /// A token is outside the model's vocabulary.
     pub fn batch(&self, positions: impl IntoIterator<Item = u64>) -> Result<Batch, DataError> {
-        let mut batch = Batch { tokens: Vec::new(), rows: 0 };
+        let mut batch = Batch::default();
         let mut epoch = (u64::MAX, Permutation::new(1, 0, 0));
         for position in positions {
             let (number, within) = (position / self.samples, position % self.samples);
             if epoch.0 != number {
                 epoch = (number, Permutation::new(self.samples, self.seed, number));
             }
+            batch.positions.push(position);
             self.push(epoch.1.get(within) * self.context as u64, &mut batch)?;
         }
         Ok(batch)
@@ -150,7 +153,7 @@ impl Dataset {
     pub fn heldout_batch(&self, count: u64) -> Result<Batch, DataError> {
         let all = self.heldout();
         let count = count.min(all);
-        let mut batch = Batch { tokens: Vec::new(), rows: 0 };
+        let mut batch = Batch::default();
         for index in 0..count {
             let sequence = (u128::from(index) * u128::from(all) / u128::from(count)) as u64;
             self.push(self.training + sequence * self.context as u64, &mut batch)?;

@@ -108,8 +108,10 @@ fn summary(plan: &Plan, played: &Played, rows: &[Row]) -> Vec<String> {
 fn losses(rows: &[Row]) -> Option<String> {
     let known = || rows.iter().filter_map(|row| row.val_loss.map(|loss| (row.round, loss)));
     let ((first, before), (last, after)) = (known().next()?, known().next_back()?);
+    let trained = rows.iter().rev().find_map(|row| row.train_loss);
+    let trained = trained.map_or(String::new(), |loss| format!("; {loss:.3} in the last training"));
     Some(format!(
-        "Held-out loss: {before:.3} after round {first}, {after:.3} after round {last} (nats per token)."
+        "Held-out loss: {before:.3} after round {first}, {after:.3} after round {last}{trained} (nats per token)."
     ))
 }
 
@@ -148,6 +150,8 @@ mod tests {
         let rows = [row(1, 0, Some(3.5)), row(2, 0, None), row(3, 0, Some(2.25))];
         let line = losses(&rows).unwrap();
         assert!(line.contains("3.500 after round 1, 2.250 after round 3"), "{line}");
+        let trained = [rows[0].clone(), Row { train_loss: Some(2.0), ..rows[2].clone() }];
+        assert!(losses(&trained).unwrap().contains("round 3; 2.000 in the last training (nats"));
         assert_eq!(losses(&rows[1..2]), None);
         assert_eq!(lost_rounds(&rows), "No round was lost or begun again.");
         assert!(lost_rounds(&[row(1, 0, None), row(2, 1, None)]).ends_with(": 2."));

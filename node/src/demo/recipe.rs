@@ -101,6 +101,7 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         strategy: Default::default(),
         gossip: None,
         stop: None,
+        regularisation: Default::default(),
     })
 }
 
@@ -118,6 +119,8 @@ fn inner(rounds: u64) -> InnerSpec {
         beta2: 0.99,
         eps: 1e-8,
         weight_decay: 0.1,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }

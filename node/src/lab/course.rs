@@ -13,6 +13,7 @@ use shoal_protocol::math::schedule::Schedule;
 use shoal_protocol::run::{InnerSpec, RunSpec};
 use shoal_sim::cohort::{Course, Worker};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -31,6 +32,10 @@ struct Shared {
     trainer: RefCell<Trainer>,
     dataset: Dataset,
     heldout: Batch,
+    /// Training sequences that are measured as well; may be none.
+    training: Batch,
+    /// Their losses, by rounds that counted work.
+    training_losses: RefCell<BTreeMap<u64, f64>>,
     spec: RunSpec,
     schedule: Schedule,
     length: Length,
@@ -67,18 +72,21 @@ impl TorchCourse {
     pub fn new(
         spec: &RunSpec,
         dataset: Dataset,
-        heldout: Batch,
+        (heldout, training): (Batch, Batch),
         length: Length,
         device: Device,
     ) -> Result<TorchCourse, TrainError> {
         let warmup_rounds = (length.warmup * length.steps as f64).round() as u64;
         let schedule =
             Schedule::over(&InnerSpec { warmup_rounds, ..spec.inner.clone() }, length.steps);
-        let trainer = Trainer::with(&spec.model, &spec.inner, schedule.clone(), device)?;
+        let trainer = Trainer::with(&spec.model, &spec.inner, schedule.clone(), device)?
+            .regularised(spec.regularisation, spec.seed);
         Ok(TorchCourse(Rc::new(Shared {
             trainer: RefCell::new(trainer),
             dataset,
             heldout,
+            training,
+            training_losses: RefCell::default(),
             spec: spec.clone(),
             schedule,
             length,
@@ -113,12 +121,17 @@ impl TorchCourse {
         self.0.timed(|shared| shared.step(index, shared.dataset.batch(positions)?))
     }
 
-    /// The held-out loss of the model as it is, in nats per token.
+    /// The held-out loss of the model as it is, in nats per token, and that of training sequences if they are measured.
     ///
     /// # Errors
     /// The device failed.
-    pub fn measure(&self) -> Result<f64, TrainError> {
-        self.0.timed(|shared| evaluate(shared.trainer.borrow().model(), &shared.heldout, ROWS))
+    pub fn measure(&self) -> Result<(f64, Option<f64>), TrainError> {
+        self.0.timed(Shared::measure)
+    }
+
+    /// The loss of training sequences after so many rounds that counted work, if it was taken.
+    pub fn training_loss(&self, done: u64) -> Option<f64> {
+        self.0.training_losses.borrow().get(&done).copied()
     }
 }
 
@@ -128,6 +141,13 @@ impl Shared {
         let result = work(self);
         self.spent_s.set(self.spent_s.get() + start.elapsed().as_secs_f64());
         result
+    }
+
+    fn measure(&self) -> Result<(f64, Option<f64>), TrainError> {
+        let trainer = self.trainer.borrow();
+        let of = |batch| evaluate(trainer.model(), batch, ROWS);
+        let training = (self.training.rows > 0).then(|| of(&self.training)).transpose()?;
+        Ok((of(&self.heldout)?, training))
     }
 
     fn step(&self, index: u64, batch: Batch) -> Result<(), TrainError> {
@@ -194,9 +214,13 @@ impl Course for TorchCourse {
         if !self.0.length.measures(done) {
             return None;
         }
-        let evaluate =
-            |shared: &Shared| shared.trainer.borrow_mut().evaluate(params, &shared.heldout, ROWS);
-        self.0.unless_failed(evaluate)
+        let measure = |shared: &Shared| {
+            shared.trainer.borrow_mut().load(params)?;
+            let (loss, training) = shared.measure()?;
+            shared.training_losses.borrow_mut().extend(training.map(|loss| (done, loss)));
+            Ok(loss)
+        };
+        self.0.unless_failed(measure)
     }
 }
 

@@ -30,7 +30,8 @@ pub fn train(
     for done in 0..=length.steps {
         if length.measures(done) {
             let (tokens, at_s) = (done * sequences * tokens_per_sequence, done as f64 * step_s);
-            curve.push(Measured { tokens, round: done, at_s, loss: course.measure()? });
+            let (loss, training) = course.measure()?;
+            curve.push(Measured { tokens, round: done, at_s, loss, training });
         }
         if done < length.steps {
             course.step(done, done * sequences..(done + 1) * sequences)?;

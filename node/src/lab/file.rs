@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Tables of a run file, which are read as there.
-const SHARED: [&str; 7] = ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange"];
+const SHARED: [&str; 8] =
+    ["model", "tokenizer", "data", "strategy", "inner", "regularisation", "outer", "exchange"];
 /// Those of them that a method may change.
-const OWN: [&str; 4] = ["strategy", "inner", "outer", "exchange"];
+const OWN: [&str; 5] = ["strategy", "inner", "regularisation", "outer", "exchange"];
+/// Those of them that are of rounds, which not every kind has.
+const OF_ROUNDS: [&str; 3] = ["strategy", "outer", "exchange"];
 /// What must be alike for all, or follows from the rest of the file.
 const FIXED: [(&str, &str); 3] = [
     ("batch", "must be alike for all methods: set it in [inner] at the top"),
@@ -48,6 +51,8 @@ pub struct LabFile {
     pub heldout: Option<PathBuf>,
     /// Held-out sequences that are measured.
     pub heldout_sequences: u64,
+    /// Training sequences that are measured beside them, without dropout; 0 for none.
+    pub training_sequences: u64,
     /// What each worker's computer and link are like.
     pub network: Network,
     /// What is compared.
@@ -133,6 +138,9 @@ struct Heldout {
     text: Option<PathBuf>,
     #[serde(default = "sequences")]
     sequences: u64,
+    /// Of the training text, beside them.
+    #[serde(default)]
+    training: u64,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +156,8 @@ struct WrittenMethod {
     #[serde(default)]
     inner: Table,
     #[serde(default)]
+    regularisation: Table,
+    #[serde(default)]
     outer: Table,
     #[serde(default)]
     exchange: Table,
@@ -158,6 +168,7 @@ impl WrittenMethod {
     fn table(&self, name: &str) -> &Table {
         match name {
             "strategy" => &self.strategy,
+            "regularisation" => &self.regularisation,
             "outer" => &self.outer,
             "exchange" => &self.exchange,
             _ => &self.inner,
@@ -167,7 +178,7 @@ impl WrittenMethod {
 
 impl Default for Heldout {
     fn default() -> Heldout {
-        Heldout { text: None, sequences: sequences() }
+        Heldout { text: None, sequences: sequences(), training: 0 }
     }
 }
 
@@ -296,6 +307,7 @@ fn understand(written: Written, path: &Path) -> Result<LabFile, Wrong> {
         tuning_seed: written.tuning_seed.unwrap_or(most + 1),
         heldout: written.heldout.text.map(|text| folder.join(text)),
         heldout_sequences: written.heldout.sequences,
+        training_sequences: written.heldout.training,
         name: written.name,
         tokens: written.tokens,
         workers: written.workers,
@@ -370,8 +382,7 @@ fn read_method(
             return Err(wrong(&format!("inner.{key}"), reason.into()));
         }
     }
-    let of_rounds = OWN.into_iter().filter(|table| *table != "inner");
-    let foreign = of_rounds.into_iter().find(|table| !method.table(table).is_empty());
+    let foreign = OF_ROUNDS.into_iter().find(|table| !method.table(table).is_empty());
     if let Some(key) = foreign.filter(|_| method.kind != Kind::Shoal) {
         return Err(wrong(key, "this kind has no outer step and no codecs: leave it out".into()));
     }
@@ -448,7 +459,7 @@ fn product(tune: &Table) -> Result<Vec<(String, Table)>, (String, String)> {
     let mut all = vec![(String::new(), Table::new())];
     for (section, keys) in tune {
         let key = format!("tune.{section}");
-        let right = "must name lists, like tune.outer.lr = [0.4, 0.7, 1.0]; of strategy, inner, outer or exchange";
+        let right = "must name lists, like tune.outer.lr = [0.4, 0.7, 1.0]; of strategy, inner, regularisation, outer or exchange";
         let known = OWN.contains(&section.as_str());
         let keys = keys.as_table().filter(|_| known).ok_or((key, right.to_owned()))?;
         for (name, values) in keys {

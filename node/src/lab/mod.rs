@@ -10,6 +10,7 @@
 //! | [`point`] | one finished run, kept as a file |
 //! | [`network`] | how long a run takes on other networks |
 //! | [`statistics`] | means and intervals of paired differences |
+//! | [`fit`] | training loss beside held-out loss: what overfits |
 //! | [`report`], [`picture`] | tables and pictures |
 //!
 //! Runs repeat: the same file on the same machine with the same number of threads gives the same bits. Other machines or numbers
@@ -18,6 +19,7 @@
 pub mod course;
 pub mod direct;
 pub mod file;
+pub mod fit;
 pub mod grid;
 pub mod network;
 pub mod picture;

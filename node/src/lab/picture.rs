@@ -1,6 +1,8 @@
 //! Pictures of a lab: the loss gap against bytes per token, and the time to the target loss against the speed of links.
 
+use super::fit::Fit;
 use super::network::SPEEDS_MBIT;
+use super::point::Measured;
 use super::report::Row;
 use std::fmt::Write;
 
@@ -13,6 +15,8 @@ const RIGHT: f64 = 260.0;
 /// Okabe and Ito's colours, which most people can tell apart.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
+
+const DASHED: &str = " stroke-dasharray=\"4 3\"";
 
 /// One axis: where a value lies, in shares of its length.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -210,6 +214,33 @@ pub fn time(rows: &[Row], target: Option<f64>) -> String {
             drawing.line(pair[0], pair[1], &format!("stroke=\"{colour}\" stroke-width=\"2\""));
         }
         points.into_iter().for_each(|point| drawing.dot(point, colour));
+    }
+    drawing.done()
+}
+
+/// Held-out losses as lines, those of training sequences dashed, against tokens.
+pub fn fit(fits: &[Fit]) -> String {
+    let all = || fits.iter().flat_map(|fit| &fit.curve);
+    // The beginning is the same for all, and far above.
+    let trained = || all().filter(|at| at.tokens > 0);
+    let x = Axis::over(all().map(|at| at.tokens as f64 / 1e6), false);
+    let y = Axis::over(trained().flat_map(|at| [Some(at.loss), at.training]).flatten(), false);
+    let title = "Held-out loss (lines) and training loss (dashed)";
+    let mut drawing = Drawing::new(title, (x, "million tokens"), (y, "nats per token"));
+    for fit in fits {
+        let colour = drawing.colour(&fit.name);
+        for (dashes, loss) in
+            [("", (|at| Some(at.loss)) as fn(&Measured) -> _), (DASHED, |at| at.training)]
+        {
+            let trained = fit.curve.iter().filter(|at| at.tokens > 0);
+            let points: Vec<(f64, f64)> = trained
+                .filter_map(|at| Some(drawing.at(at.tokens as f64 / 1e6, loss(at)?)))
+                .collect();
+            for pair in points.windows(2) {
+                let style = format!("stroke=\"{colour}\" stroke-width=\"2\"{dashes}");
+                drawing.line(pair[0], pair[1], &style);
+            }
+        }
     }
     drawing.done()
 }

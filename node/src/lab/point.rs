@@ -43,6 +43,9 @@ pub struct Measured {
     pub at_s: f64,
     /// In nats per token.
     pub loss: f64,
+    /// That of training sequences, nothing dropped, if they are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<f64>,
 }
 
 /// What a run came to.
@@ -85,7 +88,7 @@ impl Setting {
             self.workers,
             self.length,
             self.network,
-            text.heldout_digest()
+            text.measured_digest()
         );
         Digest::of(what.as_bytes())
     }
@@ -97,8 +100,8 @@ impl Setting {
     pub fn run(&self, text: &Text, device: Device) -> anyhow::Result<Point> {
         let start = Instant::now();
         let dataset = text.dataset(&self.spec)?;
-        let heldout = text.heldout.clone();
-        let course = TorchCourse::new(&self.spec, dataset, heldout, self.length, device)?;
+        let measured = (text.heldout.clone(), text.training.clone());
+        let course = TorchCourse::new(&self.spec, dataset, measured, self.length, device)?;
         let params = initial_params(&self.spec.model, self.spec.seed);
         let mut point = match self.kind {
             Kind::Shoal => self.carry(&course, params)?,
@@ -116,6 +119,7 @@ impl Setting {
         let carried = cohort::carry(self.spec.clone(), &hosts, self.spec.seed, rounds, learner);
         let carried = carried.map_err(anyhow::Error::msg)?;
         let mut point = self.of_carried(&carried);
+        point.curve.iter_mut().for_each(|at| at.training = course.training_loss(at.round));
         point.failed = match course.failure() {
             Some(why @ crate::train::TrainError::Diverged { .. }) => Some(why.to_string()),
             Some(why) => return Err(why.into()),
@@ -131,11 +135,24 @@ impl Setting {
 
     fn of_carried(&self, carried: &Carried) -> Point {
         let mut tokens = 0;
-        let begin = carried.begins.map(|loss| Measured { tokens: 0, round: 0, at_s: 0.0, loss });
+        let begin = carried.begins.map(|loss| Measured {
+            tokens: 0,
+            round: 0,
+            at_s: 0.0,
+            loss,
+            training: None,
+        });
         let mut curve: Vec<Measured> = begin.into_iter().collect();
         for (round, row) in (1..).zip(&carried.rounds) {
             tokens += row.tokens;
-            curve.extend(row.loss.map(|loss| Measured { tokens, round, at_s: row.at_s, loss }));
+            let at_s = row.at_s;
+            curve.extend(row.loss.map(|loss| Measured {
+                tokens,
+                round,
+                at_s,
+                loss,
+                training: None,
+            }));
         }
         let short = carried.rounds.iter().filter(|row| row.members < self.workers).count();
         Point {

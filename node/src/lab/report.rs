@@ -2,6 +2,7 @@
 
 use super::direct::{F32_BYTES, ring_bytes};
 use super::file::{Kind, LabFile};
+use super::fit::{self, Fit};
 use super::grid::{Cell, Run};
 use super::network::{Pace, SPEEDS_MBIT, pace, reaches};
 use super::picture;
@@ -46,6 +47,8 @@ pub struct Report<'a> {
     pub target: Option<f64>,
     /// By cell.
     pub rows: Vec<Row>,
+    /// By cell, if training sequences were measured.
+    pub fits: Vec<Fit>,
 }
 
 impl<'a> Report<'a> {
@@ -57,7 +60,8 @@ impl<'a> Report<'a> {
         let target = file.target_loss.or_else(|| common_target(cells));
         let rows =
             cells.iter().map(|cell| row(file, cells, cell, target)).collect::<Result<_, _>>();
-        Ok(Report { file, cells, target, rows: rows.map_err(anyhow::Error::msg)? })
+        let (rows, fits) = (rows.map_err(anyhow::Error::msg)?, fit::fits(file, cells));
+        Ok(Report { file, cells, target, rows, fits })
     }
 
     /// Cells of the main table, the heading first.
@@ -143,6 +147,10 @@ impl<'a> Report<'a> {
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n\n{}", self.file.name, markdown(&self.table()));
         self.remarks().iter().for_each(|remark| out += &format!("\n{remark}\n"));
+        let fits = fit::table(&self.fits);
+        if !fits.is_empty() {
+            out += &format!("\n## Fit, means over seeds\n\n{}", markdown(&fits));
+        }
         let tuning = self.tuning();
         if !tuning.is_empty() {
             let seed = self.file.tuning_seed;
@@ -155,7 +163,7 @@ impl<'a> Report<'a> {
     pub fn csv(&self) -> (String, String) {
         let name = |cell: &Cell| quoted(&self.file.methods[cell.method].name);
         let mut runs = "workers,method,candidate,seed,loss,sent_bytes,received_bytes,tokens,virtual_s,seconds,arithmetic_s,trace\n".to_owned();
-        let mut curves = "workers,method,seed,tokens,round,virtual_s,loss\n".to_owned();
+        let mut curves = "workers,method,seed,tokens,round,virtual_s,loss,training\n".to_owned();
         for (cell, run) in self.runs() {
             let (point, seed) = (&run.point, run.setting.spec.seed);
             let candidate = &self.file.methods[cell.method].candidates[cell.best].label;
@@ -175,9 +183,10 @@ impl<'a> Report<'a> {
             );
             for at in &point.curve {
                 let (tokens, round, at_s, loss) = (at.tokens, at.round, at.at_s, at.loss);
+                let training = at.training.map_or(String::new(), |loss| loss.to_string());
                 let _ = writeln!(
                     curves,
-                    "{},{},{seed},{tokens},{round},{at_s:.3},{loss}",
+                    "{},{},{seed},{tokens},{round},{at_s:.3},{loss},{training}",
                     cell.workers,
                     name(cell)
                 );
@@ -186,12 +195,13 @@ impl<'a> Report<'a> {
         (runs, curves)
     }
 
-    /// Writes report.md, runs.csv, curves.csv, gap.svg and time.svg.
+    /// Writes report.md, runs.csv, curves.csv, gap.svg and time.svg, and fit.svg if training sequences were measured.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let (runs, curves) = self.csv();
+        let fit = (!self.fits.is_empty()).then(|| ("fit.svg", picture::fit(&self.fits)));
         let files = [
             ("report.md", self.markdown()),
             ("runs.csv", runs),
@@ -200,7 +210,7 @@ impl<'a> Report<'a> {
             ("time.svg", picture::time(&self.rows, self.target)),
         ];
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        for (name, text) in files {
+        for (name, text) in files.into_iter().chain(fit) {
             let path = folder.join(name);
             std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         }

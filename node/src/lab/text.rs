@@ -19,6 +19,8 @@ pub struct Text {
     described: DataSpec,
     /// Measured after rounds: the same sequences for every run.
     pub heldout: Batch,
+    /// Training sequences that are measured beside them; may be none.
+    pub training: Batch,
 }
 
 impl Text {
@@ -34,7 +36,6 @@ impl Text {
     ) -> anyhow::Result<Text> {
         let run = &file.methods[0].candidates[0].run;
         let resolved = run.resolve(data, None, cache)?;
-        let none = Batch { tokens: Vec::new(), rows: 0 };
         let mut text = Text {
             data: resolved.data,
             tokenizer: resolved.tokenizer,
@@ -42,13 +43,17 @@ impl Text {
             vocab: resolved.spec.model.vocab,
             tokens: resolved.spec.tokenizer.clone(),
             described: resolved.spec.data.clone(),
-            heldout: none,
+            heldout: Batch::default(),
+            training: Batch::default(),
         };
         let other = heldout.or(file.heldout.as_deref());
         text.heldout = match other {
             Some(path) => text.all_of(path, &resolved.spec, file.heldout_sequences)?,
             None => text.dataset(&resolved.spec)?.heldout_batch(file.heldout_sequences)?,
         };
+        // The same ones whatever seed a run has.
+        let dataset = text.dataset(&RunSpec { seed: 0, ..resolved.spec.clone() })?;
+        text.training = dataset.batch(0..file.training_sequences.min(dataset.samples()))?;
         let what = "nothing is held out: raise `data.heldout_permille`, or name another text under [heldout]";
         anyhow::ensure!(text.heldout.rows > 0, what);
         Ok(text)
@@ -82,8 +87,9 @@ impl Text {
     }
 
     /// Names the sequences that are measured.
-    pub fn heldout_digest(&self) -> Digest {
-        let bytes: Vec<u8> = self.heldout.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+    pub fn measured_digest(&self) -> Digest {
+        let tokens = self.heldout.tokens.iter().chain(&self.training.tokens);
+        let bytes: Vec<u8> = tokens.flat_map(|token| token.to_le_bytes()).collect();
         Digest::of(&bytes)
     }
 }

@@ -3,9 +3,10 @@
 //! Source: Touvron et al. 2023 (arXiv 2302.13971), section 2.2; `LlamaForCausalLM` in `transformers` gives the same logits.
 
 use super::cache::{Cache, Past};
+use super::dropout::{Dropout, Site};
 use super::linear::linear;
 use super::ready::{Ready, ReadyLayer};
-use super::weights::{Weights, flatten};
+use super::weights::Weights;
 use shoal_protocol::run::ModelSpec;
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
@@ -17,7 +18,7 @@ pub struct Llama {
     flat: Tensor,
     /// `[params]` bf16: what matrices are multiplied with on CUDA.
     half: Option<Tensor>,
-    weights: Weights,
+    pub(super) weights: Weights,
     /// RoPE's turns, `[context, 1, head_dim / 2]` complex: e^(i * place * theta^(-2 j / head_dim)).
     turns: Tensor,
 }
@@ -95,7 +96,7 @@ impl Llama {
         no_grad(|| view.f_copy_(&self.flat))
     }
 
-    /// Mean cross-entropy in nats, a scalar. `inputs` and `targets`: `[B, T]` i64, T at most the context.
+    /// Mean cross-entropy in nats, a scalar, with nothing dropped. `inputs` and `targets`: `[B, T]` i64, T at most the context.
     ///
     /// # Errors
     /// Shapes do not fit, or the device failed.
@@ -110,22 +111,13 @@ impl Llama {
         )
     }
 
-    /// The gradient of `loss` by all parameters, `[params]` f32 in flat order.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, TchError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.weights.leaves(), false, false)?;
-        no_grad(|| flatten(&gradients))
-    }
-
     /// Logits of the next token at every place, `[B, T, vocab]`. `inputs`: `[B, T]` i64, T at most the context.
     ///
     /// # Errors
     /// Shapes do not fit, or the device failed.
     pub fn logits(&self, inputs: &Tensor) -> Result<Tensor, TchError> {
         let ready = Ready::new(&self.spec, &self.weights)?;
-        let x = self.body(&ready, inputs, None)?;
+        let x = self.body(&ready, inputs, None, None)?;
         linear(&self.unit(&x)?, &ready.head)
     }
 
@@ -145,32 +137,55 @@ impl Llama {
     pub fn next_logits(&self, inputs: &Tensor, cache: &mut Cache) -> Result<Tensor, TchError> {
         let Cache { ready, past } = cache;
         no_grad(|| {
-            let last = self.body(ready, inputs, Some(past))?.f_select(1, -1)?;
+            let last = self.body(ready, inputs, Some(past), None)?.f_select(1, -1)?;
             linear(&self.unit(&last)?, &ready.head)?.f_to_kind(Kind::Float)
         })
     }
 
     /// The residual stream after all layers, `[B, T, dim]` f32 whatever the matrices are.
-    fn body(
+    pub(super) fn body(
         &self,
         ready: &Ready,
         inputs: &Tensor,
         mut past: Option<&mut Past>,
+        dropout: Option<&Dropout>,
     ) -> Result<Tensor, TchError> {
         let seen = past.as_ref().map_or(0, |past| past.seen());
         let new = inputs.size()[1];
-        let turns = self.turns.f_narrow(0, seen, new)?;
-        let mut x = Tensor::f_embedding(&ready.embedding, inputs, -1, false, false)?
-            .f_to_kind(Kind::Float)?;
+        let turns = self.turns(seen, new)?;
+        let mut x = embed(&ready.embedding, inputs, dropout)?;
         for (index, layer) in ready.layers.iter().enumerate() {
             let slot = past.as_deref_mut().map(|past| (past, index));
-            x = x.f_add(&self.attention(layer, &x, &turns, slot)?)?;
-            x = x.f_add(&self.mlp(layer, &x)?)?;
+            x = self.layer(layer, &x, &turns, slot, dropout.map(|dropout| (dropout, index)))?;
         }
         if let Some(past) = past {
             past.advance(new);
         }
         Ok(x)
+    }
+
+    /// RoPE's turns of `new` places after the first `seen`.
+    pub(super) fn turns(&self, seen: i64, new: i64) -> Result<Tensor, TchError> {
+        self.turns.f_narrow(0, seen, new)
+    }
+
+    /// One decoder layer, `x`: `[B, T, dim]` -> `[B, T, dim]`; `dropout` with the layer's number.
+    pub(super) fn layer(
+        &self,
+        layer: &ReadyLayer,
+        x: &Tensor,
+        turns: &Tensor,
+        slot: Option<(&mut Past, usize)>,
+        dropout: Option<(&Dropout, usize)>,
+    ) -> Result<Tensor, TchError> {
+        let thinned = |site: fn(usize) -> Site, x| match dropout {
+            Some((dropout, index)) => dropout.apply(site(index), x),
+            None => Ok(x),
+        };
+        let attention = self.attention(layer, x, turns, slot, dropout)?;
+        let x = x.f_add(&thinned(Site::Attention, attention)?)?;
+        let mlp = self.mlp(layer, &x)?;
+        x.f_add(&thinned(Site::Mlp, mlp)?)
     }
 
     /// `x`: `[B, T, dim]` -> `[B, T, dim]`
@@ -180,6 +195,7 @@ impl Llama {
         x: &Tensor,
         turns: &Tensor,
         past: Option<(&mut Past, usize)>,
+        dropout: Option<(&Dropout, usize)>,
     ) -> Result<Tensor, TchError> {
         let (size, unit) = (x.size(), self.unit(x)?);
         let causal = size[1] > 1;
@@ -193,12 +209,13 @@ impl Llama {
         };
         let group = i64::from(self.spec.heads / self.spec.kv_heads);
         let (k, v) = (share_heads(&k, group)?, share_heads(&v, group)?);
-        let mixed = Tensor::f_scaled_dot_product_attention(
-            &q, &k, &v, NO_TENSOR, 0.0, causal, None, false,
-        )?
-        .f_transpose(1, 2)?
-        .f_reshape([size[0], size[1], -1])?;
-        linear(&mixed, &layer.out)
+        let mixed = match dropout.filter(|(dropout, _)| dropout.thins_attention()) {
+            Some((dropout, index)) => thinned_attention(&q, &k, &v, dropout, index)?,
+            None => Tensor::f_scaled_dot_product_attention(
+                &q, &k, &v, NO_TENSOR, 0.0, causal, None, false,
+            )?,
+        };
+        linear(&mixed.f_transpose(1, 2)?.f_reshape([size[0], size[1], -1])?, &layer.out)
     }
 
     /// `x`: `[B, T, dim]`, `weight`: `[n * head_dim, dim]` -> `[B, T, n, head_dim]`
@@ -216,7 +233,7 @@ impl Llama {
     }
 
     /// RMSNorm without its gain, in f32, handed on in the kind that the matrices have. `x`: `[.., dim]`
-    fn unit(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn unit(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let (dim, eps) = (f64::from(self.spec.dim), f64::from(self.spec.norm_eps));
         let norm = x.f_norm_scalaropt_dim(2.0, [-1], true)?;
         let scale = norm.f_square()?.f_mul_scalar(1.0 / dim)?.f_add_scalar(eps)?.f_rsqrt()?;
@@ -244,6 +261,37 @@ fn turns(spec: &ModelSpec, device: Device) -> Result<Tensor, TchError> {
     let rates = Tensor::f_pow_scalar(f64::from(spec.rope_theta), &exponents)?;
     let angles = Tensor::f_arange(i64::from(spec.context), options)?.f_outer(&rates)?;
     Tensor::f_polar(&angles.f_ones_like()?, &angles)?.f_unsqueeze(1)
+}
+
+/// The tokens' embeddings, `[B, T, dim]` f32. `embedding`: `[vocab, dim]`, `inputs`: `[B, T]` i64
+pub(super) fn embed(
+    embedding: &Tensor,
+    inputs: &Tensor,
+    dropout: Option<&Dropout>,
+) -> Result<Tensor, TchError> {
+    let x = Tensor::f_embedding(embedding, inputs, -1, false, false)?.f_to_kind(Kind::Float)?;
+    match dropout {
+        Some(dropout) => dropout.apply(Site::Embedding, x),
+        None => Ok(x),
+    }
+}
+
+/// Causal attention some of whose weights are dropped; libtorch's own would draw them from its generator. `q`, `k`, `v`:
+/// `[B, heads, T, head_dim]` -> `[B, heads, T, head_dim]`
+fn thinned_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    dropout: &Dropout,
+    layer: usize,
+) -> Result<Tensor, TchError> {
+    let size = q.size();
+    let later = Tensor::f_ones([size[2], size[2]], (Kind::Bool, q.device()))?.f_triu(1)?;
+    let scale = 1.0 / (size[3] as f64).sqrt();
+    let scores = q.f_matmul(&k.f_transpose(-2, -1)?)?.f_to_kind(Kind::Float)?;
+    let scores = scores.f_mul_scalar(scale)?.f_masked_fill(&later, f64::NEG_INFINITY)?;
+    let weights = dropout.apply(Site::Weights(layer), scores.f_softmax(-1, None)?)?;
+    weights.f_to_kind(v.kind())?.f_matmul(v)
 }
 
 /// RoPE on heads whose pairs are neighbours. `x`: `[B, T, n, head_dim]`, `turns`: `[T, 1, head_dim / 2]` complex

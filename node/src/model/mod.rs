@@ -4,7 +4,9 @@
 //! the protocol's layout says which weight lies where, [`init`] fills it from a seed, [`llama`] computes with views of it.
 
 pub mod cache;
+pub mod dropout;
 pub mod init;
+pub mod learn;
 pub mod linear;
 pub mod llama;
 pub mod preset;
@@ -12,7 +14,9 @@ mod ready;
 mod weights;
 
 pub use cache::Cache;
+pub use dropout::Dropout;
 pub use init::initial_params;
+pub use learn::{Learned, Lesson, Thrift};
 pub use llama::Llama;
 pub use preset::preset;
 pub use shoal_protocol::run::layout::{Layout, Role, Slot};

@@ -50,7 +50,8 @@ impl Ready {
 }
 
 impl ReadyLayer {
-    fn new(spec: &ModelSpec, layer: &LayerWeights) -> Result<ReadyLayer, TchError> {
+    /// Rewrites one layer's weights.
+    pub fn new(spec: &ModelSpec, layer: &LayerWeights) -> Result<ReadyLayer, TchError> {
         let head_dim = i64::from(spec.head_dim());
         Ok(ReadyLayer {
             q: in_pairs(&with_gain(&layer.q, &layer.attention_norm)?, head_dim)?,
@@ -65,7 +66,7 @@ impl ReadyLayer {
 }
 
 /// `weight`: `[out, dim]`, `gain`: `[dim]` -> `[out, dim]` of the weight's kind
-fn with_gain(weight: &Tensor, gain: &Tensor) -> Result<Tensor, TchError> {
+pub(super) fn with_gain(weight: &Tensor, gain: &Tensor) -> Result<Tensor, TchError> {
     weight.f_mul(gain)?.f_to_kind(weight.kind())
 }
 

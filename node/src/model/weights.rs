@@ -86,17 +86,27 @@ impl LayerWeights {
         })
     }
 
-    fn leaves(&self) -> [&Tensor; 9] {
+    /// In flat order.
+    pub fn leaves(&self) -> [&Tensor; 9] {
         let LayerWeights { q, k, v, out, gate, up, down, attention_norm, mlp_norm } = self;
         [q, k, v, out, gate, up, down, attention_norm, mlp_norm]
     }
 }
 
-/// The gradients of all leaves as one flat f32 vector.
-pub(super) fn flatten(gradients: &[Tensor]) -> Result<Tensor, TchError> {
-    let rows: Vec<Tensor> = gradients
-        .iter()
-        .map(|gradient| gradient.f_to_kind(Kind::Float)?.f_reshape([-1]))
-        .collect::<Result<_, _>>()?;
-    Tensor::f_cat(&rows, 0)
+/// Adds the gradients of all leaves, in flat order, to one flat f32 vector, which they become if there is none.
+pub(super) fn add_flat(sum: &mut Option<Tensor>, gradients: Vec<Tensor>) -> Result<(), TchError> {
+    let flat = |gradient: &Tensor| gradient.f_to_kind(Kind::Float)?.f_reshape([-1]);
+    let Some(sum) = sum else {
+        let rows = gradients.iter().map(flat).collect::<Result<Vec<_>, _>>()?;
+        *sum = Some(Tensor::f_cat(&rows, 0)?);
+        return Ok(());
+    };
+    let mut offset = 0;
+    for gradient in gradients {
+        let row = flat(&gradient)?;
+        let len = row.numel() as i64;
+        let _ = sum.f_narrow(0, offset, len)?.f_add_(&row)?;
+        offset += len;
+    }
+    Ok(())
 }

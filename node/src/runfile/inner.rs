@@ -3,7 +3,7 @@
 use super::RunFileError;
 use super::document::Section;
 use super::read::{U32_MAX, WHOLE_MAX};
-use shoal_protocol::run::{InnerOptimizer, InnerSchedule, InnerSpec};
+use shoal_protocol::run::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
 
 pub(super) const OPTIMIZERS: [&str; 5] = ["adamw", "adam", "sgd", "rmsprop", "muon"];
 pub(super) const SCHEDULES: [&str; 4] = ["cosine", "linear", "wsd", "constant"];
@@ -11,7 +11,7 @@ pub(super) const SCHEDULES: [&str; 4] = ["cosine", "linear", "wsd", "constant"];
 /// A key that not every optimiser has, and those that have it.
 type Owned = (&'static str, &'static [&'static str]);
 
-const OF_OPTIMIZERS: [Owned; 7] = [
+const OF_OPTIMIZERS: [Owned; 8] = [
     ("beta1", &["adamw", "adam", "muon"]),
     ("beta2", &["adamw", "adam", "muon"]),
     ("eps", &["adamw", "adam", "rmsprop", "muon"]),
@@ -19,6 +19,7 @@ const OF_OPTIMIZERS: [Owned; 7] = [
     ("nesterov", &["sgd", "muon"]),
     ("rms_alpha", &["rmsprop"]),
     ("muon_lr", &["muon"]),
+    ("l2", &["adamw", "muon"]),
 ];
 
 const OF_SCHEDULES: [Owned; 2] =
@@ -48,10 +49,20 @@ pub(super) fn read_inner(
         // 0.1 is what language models decay by beside the step; as L2 it would be far too much.
         weight_decay: inner
             .number("weight_decay", if optimizer.decouples() { 0.1 } else { 0.0 })?,
+        l2: inner.number("l2", 0.0)?,
+        decays: read_decays(&mut inner)?,
         clip: inner.number("clip", 1.0)?,
     };
     inner.finish()?;
     Ok(spec)
+}
+
+fn read_decays(inner: &mut Section) -> Result<DecaySpec, RunFileError> {
+    let usual = DecaySpec::default();
+    Ok(DecaySpec {
+        embeddings: inner.switch("decay_embeddings", usual.embeddings)?,
+        norms: inner.switch("decay_norms", usual.norms)?,
+    })
 }
 
 /// One of the names, or the first if the key is absent.

@@ -19,7 +19,8 @@ use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
-    PROTOCOL_VERSION, RunSpec, SpecError, StopSpec, StrategySpec, TokenizerSpec,
+    PROTOCOL_VERSION, RegularisationSpec, RunSpec, SpecError, StopSpec, StrategySpec,
+    TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub struct RunFile {
     pub gossip: Option<GossipSpec>,
     /// When it is over before its last round, and the average of its parameters.
     pub stop: Option<StopSpec>,
+    /// Dropout and label smoothing.
+    pub regularisation: RegularisationSpec,
 }
 
 /// Where a run's text comes from.
@@ -217,6 +220,7 @@ impl RunFile {
             strategy: self.strategy,
             gossip: self.gossip,
             stop: self.stop,
+            regularisation: self.regularisation,
         }
     }
 }

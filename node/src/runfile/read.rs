@@ -10,13 +10,24 @@ use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::codec::{BLOCK_MAX, Codec, Context, RANK_MAX};
 use shoal_protocol::run::strategy::Usual;
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec, Strategy, TokenizerSpec,
+    DataSpec, DropoutSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec,
+    RegularisationSpec, Strategy, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
-const TABLES: [&str; 9] =
-    ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange", "group", "stop"];
+const TABLES: [&str; 10] = [
+    "model",
+    "tokenizer",
+    "data",
+    "strategy",
+    "inner",
+    "regularisation",
+    "outer",
+    "exchange",
+    "group",
+    "stop",
+];
 /// TOML knows no larger whole number.
 pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
 pub(super) const U32_MAX: u64 = u32::MAX as u64;
@@ -54,6 +65,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         source,
         heldout_permille,
         inner: read_inner(document.section("inner")?, usual.steps)?,
+        regularisation: read_regularisation(document.section("regularisation")?)?,
         outer: read_outer(document.section("outer")?, usual.outer.clone(), gossip.is_some())?,
         exchange: read_exchange(document.section("exchange")?, &usual)?,
         group: read_group(document.section("group")?)?,
@@ -217,6 +229,18 @@ fn read_exchange(mut exchange: Section, usual: &Usual) -> Result<ExchangeSpec, R
     };
     exchange.finish()?;
     Ok(spec)
+}
+
+fn read_regularisation(mut table: Section) -> Result<RegularisationSpec, RunFileError> {
+    let all = table.number("dropout", 0.0)?;
+    let dropout = DropoutSpec {
+        embedding: table.number("dropout_embedding", all)?,
+        attention: table.number("dropout_attention", all)?,
+        residual: table.number("dropout_residual", all)?,
+    };
+    let label_smoothing = table.number("label_smoothing", 0.0)?;
+    table.finish()?;
+    Ok(RegularisationSpec { dropout, label_smoothing })
 }
 
 fn read_group(mut group: Section) -> Result<GroupSpec, RunFileError> {

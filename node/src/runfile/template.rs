@@ -151,7 +151,18 @@ weight_decay = 0.1        # for matrices; beside the step with adamw and muon, w
 # nesterov = true         # look ahead along the momentum: sgd (false if left out), muon (true)
 # rms_alpha = 0.99        # decay of the second moment: rmsprop
 # muon_lr = 0.02          # peak learning rate of the layers' matrices; muon leaves all else to AdamW, at `lr`
+# l2 = 0.0                # adamw, muon: L2 beside the weight decay, as part of the gradient
+# decay_embeddings = true # whether embedding and head decay too
+# decay_norms = false     # whether the norms' gains do
 clip = 1.0                # largest norm of a step's gradient; 0 for no limit
+
+[regularisation]
+# Against learning a small text by heart, in training alone. Masks follow from seed, sequence, layer and element.
+dropout = 0.0             # share of numbers put to 0: of embeddings, of attention's weights, of what layers add; or one by one:
+# dropout_embedding = 0.0
+# dropout_attention = 0.0 # takes memory: context squared, for each head
+# dropout_residual = 0.0
+label_smoothing = 0.0     # share of the target that is spread evenly over the vocabulary
 
 [outer]
 # What is done with the peers' mean pseudo-gradient.

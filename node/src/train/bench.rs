@@ -1,13 +1,15 @@
 //! How fast this machine trains, beside how fast it multiplies matrices.
 
 use super::error::TrainError;
-use super::set_threads;
 use super::trainer::Trainer;
+use super::{peak, set_threads};
 use crate::data::{Batch, rng::Rng};
-use crate::model::{initial_params, linear};
+use crate::model::{Thrift, initial_params, linear};
 use serde_json::{Value, json};
 use shoal_protocol::math::schedule::Schedule;
-use shoal_protocol::run::{InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec};
+use shoal_protocol::run::{
+    InnerOptimizer, InnerSchedule, InnerSpec, ModelSpec, RegularisationSpec,
+};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -29,6 +31,10 @@ pub struct BenchTrain {
     pub threads: usize,
     /// Where.
     pub device: Device,
+    /// What is done for its memory.
+    pub thrift: Thrift,
+    /// Dropout and label smoothing.
+    pub regularisation: RegularisationSpec,
 }
 
 /// Measures training: median tokens/s over the steps, and the matrix products per second of the same machine right before and
@@ -41,9 +47,13 @@ pub fn bench_train(wanted: &BenchTrain) -> Result<Value, TrainError> {
     let spec = &wanted.model;
     let inner = bench_inner(wanted);
     let schedule = Schedule::over(&inner, 1);
-    let mut trainer = Trainer::with(spec, &inner, schedule, wanted.device)?;
+    let mut trainer = Trainer::with(spec, &inner, schedule, wanted.device)?
+        .regularised(wanted.regularisation, 1)
+        .thrifty(wanted.thrift);
     trainer.load(&initial_params(spec, 1))?;
     let before = gemm_gflops(wanted.device)?;
+    // What the start and the product took is no part of training's peak.
+    peak::forget();
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for step in 0..WARM_UP + wanted.steps {
         let batch = random_batch(spec, wanted.batch, u64::from(step));
@@ -53,11 +63,17 @@ pub fn bench_train(wanted: &BenchTrain) -> Result<Value, TrainError> {
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
+    let peak = peak::peak_bytes();
     let limit = before.max(gemm_gflops(wanted.device)?);
-    Ok(report(wanted, &mut seconds, loss, limit))
+    Ok(report(wanted, &mut seconds, loss, (limit, peak)))
 }
 
-fn report(wanted: &BenchTrain, seconds: &mut [f64], loss: f64, limit: f64) -> Value {
+fn report(
+    wanted: &BenchTrain,
+    seconds: &mut [f64],
+    loss: f64,
+    (limit, peak): (f64, Option<u64>),
+) -> Value {
     seconds.sort_by(f64::total_cmp);
     let middle = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
     let tokens = f64::from(wanted.batch) * f64::from(wanted.model.context);
@@ -77,6 +93,10 @@ fn report(wanted: &BenchTrain, seconds: &mut [f64], loss: f64, limit: f64) -> Va
         "machine_gemm_gflops": limit,
         "share_of_machine": gflops / limit,
         "loss": loss,
+        "micro_batch": wanted.thrift.micro_batch,
+        "recompute": wanted.thrift.recompute,
+        "dropout": wanted.regularisation.dropout,
+        "peak_bytes": peak,
     })
 }
 
@@ -106,7 +126,8 @@ fn random_batch(spec: &ModelSpec, rows: u32, seed: u64) -> Batch {
     let mut rng = Rng::new(seed);
     let count = rows as usize * (spec.context as usize + 1);
     let tokens = (0..count).map(|_| rng.below(u64::from(spec.vocab)) as i64).collect();
-    Batch { tokens, rows: rows as usize }
+    let positions = (0..u64::from(rows)).map(|row| seed * u64::from(rows) + row).collect();
+    Batch { tokens, rows: rows as usize, positions }
 }
 
 fn bench_inner(wanted: &BenchTrain) -> InnerSpec {
@@ -123,6 +144,8 @@ fn bench_inner(wanted: &BenchTrain) -> InnerSpec {
         beta2: 0.99,
         eps: 1e-8,
         weight_decay: 0.1,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }
@@ -135,7 +158,15 @@ mod tests {
     #[test]
     fn reports_what_was_asked() {
         let model = test_spec().model;
-        let wanted = BenchTrain { model, batch: 2, steps: 3, threads: 1, device: Device::Cpu };
+        let wanted = BenchTrain {
+            model,
+            batch: 2,
+            steps: 3,
+            threads: 1,
+            device: Device::Cpu,
+            thrift: Thrift::default(),
+            regularisation: RegularisationSpec::default(),
+        };
         let report = bench_train(&wanted).unwrap();
         assert_eq!((&report["bench"], &report["batch"]), (&json!("train"), &json!(2)));
         for key in ["tokens_per_s", "gflops", "machine_gemm_gflops", "share_of_machine", "loss"] {

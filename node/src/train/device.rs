@@ -8,6 +8,7 @@ use super::sample::{SampleSpec, sample};
 use super::set_threads;
 use super::trainer::{Trainer, Work, WorkDone};
 use crate::data::Dataset;
+use crate::model::Thrift;
 use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
@@ -107,7 +108,7 @@ struct Worker {
 impl DeviceThread {
     /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
     ///
-    /// `threads` is how many threads libtorch computes with in this process. The inner optimiser goes on from `state`, or afresh
+    /// `threads` is how many threads libtorch computes with in this process, `thrift` what memory it may take. The inner optimiser goes on from `state`, or afresh
     /// without one or if it does not fit.
     ///
     /// # Errors
@@ -116,7 +117,7 @@ impl DeviceThread {
         device: Device,
         spec: &RunSpec,
         data: Arc<Dataset>,
-        threads: usize,
+        (threads, thrift): (usize, Thrift),
         state: Option<Arc<Vec<u8>>>,
         answer: Box<dyn Fn(Answer) + Send>,
     ) -> Result<DeviceThread, TrainError> {
@@ -125,7 +126,7 @@ impl DeviceThread {
         let spec = spec.clone();
         let body = move || {
             set_threads(threads);
-            match Trainer::new(&spec, device) {
+            match Trainer::new(&spec, device).map(|trainer| trainer.thrifty(thrift)) {
                 Ok(mut trainer) => {
                     restore(&mut trainer, device, state.as_deref());
                     // Nobody listens only if the starter is gone; then the inbox is closed as well.
@@ -246,8 +247,15 @@ mod tests {
         let data = Arc::new(Dataset::open(&spec, None, None, Path::new("unused")).unwrap());
         let (answers, inbox) = channel();
         let answer = Box::new(move |answer| drop(answers.send(answer)));
-        let thread =
-            DeviceThread::spawn(Device::Cpu, &spec, data, 1, state.map(Arc::new), answer).unwrap();
+        let thread = DeviceThread::spawn(
+            Device::Cpu,
+            &spec,
+            data,
+            (1, Thrift::default()),
+            state.map(Arc::new),
+            answer,
+        )
+        .unwrap();
         (thread, inbox, Arc::new(initial_params(&spec.model, 1)))
     }
 

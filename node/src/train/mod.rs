@@ -8,6 +8,7 @@ pub mod device;
 pub mod error;
 pub mod inner;
 pub mod merge;
+pub mod peak;
 pub mod sample;
 pub mod trainer;
 

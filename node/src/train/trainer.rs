@@ -4,12 +4,12 @@ use super::error::TrainError;
 use super::inner::{Inner, StateError};
 use super::merge::Merges;
 use crate::data::{Batch, DataError};
-use crate::model::{Layout, Llama};
+use crate::model::{Dropout, Layout, Learned, Lesson, Llama, Thrift};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
 use shoal_protocol::math::Merge;
 use shoal_protocol::math::schedule::Schedule;
-use shoal_protocol::run::{InnerSpec, ModelSpec, RunSpec};
+use shoal_protocol::run::{InnerSpec, ModelSpec, RegularisationSpec, RunSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Device, Tensor, no_grad};
@@ -22,6 +22,10 @@ pub struct Trainer {
     model: Llama,
     optimiser: Inner,
     schedule: Schedule,
+    regularisation: RegularisationSpec,
+    /// The run's, which dropout's masks follow from.
+    seed: u64,
+    thrift: Thrift,
 }
 
 /// What to do in a round.
@@ -59,10 +63,11 @@ impl Trainer {
     /// # Errors
     /// The device is absent or has too little memory.
     pub fn new(spec: &RunSpec, device: Device) -> Result<Trainer, TrainError> {
-        Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)
+        let trainer = Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)?;
+        Ok(trainer.regularised(spec.regularisation, spec.seed))
     }
 
-    /// A trainer from a run's parts.
+    /// A trainer from a run's parts, without dropout or label smoothing.
     ///
     /// # Errors
     /// The device is absent or has too little memory.
@@ -74,7 +79,24 @@ impl Trainer {
     ) -> Result<Trainer, TrainError> {
         let layout = Layout::new(model);
         let optimiser = Inner::new(inner, &layout, device)?;
-        Ok(Trainer { model: Llama::new(model, device)?, optimiser, schedule })
+        Ok(Trainer {
+            model: Llama::new(model, device)?,
+            optimiser,
+            schedule,
+            regularisation: RegularisationSpec::default(),
+            seed: 0,
+            thrift: Thrift::default(),
+        })
+    }
+
+    /// The same with dropout and label smoothing, of a run of this seed.
+    pub fn regularised(self, regularisation: RegularisationSpec, seed: u64) -> Trainer {
+        Trainer { regularisation, seed, ..self }
+    }
+
+    /// The same with another bargain between memory and time.
+    pub fn thrifty(self, thrift: Thrift) -> Trainer {
+        Trainer { thrift, ..self }
     }
 
     /// The model with its local parameters.
@@ -162,15 +184,13 @@ impl Trainer {
         for batch in batches {
             work.check_cancelled(&done)?;
             let batch = batch?;
-            let (inputs, targets) = tensors(&batch, self.model.device())?;
-            let loss = self.model.loss(&inputs, &targets)?;
-            let gradient = self.model.gradient(&loss)?.f_mul_scalar(batch.rows as f64)?;
+            let Learned { gradient, loss } = self.learn(&batch)?;
+            let gradient = gradient.f_mul_scalar(batch.rows as f64)?;
             sum = Some(match sum {
                 Some(sum) => sum.f_add(&gradient)?,
                 None => gradient,
             });
             rows += batch.rows;
-            let loss = loss.f_double_value(&[])?;
             done.count(&batch, loss);
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { round: work.round, step: done.steps, loss });
@@ -183,20 +203,30 @@ impl Trainer {
         Ok(done)
     }
 
-    /// One optimiser step; returns the loss before it.
+    /// One optimiser step; returns the loss before it, with what was dropped but not smoothed.
     ///
     /// # Errors
     /// The device failed.
     pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<f64, TrainError> {
-        let (inputs, targets) = tensors(batch, self.model.device())?;
-        let loss = self.model.loss(&inputs, &targets)?;
-        let gradient = self.model.gradient(&loss)?;
-        let value = loss.f_double_value(&[])?;
-        if value.is_finite() {
+        let Learned { gradient, loss } = self.learn(batch)?;
+        if loss.is_finite() {
             self.optimiser.step(self.model.flat_mut(), &gradient, lr)?;
             self.model.refresh()?;
         }
-        Ok(value)
+        Ok(loss)
+    }
+
+    fn learn(&self, batch: &Batch) -> Result<Learned, TrainError> {
+        let (inputs, targets) = tensors(batch, self.model.device())?;
+        let RegularisationSpec { dropout, label_smoothing } = self.regularisation;
+        let dropped = || Dropout::new(dropout, self.seed, &batch.positions);
+        let lesson = Lesson {
+            inputs,
+            targets,
+            dropout: (!dropout.is_none()).then(dropped),
+            label_smoothing: f64::from(label_smoothing),
+        };
+        Ok(self.model.learn(&lesson, self.thrift)?)
     }
 
     /// The pseudo-gradient `outer - local`, written over `into`; all have the model's length.
@@ -270,7 +300,8 @@ pub fn evaluate(model: &Llama, batch: &Batch, rows: usize) -> Result<f64, TrainE
     let width = batch.tokens.len() / batch.rows;
     let mut sum = 0.0;
     for part in batch.tokens.chunks(rows.max(1) * width) {
-        let part = Batch { tokens: part.to_vec(), rows: part.len() / width };
+        let rows = part.len() / width;
+        let part = Batch { tokens: part.to_vec(), rows, positions: Vec::new() };
         let (inputs, targets) = tensors(&part, model.device())?;
         let loss = no_grad(|| model.loss(&inputs, &targets))?.f_double_value(&[])?;
         sum += loss * part.rows as f64;

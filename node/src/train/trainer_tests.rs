@@ -43,6 +43,8 @@ pub(crate) fn test_spec() -> RunSpec {
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.1,
+            l2: 0.0,
+            decays: Default::default(),
             clip: 1.0,
         },
         outer: OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 },
@@ -51,12 +53,14 @@ pub(crate) fn test_spec() -> RunSpec {
         strategy: Default::default(),
         gossip: None,
         stop: None,
+        regularisation: Default::default(),
     }
 }
 
 fn batch(first: i64) -> Batch {
     let row = |start: i64| (0..17).map(move |place| (start * 3 + place) % 13);
-    Batch { tokens: (0..4).flat_map(|index| row(first + index)).collect(), rows: 4 }
+    let positions = (0..4).map(|index| (first + index) as u64).collect();
+    Batch { tokens: (0..4).flat_map(|index| row(first + index)).collect(), rows: 4, positions }
 }
 
 fn trainer() -> (Trainer, Vec<f32>) {
@@ -107,6 +111,7 @@ fn the_mean_gradient_of_batches_is_that_of_all_their_rows() {
     let both = Batch {
         tokens: [batch(0).tokens, batch(1).tokens].concat(),
         rows: batch(0).rows + batch(1).rows,
+        positions: [batch(0).positions, batch(1).positions].concat(),
     };
     let (tokens, apart) = mean(&mut trainer, vec![batch(0), batch(1)]);
     let (same, together) = mean(&mut trainer, vec![both]);

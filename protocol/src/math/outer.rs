@@ -39,7 +39,7 @@ impl OuterStep {
         let trains = spec.rounds.saturating_sub(1).max(1);
         let schedule = Schedule::over(&spec.inner, trains);
         let rate = schedule.rate(round.saturating_sub(1).max(1), 0, 1);
-        let layout = || Layout::new(&spec.model).decay_runs(|_| true);
+        let layout = || Layout::new(&spec.model).decay_runs(spec.inner.decays, |_| true);
         OuterStep {
             kind,
             lr: if kind == OuterKind::Sign { lr * (rate / schedule.peak()) as f32 } else { lr },
@@ -280,7 +280,7 @@ mod tests {
         let (mut whole, mut first, mut second) = (vec![0.3; n], vec![0.0; n], vec![0.0; n]);
         let gradient = clip_factor(squares.sqrt(), f64::from(run.inner.clip));
         let lr = Schedule::over(&run.inner, run.rounds - 1).rate(1, 0, 1);
-        for (at, decays) in Layout::new(&run.model).decay_runs(|_| true) {
+        for (at, decays) in Layout::new(&run.model).decay_runs(run.inner.decays, |_| true) {
             let rule = Rule::new(&run.inner, &Pace { lr, step: 1, gradient, decays });
             let state = [&mut first[at.clone()], &mut second[at.clone()]];
             rule.step(&mut whole[at.clone()], state, &delta[at]);

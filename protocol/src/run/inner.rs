@@ -1,5 +1,6 @@
 //! What each peer does between exchanges: how many steps, with which optimiser, at which learning rate.
 
+use super::layout::Role;
 use super::{SpecError, check};
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +34,52 @@ pub struct InnerSpec {
     pub beta2: f32,
     /// Added to the root of the second moment, likewise and for RMSprop.
     pub eps: f32,
-    /// Weight decay, of matrices alone: see [`InnerOptimizer::decouples`].
+    /// Weight decay, of what [`InnerSpec::decays`] says: see [`InnerOptimizer::decouples`].
     pub weight_decay: f32,
+    /// L2 beside a decoupled weight decay, of the same weights: the gradient grows by `l2 * params` once it has been clipped.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub l2: f32,
+    /// Which weights decay beside the layers' matrices.
+    #[serde(default, skip_serializing_if = "DecaySpec::is_usual")]
+    pub decays: DecaySpec,
     /// Largest norm of a step's gradient; 0 switches clipping off.
     pub clip: f32,
+}
+
+/// Which weights decay beside the layers' matrices, which always do. There are no biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecaySpec {
+    /// Embedding and head.
+    pub embeddings: bool,
+    /// The norms' gains.
+    pub norms: bool,
+}
+
+impl Default for DecaySpec {
+    fn default() -> DecaySpec {
+        DecaySpec { embeddings: true, norms: false }
+    }
+}
+
+impl DecaySpec {
+    /// Whether a weight of this role decays.
+    pub fn acts_on(self, role: Role) -> bool {
+        match role {
+            Role::Embedding => self.embeddings,
+            Role::Norm => self.norms,
+            Role::Inner | Role::Residual => true,
+        }
+    }
+
+    fn is_usual(&self) -> bool {
+        *self == DecaySpec::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_0(value: &f32) -> bool {
+    *value == 0.0
 }
 
 /// Which inner optimiser, with the settings that it alone has.
@@ -170,9 +213,17 @@ impl InnerSpec {
         })?;
         above_0("inner.lr", self.lr)?;
         above_0("inner.eps", self.eps)?;
-        let free = [("inner.weight_decay", self.weight_decay), ("inner.clip", self.clip)];
+        let free = [
+            ("inner.weight_decay", self.weight_decay),
+            ("inner.l2", self.l2),
+            ("inner.clip", self.clip),
+        ];
         free.iter().try_for_each(|(key, value)| {
             check(*value >= 0.0 && value.is_finite(), key, || "must not be negative".into())
+        })?;
+        check(self.l2 == 0.0 || self.optimizer.decouples(), "inner.l2", || {
+            let name = self.optimizer.name();
+            format!("the weight decay of {name:?} is L2 already: set `weight_decay` instead")
         })?;
         self.optimizer.validate()?;
         self.schedule.validate()
@@ -212,6 +263,8 @@ mod tests {
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.0,
+            l2: 0.0,
+            decays: DecaySpec::default(),
             clip: 1.0,
         }
     }
@@ -242,6 +295,25 @@ mod tests {
                 assert_eq!(names(b"schedule"), schedule != InnerSchedule::Cosine);
             }
         }
+    }
+
+    #[test]
+    fn l2_goes_beside_decoupled_decay_alone_and_adds_bytes_only_if_it_is_there() {
+        let has = |spec: &InnerSpec, text: &[u8]| {
+            to_cbor(spec).windows(text.len()).any(|part| part == text)
+        };
+        let plain = spec(InnerOptimizer::AdamW, InnerSchedule::Cosine);
+        assert!(!has(&plain, b"l2") && !has(&plain, b"decays"));
+        let decays = DecaySpec { embeddings: false, norms: true };
+        let both = InnerSpec { l2: 0.01, decays, ..plain };
+        assert_eq!(from_cbor::<InnerSpec>(&to_cbor(&both)).unwrap(), both);
+        assert_eq!(both.validate(), Ok(()));
+        let twice = InnerSpec { optimizer: InnerOptimizer::Adam, ..both };
+        assert_eq!(twice.validate().unwrap_err().key, "inner.l2");
+        let roles = [Role::Embedding, Role::Inner, Role::Residual, Role::Norm];
+        assert_eq!(roles.map(|role| decays.acts_on(role)), [false, true, true, true]);
+        let usual = DecaySpec::default();
+        assert_eq!(roles.map(|role| usual.acts_on(role)), [true, true, true, false]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! layer q, k, v, o, gate, up, down, input norm, post-attention norm; final norm; head if untied. Each weight is
 //! row-major `[out, in]`. Since q, k, v (and gate, up) are neighbours, each group is one matrix to multiply with.
 
-use super::ModelSpec;
+use super::{DecaySpec, ModelSpec};
 use std::ops::Range;
 
 /// What a weight is for, which decides how it is initialised and whether it decays.
@@ -81,12 +81,15 @@ impl Layout {
         self.len() == 0
     }
 
-    /// Runs of elements of the weights chosen by `of`, in flat order, each with whether weight decay acts on it (matrices yes,
-    /// norms no).
-    pub fn decay_runs(&self, of: impl Fn(&Slot) -> bool) -> Vec<(Range<usize>, bool)> {
+    /// Runs of elements of the weights chosen by `of`, in flat order, each with whether weight decay acts on it.
+    pub fn decay_runs(
+        &self,
+        decay: DecaySpec,
+        of: impl Fn(&Slot) -> bool,
+    ) -> Vec<(Range<usize>, bool)> {
         let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
         for slot in self.slots.iter().filter(|slot| of(slot)) {
-            let decays = slot.role != Role::Norm;
+            let decays = decay.acts_on(slot.role);
             match runs.last_mut() {
                 Some((run, same)) if *same == decays && run.end == slot.offset => {
                     run.end = slot.range().end;
@@ -163,14 +166,20 @@ mod tests {
     #[test]
     fn decay_spares_the_norms() {
         let layout = Layout::new(&spec(4, true));
-        let runs = layout.decay_runs(|_| true);
+        let usual = DecaySpec::default();
+        let runs = layout.decay_runs(usual, |_| true);
         assert_eq!(runs.iter().map(|(run, _)| run.len()).sum::<usize>(), layout.len());
         let spared: usize =
             runs.iter().filter(|(_, decays)| !decays).map(|(run, _)| run.len()).sum();
         assert_eq!(spared, (2 * 5 + 1) * 128);
-        let chosen = layout.decay_runs(|slot| slot.offset == 0 || slot.role == Role::Norm);
+        let chosen = layout.decay_runs(usual, |slot| slot.offset == 0 || slot.role == Role::Norm);
         let layers = |run: &Range<usize>| run.len() == 2 * 128;
         assert_eq!(chosen.iter().filter(|(run, _)| layers(run)).count(), 4);
         assert_eq!((chosen[0].1, chosen.len()), (true, 6));
+        let matrices = DecaySpec { embeddings: false, norms: false };
+        let runs = layout.decay_runs(matrices, |_| true);
+        assert_eq!((runs[0].0.clone(), runs[0].1), (layout.slots[0].range(), false));
+        let all = layout.decay_runs(DecaySpec { embeddings: true, norms: true }, |_| true);
+        assert_eq!(all, [(0..layout.len(), true)]);
     }
 }

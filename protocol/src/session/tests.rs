@@ -61,6 +61,8 @@ pub fn spec() -> RunSpec {
             beta2: 0.95,
             eps: 1e-8,
             weight_decay: 0.0,
+            l2: 0.0,
+            decays: Default::default(),
             clip: 1.0,
         },
         outer: OuterSpec { kind: OuterKind::Sgd, lr: 0.7, momentum: 0.0 },
@@ -69,6 +71,7 @@ pub fn spec() -> RunSpec {
         strategy: Default::default(),
         gossip: None,
         stop: None,
+        regularisation: Default::default(),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         strategy: Default::default(),
         gossip: None,
         stop: None,
+        regularisation: Default::default(),
     }
 }
 
@@ -71,6 +72,8 @@ fn inner() -> InnerSpec {
         beta2: 0.95,
         eps: 1e-8,
         weight_decay: 0.0,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 1.0,
     }
 }

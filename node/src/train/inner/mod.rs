@@ -56,7 +56,7 @@ impl Inner {
     pub fn new(spec: &InnerSpec, layout: &Layout, device: Device) -> Result<Inner, TchError> {
         let hidden = |role| matches!(role, Role::Inner | Role::Residual);
         let muon = matches!(spec.optimizer, InnerOptimizer::Muon { .. });
-        let runs = layout.decay_runs(|slot| !(muon && hidden(slot.role)));
+        let runs = layout.decay_runs(spec.decays, |slot| !(muon && hidden(slot.role)));
         let mut parts = runs
             .into_iter()
             .map(|(range, decays)| {

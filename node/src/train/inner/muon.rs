@@ -15,6 +15,7 @@ pub(super) struct Muon {
     gradient: f64,
     lr: f64,
     weight_decay: f64,
+    l2: f64,
     momentum: f64,
     nesterov: bool,
 }
@@ -29,6 +30,7 @@ impl Muon {
             gradient: pace.gradient,
             lr: pace.lr * (f64::from(lr) / f64::from(spec.lr)),
             weight_decay: f64::from(spec.weight_decay),
+            l2: f64::from(spec.l2),
             momentum: f64::from(momentum),
             nesterov,
         }
@@ -41,7 +43,10 @@ impl Muon {
         mut momentum: Tensor,
         gradient: &Tensor,
     ) -> Result<(), TchError> {
-        let gradient = gradient.f_mul_scalar(self.gradient)?;
+        let mut gradient = gradient.f_mul_scalar(self.gradient)?;
+        if self.l2 > 0.0 {
+            let _ = gradient.f_add_(&params.f_mul_scalar(self.l2)?)?;
+        }
         let _ = momentum.f_lerp_(&gradient, 1.0 - self.momentum)?;
         let along =
             if self.nesterov { gradient.f_lerp(&momentum, self.momentum)? } else { momentum };

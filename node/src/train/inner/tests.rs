@@ -47,7 +47,7 @@ fn close(got: &[f32], expected: &[f32], tolerance: f32) {
 fn steps_are_torch_s() {
     let fixture = fixture();
     let cases = fixture["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 9);
+    assert_eq!(cases.len(), 14);
     for case in cases {
         let (mut inner, mut params) = (inner(case), Tensor::from_slice(&row(&fixture["start"])));
         for (step, lr) in row(&fixture["lr"]).into_iter().enumerate() {

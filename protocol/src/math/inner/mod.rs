@@ -104,6 +104,11 @@ fn decay(spec: &InnerSpec, pace: &Pace) -> f64 {
     if pace.decays { f64::from(spec.weight_decay) } else { 0.0 }
 }
 
+/// The L2 beside it, of an optimiser whose weight decay is none.
+fn l2(spec: &InnerSpec, pace: &Pace) -> f64 {
+    if pace.decays { f64::from(spec.l2) } else { 0.0 }
+}
+
 /// Adam's bias correction (section 3 of its paper): `1 - beta^step`.
 fn corrected(beta: f32, step: u64) -> f64 {
     1.0 - power(f64::from(beta), step)

@@ -17,6 +17,8 @@ fn spec(optimizer: InnerOptimizer) -> InnerSpec {
         beta2: 0.75,
         eps: 1e-8,
         weight_decay: 0.25,
+        l2: 0.0,
+        decays: Default::default(),
         clip: 0.0,
     }
 }

@@ -14,6 +14,8 @@ pub mod data;
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.
 pub mod exchange;
+/// Ctrl-C as a flag.
+pub mod interrupt;
 /// Methods of training together, compared in virtual time.
 pub mod lab;
 /// What is logged, where, and in which form.
@@ -26,6 +28,8 @@ pub mod model;
 pub mod net;
 /// A node from start to stop.
 pub mod node;
+/// Data for training: read, cleaned, deduplicated, tokenised, in shards that are named by their digests.
+pub mod prepare;
 /// Asking a node for its status.
 pub mod probe;
 /// The file of a session's life.

@@ -40,13 +40,13 @@ impl Pieces {
             self.number += 1;
             let place = format!("{}:{}", self.name, self.number);
             match lines::next(&mut *self.reader, LINE_BYTES_MAX, &mut line) {
+                // A document begins with something.
+                Ok(Line::Whole) if text.is_empty() && is_blank(&line) => {}
                 Ok(Line::Whole) => {
                     text.extend_from_slice(&line);
                     text.push(b'\n');
-                    match self.ends(&text, &line) {
-                        true if is_blank(&text) => text.clear(),
-                        true => break,
-                        false => {}
+                    if self.ends(&text, &line) {
+                        break;
                     }
                 }
                 Ok(Line::TooLong) => {
@@ -59,7 +59,7 @@ impl Pieces {
                 }
             }
         }
-        if is_blank(&text) {
+        if text.is_empty() {
             return self.fault.take();
         }
         Some(match String::from_utf8(text) {

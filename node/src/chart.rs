@@ -3,6 +3,10 @@
 //! The same drawing goes to SVG and to PNG. Letters come from a font that is compiled in, so that a machine without fonts draws
 //! the same picture.
 
+mod histogram;
+
+pub use histogram::Histogram;
+
 use anyhow::{Context, anyhow};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -63,9 +67,7 @@ impl LossChart {
     /// # Errors
     /// If it cannot be drawn.
     pub fn svg(&self) -> anyhow::Result<String> {
-        let mut svg = String::new();
-        self.draw(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), 1)?;
-        Ok(svg)
+        Picture::svg(self)
     }
 
     /// The picture as PNG.
@@ -73,12 +75,7 @@ impl LossChart {
     /// # Errors
     /// If it cannot be drawn.
     pub fn png(&self) -> anyhow::Result<Vec<u8>> {
-        let scale = PNG_SCALE * OVERSAMPLE;
-        let (width, height) = (SIZE.0 * scale, SIZE.1 * scale);
-        let mut pixels = vec![0; width as usize * height as usize * 3];
-        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        self.draw(area, scale)?;
-        encode_png(&smaller(&pixels, width as usize), SIZE.0 * PNG_SCALE, SIZE.1 * PNG_SCALE)
+        Picture::png(self)
     }
 
     /// Writes `loss.svg` and `loss.png` below `folder`; returns their paths.
@@ -86,32 +83,7 @@ impl LossChart {
     /// # Errors
     /// If they cannot be drawn or written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<[PathBuf; 2]> {
-        let paths = [folder.join("loss.svg"), folder.join("loss.png")];
-        for (path, bytes) in paths.iter().zip([self.svg()?.into_bytes(), self.png()?]) {
-            std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(paths)
-    }
-
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: DrawingArea<DB, Shift>,
-        scale: u32,
-    ) -> anyhow::Result<()> {
-        load_fonts();
-        let brush = Brush { scale };
-        area.fill(&WHITE).map_err(drawing)?;
-        brush.headline(&area, &self.title, &self.subtitle)?;
-        let mut chart = brush.axes(&area, self.rounds(), self.losses())?;
-        brush.mesh(&mut chart, self.rounds())?;
-        for (lane, mark) in self.marks.iter().enumerate() {
-            brush.mark(&mut chart, mark, lane, self.losses())?;
-        }
-        brush.line(&mut chart, &self.train, TRAINING, "training, before the exchange")?;
-        brush.line(&mut chart, &self.val, HELD_OUT, "held out, after the exchange")?;
-        brush.legend(&mut chart)?;
-        drop(chart);
-        area.present().map_err(drawing)
+        Picture::write(self, folder, "loss")
     }
 
     /// The horizontal range, with a little air on both sides.
@@ -134,6 +106,61 @@ impl LossChart {
         }
         let spread = (high - low).max(0.1);
         (low - 0.1 * spread).max(0.0)..high + 0.2 * spread
+    }
+}
+
+impl Picture for LossChart {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: DrawingArea<DB, Shift>,
+        scale: u32,
+    ) -> anyhow::Result<()> {
+        load_fonts();
+        let brush = Brush { scale };
+        area.fill(&WHITE).map_err(drawing)?;
+        brush.headline(&area, &self.title, &self.subtitle)?;
+        let mut chart = brush.axes(&area, self.rounds(), self.losses())?;
+        brush.mesh(&mut chart, self.rounds())?;
+        for (lane, mark) in self.marks.iter().enumerate() {
+            brush.mark(&mut chart, mark, lane, self.losses())?;
+        }
+        brush.line(&mut chart, &self.train, TRAINING, "training, before the exchange")?;
+        brush.line(&mut chart, &self.val, HELD_OUT, "held out, after the exchange")?;
+        brush.legend(&mut chart)?;
+        drop(chart);
+        area.present().map_err(drawing)
+    }
+}
+
+/// What can be drawn, at any scale.
+trait Picture {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: DrawingArea<DB, Shift>,
+        scale: u32,
+    ) -> anyhow::Result<()>;
+
+    fn svg(&self) -> anyhow::Result<String> {
+        let mut svg = String::new();
+        self.draw(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), 1)?;
+        Ok(svg)
+    }
+
+    fn png(&self) -> anyhow::Result<Vec<u8>> {
+        let scale = PNG_SCALE * OVERSAMPLE;
+        let (width, height) = (SIZE.0 * scale, SIZE.1 * scale);
+        let mut pixels = vec![0; width as usize * height as usize * 3];
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        self.draw(area, scale)?;
+        encode_png(&smaller(&pixels, width as usize), SIZE.0 * PNG_SCALE, SIZE.1 * PNG_SCALE)
+    }
+
+    fn write(&self, folder: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
+        let paths = [folder.join(format!("{name}.svg")), folder.join(format!("{name}.png"))];
+        for (path, bytes) in paths.iter().zip([self.svg()?.into_bytes(), self.png()?]) {
+            std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(paths)
     }
 }
 
@@ -322,7 +349,7 @@ fn encode_png(rgb: &[u8], width: u32, height: u32) -> anyhow::Result<Vec<u8>> {
 }
 
 fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
-    anyhow!("drawing the loss curve: {error}")
+    anyhow!("drawing a picture: {error}")
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub mod demo;
 pub mod exchange;
 /// The data beside a gossip run's machine: a peer's numbers, frames, and the thread that owns both.
 pub mod gossip;
+/// Ctrl-C as a flag.
+pub mod interrupt;
 /// Methods of training together, compared in virtual time.
 pub mod lab;
 /// What is logged, where, and in which form.
@@ -30,6 +32,8 @@ pub mod net;
 pub mod node;
 /// How much memory a run takes, and how to train with less.
 pub mod plan;
+/// Data for training: read, cleaned, deduplicated, tokenised, in shards that are named by their digests.
+pub mod prepare;
 /// Asking a node for its status.
 pub mod probe;
 /// The file of a session's life.

@@ -4,7 +4,7 @@ use super::device::{self, DeviceName};
 use super::place::{self, Address};
 use clap::Args;
 use libp2p::Multiaddr;
-use shoal_node::data::DataError;
+use shoal_node::data::{DataError, Tokenizer};
 use shoal_node::model::Thrift;
 use shoal_node::net::{self, local};
 use shoal_node::node::{JoinSettings, Started};
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// How a node takes part.
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
-    /// The run's text: a file, or a folder of text files
+    /// The run's text: a file, a folder of text files, or one that `shoal data prepare` made
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// The run's tokenizer.json, if it has one
@@ -106,6 +106,7 @@ impl NodeFlags {
         data: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
     ) -> anyhow::Result<Settings> {
+        let tokenizer = tokenizer.or_else(|| data.as_deref().and_then(Tokenizer::prepared));
         check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
         Ok(Settings {
             home: self.home(),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checkpoint;
+mod data;
 mod demo;
 mod device;
 mod eval;
@@ -62,6 +63,9 @@ enum Command {
     Bench(bench::Bench),
     Plan(plan::Plan),
     Lab(lab::Lab),
+    /// Makes text ready for training, looks into it, verifies it, makes new text
+    #[command(subcommand, after_help = data::EXAMPLE)]
+    Data(data::Data),
     /// Drives the same protocol over virtual hosts, links and faults, as shoal-sim does
     #[command(subcommand, after_help = SIM_EXAMPLE)]
     Sim(shoal_sim::cli::Command),
@@ -94,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Plan(plan) => plan.run(),
         Command::Lab(lab) => lab.run(),
+        Command::Data(data) => data.run(),
         Command::Sim(command) => {
             command.run().map(|text| say(&(text + "\n"))).map_err(anyhow::Error::new)
         }

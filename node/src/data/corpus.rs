@@ -1,6 +1,8 @@
-//! A text as bytes: one file or all files of a folder in name order, memory-mapped, or bytes made in memory.
+//! A text as bytes: one file or all files of a folder in name order, memory-mapped, or bytes made in memory. Of a prepared folder
+//! the bytes are those of its shards.
 
 use super::error::DataError;
+use crate::prepare::manifest::Manifest;
 use memmap2::Mmap;
 use shoal_protocol::id::Digest;
 use std::fs::File;
@@ -10,6 +12,13 @@ use std::path::{Path, PathBuf};
 pub struct Corpus {
     segments: Vec<Segment>,
     len: u64,
+    prepared: Option<Box<Prepared>>,
+}
+
+/// A folder of shards.
+struct Prepared {
+    folder: PathBuf,
+    manifest: Manifest,
 }
 
 struct Segment {
@@ -32,16 +41,19 @@ impl Bytes {
 }
 
 impl Corpus {
-    /// Opens a text file, or a folder whose files (sub-folders included, hidden ones not) follow one another in name order.
+    /// Opens a text file, a folder whose files (sub-folders included, hidden ones not) follow one another in name order, or a
+    /// prepared folder, each shard of which is verified.
     ///
     /// # Errors
-    /// Nothing there, not readable, or no byte in it.
+    /// Nothing there, not readable, no byte in it, or an altered shard.
     pub fn open(path: &Path) -> Result<Corpus, DataError> {
-        let mut files = Vec::new();
-        collect(path, &mut files)?;
-        let mut corpus = Corpus { segments: Vec::new(), len: 0 };
-        for file in files {
-            corpus.push_file(&file)?;
+        let mut corpus = Corpus { segments: Vec::new(), len: 0, prepared: None };
+        if Manifest::is_in(path) {
+            corpus.push_shards(path)?;
+        } else {
+            let mut files = Vec::new();
+            collect(path, &mut files)?;
+            files.iter().try_for_each(|file| corpus.push_file(file))?;
         }
         if corpus.len == 0 {
             return Err(DataError::Empty(path.to_owned()));
@@ -52,7 +64,8 @@ impl Corpus {
     /// A text that was made in memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Corpus {
         let len = bytes.len() as u64;
-        Corpus { segments: vec![Segment { start: 0, bytes: Bytes::Owned(bytes) }], len }
+        let segments = vec![Segment { start: 0, bytes: Bytes::Owned(bytes) }];
+        Corpus { segments, len, prepared: None }
     }
 
     /// Length in bytes.
@@ -65,8 +78,16 @@ impl Corpus {
         self.len == 0
     }
 
-    /// BLAKE3 of all bytes.
+    /// What the folder was prepared as, if it was.
+    pub fn manifest(&self) -> Option<(&Path, &Manifest)> {
+        self.prepared.as_ref().map(|prepared| (&*prepared.folder, &prepared.manifest))
+    }
+
+    /// BLAKE3 of all bytes; of a prepared folder that of its manifest, which names each shard's.
     pub fn digest(&self) -> Digest {
+        if let Some(prepared) = &self.prepared {
+            return prepared.manifest.digest();
+        }
         let mut hasher = blake3::Hasher::new();
         self.segments.iter().for_each(|segment| {
             hasher.update(segment.bytes.as_slice());
@@ -94,6 +115,14 @@ impl Corpus {
             }
         }
         done
+    }
+
+    fn push_shards(&mut self, folder: &Path) -> Result<(), DataError> {
+        let manifest = Manifest::load(folder)?;
+        manifest.verify(folder, |_| {})?;
+        manifest.shards.iter().try_for_each(|shard| self.push_file(&folder.join(&shard.file)))?;
+        self.prepared = Some(Box::new(Prepared { folder: folder.to_owned(), manifest }));
+        Ok(())
     }
 
     fn push_file(&mut self, path: &Path) -> Result<(), DataError> {
@@ -133,6 +162,7 @@ fn hidden(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::manifest::{KIND, MANIFEST, Shard, TokenizerEntry, VERSION};
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -162,6 +192,36 @@ mod tests {
             let got = corpus.read(start, &mut into);
             assert_eq!(&into[..got], expected.as_bytes(), "{start}+{count}");
         }
+    }
+
+    #[test]
+    fn a_prepared_folder_reads_as_its_shards_and_altered_ones_are_named() {
+        let shard = |file: &str, text: &str| Shard {
+            file: file.into(),
+            bytes: text.len() as u64,
+            tokens: text.len() as u64,
+            documents: 1,
+            blake3: Digest::of(text.as_bytes()).to_string(),
+        };
+        let manifest = Manifest {
+            kind: KIND.into(),
+            version: VERSION,
+            tokenizer: TokenizerEntry::Bytes,
+            width: 1,
+            bytes: 5,
+            tokens: 5,
+            documents: 2,
+            shards: vec![shard("b.txt", "one"), shard("a.txt", "2!")],
+        };
+        let told = String::from_utf8(manifest.canonical()).unwrap();
+        let files = [("b.txt", "one"), ("a.txt", "2!"), ("report.md", "#"), (MANIFEST, &told)];
+        let dir = folder(&files);
+        let corpus = Corpus::open(dir.path()).unwrap();
+        assert_eq!((corpus.len(), corpus.digest()), (5, manifest.digest()));
+        assert_eq!(corpus.pieces().collect::<Vec<_>>().concat(), b"one2!");
+        std::fs::write(dir.path().join("a.txt"), "3!").unwrap();
+        let error = Corpus::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("a.txt was altered"), "{error}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Batch {
 
 impl Dataset {
     /// Opens the data that a run asks for. `text` is where the person keeps the run's text, `tokenizer` likewise (both only if
-    /// the spec names them by digest); `cache` is a folder for token files.
+    /// the spec names them by digest); a prepared folder has its tokenizer with it. `cache` is a folder for token files.
     ///
     /// # Errors
     /// Something is missing, unreadable, or not what the run was made with.
@@ -50,7 +50,8 @@ impl Dataset {
         tokenizer: Option<&Path>,
         cache: &Path,
     ) -> Result<Dataset, DataError> {
-        let tokenizer = Tokenizer::open(&spec.tokenizer, tokenizer)?;
+        let prepared = text.and_then(Tokenizer::prepared);
+        let tokenizer = Tokenizer::open(&spec.tokenizer, tokenizer.or(prepared.as_deref()))?;
         let corpus = Arc::new(open_corpus(&spec.data, text)?);
         let dataset = Dataset {
             tokens: Tokens::new(corpus, &tokenizer, cache)?,

@@ -1,5 +1,6 @@
 //! What can be wrong with the text a person brings, each with what mends it.
 
+use crate::prepare::manifest::ManifestError;
 use std::path::PathBuf;
 
 /// Why a text cannot be trained on.
@@ -78,6 +79,21 @@ pub enum DataError {
         token: u32,
         /// The model's vocabulary.
         vocab: u32,
+    },
+    /// A prepared folder is altered, or does not fit the run.
+    #[error(transparent)]
+    Prepared(#[from] ManifestError),
+    /// A prepared folder was tokenised otherwise than the run wants it.
+    #[error(
+        "{folder} was prepared with {got}, the run's tokenizer is {expected}: take the folder's own tokenizer, or prepare the data again"
+    )]
+    Tokenised {
+        /// The folder.
+        folder: PathBuf,
+        /// Its tokenizer.
+        got: String,
+        /// The run's.
+        expected: String,
     },
 }
 

@@ -1,6 +1,7 @@
 //! Text to tokens and back: bytes as they are, or a Hugging Face `tokenizer.json`.
 
 use super::error::DataError;
+use crate::prepare::manifest::{Manifest, TOKENIZER};
 use shoal_protocol::id::Digest;
 use shoal_protocol::run::TokenizerSpec;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,12 @@ impl Tokenizer {
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| failed(path, &e))?;
         let digest = Digest::of(&bytes);
         Ok(Tokenizer::File(Box::new(FileTokenizer { inner, path: path.to_owned(), digest })))
+    }
+
+    /// The file that lies in a prepared folder, if it was tokenised with one.
+    pub fn prepared(folder: &Path) -> Option<PathBuf> {
+        let manifest = Manifest::is_in(folder).then(|| Manifest::load(folder).ok())??;
+        manifest.tokenizer_digest().map(|_| folder.join(TOKENIZER))
     }
 
     /// The tokenizer that a run asks for; `file` is where the person keeps it, if it is a file.

@@ -1,10 +1,13 @@
-//! A corpus as token ids: read straight from the text for bytes, else from a cache file that is made once.
+//! A corpus as token ids: read straight from the text for bytes, or from the shards of a prepared folder, else from a cache file
+//! that is made once.
 
 use super::corpus::Corpus;
 use super::error::DataError;
 use super::tokenizer::Tokenizer;
+use crate::prepare::manifest::Manifest;
 use memmap2::Mmap;
 use rayon::prelude::*;
+use shoal_protocol::id::Digest;
 use shoal_protocol::run::TokenizerSpec;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,7 +18,11 @@ use std::sync::Arc;
 pub struct Tokens(Kind);
 
 enum Kind {
-    Bytes(Arc<Corpus>),
+    /// The corpus is ids itself, of `width` bytes each: 1 for bytes, or as a prepared folder's manifest says.
+    Stored {
+        corpus: Arc<Corpus>,
+        width: usize,
+    },
     /// Little-endian ids of `width` bytes each, 2 or 4.
     Mapped {
         map: Mmap,
@@ -33,14 +40,19 @@ impl Tokens {
     /// The tokens of `corpus`. A tokenizer other than bytes leaves a cache file in the folder `cache`, and uses it next time.
     ///
     /// # Errors
-    /// The tokenizer fails, or the cache cannot be written or read.
+    /// The tokenizer fails, is not that of a prepared folder, or the cache cannot be written or read.
     pub fn new(
         corpus: Arc<Corpus>,
         tokenizer: &Tokenizer,
         cache: &Path,
     ) -> Result<Tokens, DataError> {
+        if let Some((folder, manifest)) = corpus.manifest() {
+            check_tokenizer(folder, manifest, tokenizer)?;
+            let width = manifest.width as usize;
+            return Ok(Tokens(Kind::Stored { corpus, width }));
+        }
         let TokenizerSpec::File { digest } = tokenizer.spec() else {
-            return Ok(Tokens(Kind::Bytes(corpus)));
+            return Ok(Tokens(Kind::Stored { corpus, width: 1 }));
         };
         let width = if tokenizer.vocab() <= 1 << 16 { 2 } else { 4 };
         let key = blake3::Hasher::new()
@@ -61,7 +73,7 @@ impl Tokens {
     /// Number of tokens.
     pub fn len(&self) -> u64 {
         match &self.0 {
-            Kind::Bytes(corpus) => corpus.len(),
+            Kind::Stored { corpus, width } => corpus.len() / *width as u64,
             Kind::Mapped { map, width } => (map.len() / width) as u64,
         }
     }
@@ -74,10 +86,10 @@ impl Tokens {
     /// Appends the `count` tokens from `start` on, which must exist, to `into`.
     pub fn extend(&self, start: u64, count: usize, into: &mut Vec<i64>) {
         match &self.0 {
-            Kind::Bytes(corpus) => {
-                let mut bytes = vec![0; count];
-                let got = corpus.read(start, &mut bytes);
-                into.extend(bytes[..got].iter().map(|byte| i64::from(*byte)));
+            Kind::Stored { corpus, width } => {
+                let mut bytes = vec![0; count * width];
+                let got = corpus.read(start * *width as u64, &mut bytes);
+                into.extend(bytes[..got].chunks_exact(*width).map(little_endian));
             }
             Kind::Mapped { map, width } => {
                 let first = start as usize * width;
@@ -86,6 +98,27 @@ impl Tokens {
             }
         }
     }
+}
+
+/// A prepared folder is read with the tokenizer that it was written with.
+fn check_tokenizer(
+    folder: &Path,
+    manifest: &Manifest,
+    tokenizer: &Tokenizer,
+) -> Result<(), DataError> {
+    let told = |digest: Option<Digest>| match digest {
+        Some(digest) => format!("the tokenizer with BLAKE3 {digest}"),
+        None => "byte tokens".into(),
+    };
+    let wanted = match tokenizer.spec() {
+        TokenizerSpec::Bytes => None,
+        TokenizerSpec::File { digest } => Some(digest),
+    };
+    if manifest.tokenizer_digest() == wanted {
+        return Ok(());
+    }
+    let (got, expected) = (told(manifest.tokenizer_digest()), told(wanted));
+    Err(DataError::Tokenised { folder: folder.to_owned(), got, expected })
 }
 
 fn little_endian(bytes: &[u8]) -> i64 {

@@ -16,14 +16,12 @@
 //! | `table` | what is on the screen |
 //! | `report` | `report.json` |
 //! | `finale` | sample, picture, summary |
-//! | `interrupt` | Ctrl-C |
 
 mod cast;
 mod cue;
 mod finale;
 mod folder;
 mod history;
-mod interrupt;
 mod poll;
 mod process;
 pub mod recipe;
@@ -33,6 +31,7 @@ mod table;
 
 pub use process::{Hello, end_with_stdin};
 
+use crate::interrupt;
 use anyhow::Context;
 use folder::Folder;
 use stage::Stage;

@@ -3,7 +3,7 @@
 //! A child dies with the demo whatever happens to the demo: it is killed and waited for when its [`Process`] is dropped, a
 //! kernel that can is told to kill it when its parent dies, and on its own it ends when its standard input does.
 
-use super::interrupt;
+use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::File;

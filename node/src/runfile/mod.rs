@@ -70,7 +70,7 @@ pub struct RunFile {
 /// Where a run's text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A text file, or a folder of them.
+    /// A text file, a folder of them, or a prepared folder.
     Text(PathBuf),
     /// Stories from the node's own generator.
     Stories {
@@ -79,6 +79,16 @@ pub enum Source {
         /// Seed of the generator.
         seed: u64,
     },
+}
+
+impl Source {
+    /// The tokenizer that lies with prepared data.
+    fn tokenizer(&self) -> Option<PathBuf> {
+        match self {
+            Source::Text(path) => Tokenizer::prepared(path),
+            Source::Stories { .. } => None,
+        }
+    }
 }
 
 /// A run file as a node is started with it.
@@ -161,10 +171,11 @@ impl RunFile {
         tokenizer: Option<&Path>,
         cache: &Path,
     ) -> Result<Resolved, ResolveError> {
+        let source = data.map_or_else(|| self.source.clone(), |path| Source::Text(path.to_owned()));
         let tokenizer_file = tokenizer.map(Path::to_owned).or_else(|| self.tokenizer.clone());
+        let tokenizer_file = tokenizer_file.or_else(|| source.tokenizer());
         let tokenizer =
             tokenizer_file.as_deref().map_or(Ok(Tokenizer::Bytes), Tokenizer::from_file)?;
-        let source = data.map_or_else(|| self.source.clone(), |path| Source::Text(path.to_owned()));
         let described = self.describe(&source, &tokenizer, cache)?;
         let vocab = self.vocab.unwrap_or(tokenizer.vocab());
         if tokenizer.vocab() > vocab {

@@ -74,7 +74,7 @@ const TOLD: &[Told] = &[
         "data.text",
         "",
         "",
-        "Path of a text or a folder of texts, from the run file's folder. This or `stories_bytes`.",
+        "Path of a text, a folder of texts or a prepared folder (docs/DATA.md), from the run file's folder. This or `stories_bytes`.",
         "",
     ),
     told(

@@ -1,4 +1,4 @@
-//! Ctrl-C and a polite request to end: a flag that the demo's loop looks at.
+//! Ctrl-C and a polite request to end: a flag that long work looks at.
 
 use anyhow::bail;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ extern "C" fn note(_signal: libc::c_int) {
 }
 
 /// From now on SIGINT and SIGTERM only raise the flag.
-pub(super) fn listen() {
+pub fn listen() {
     let handler = note as extern "C" fn(libc::c_int);
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: the handler only stores to an atomic, which is safe in a signal's context.
@@ -19,12 +19,15 @@ pub(super) fn listen() {
 }
 
 /// Whether somebody asked for the end.
-pub(super) fn was_asked() -> bool {
+pub fn was_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// An error once somebody asked for the end.
-pub(super) fn check() -> anyhow::Result<()> {
+/// Whether to go on.
+///
+/// # Errors
+/// Somebody asked for the end.
+pub fn check() -> anyhow::Result<()> {
     if was_asked() {
         bail!("interrupted");
     }

@@ -19,7 +19,7 @@ macro_rules! cap {
 }
 macro_rules! town {
     () => {
-        r"[A-Z\x{c0}-\x{de}ŁŚŠŽČĆŞ][A-Za-z\x{c0}-\x{24f}'’.-]+(?:[ -](?:[A-Z\x{c0}-\x{de}ŁŚŠŽČĆŞ][A-Za-z\x{c0}-\x{24f}'’.-]+|(?:am|an|der|de|la|le|les|en|sur|del|los|las|bei|im|upon|on)\b|\([A-Za-z\x{c0}-\x{24f}]+\))){0,4}"
+        r"[A-Z\x{c0}-\x{de}ŁŚŠŽČĆŞ][A-Za-z\x{c0}-\x{24f}'’.-]*(?:[ -](?:[A-Z\x{c0}-\x{de}ŁŚŠŽČĆŞ][A-Za-z\x{c0}-\x{24f}'’.-]+|(?:am|an|der|de|la|le|les|en|sur|del|los|las|bei|im|upon|on)\b|\([A-Za-z\x{c0}-\x{24f}]+\))){0,4}"
     };
 }
 macro_rules! uk_code {
@@ -139,17 +139,17 @@ const GERMAN: Streets = Streets {
     pattern: concat!(
         r"(?:\b(?:",
         cap!(),
-        r"[ -]){0,3}(?:[A-Za-z\x{c0}-\x{24f}]+|",
+        r"[ -]){0,3}(?:[A-Za-z\x{c0}-\x{24f}'’.-]+|",
         cap!(),
         r"[ -])?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Rr]ing|damm|[Uu]fer|chaussee)",
-        r" [0-9]{1,4} ?(?:[a-z]\b)?(?:-[0-9]{1,4})?(?:",
+        r" [0-9]{1,4}(?: ?[a-z]\b)?(?:-[0-9]{1,4})?(?:",
         then!(),
         r"(?:D-|A-|CH-)?[0-9]{4,5} ",
         town!(),
         r")?",
         r"|\b(?:Am|An der|Im|Auf dem|Unter den|Zum|Zur) ",
         cap!(),
-        r" [0-9]{1,4} ?(?:[a-z]\b)?",
+        r" [0-9]{1,4}(?: ?[a-z]\b)?",
         then!(),
         r"(?:D-|A-|CH-)?[0-9]{4,5} ",
         town!(),

@@ -72,8 +72,8 @@ impl Kind {
     pub(super) fn rank(self) -> u8 {
         match self {
             Kind::Custom(_) => 10,
-            Kind::Secret => 9,
-            Kind::Credentials => 8,
+            Kind::Credentials => 9,
+            Kind::Secret => 8,
             Kind::Email => 7,
             Kind::Iban => 6,
             Kind::Card => 5,

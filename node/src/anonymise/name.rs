@@ -336,8 +336,9 @@ impl Word {
     fn follows(&self, first: &Word) -> bool {
         let listed = self.known.surname.is_some() || self.known.given.is_some();
         match first.form {
-            // Whole lines are in capitals: only what the lists know is a name there.
-            Form::Upper => listed && self.form == Form::Upper && !self.known.place,
+            Form::Upper => {
+                self.form == Form::Upper && (listed && !self.known.place || self.surname_like())
+            }
             Form::Initial => self.known.surname.is_some() && self.form != Form::Upper,
             _ => {
                 self.surname_like() && self.form != Form::Upper
@@ -354,6 +355,8 @@ impl Word {
         match (self.form, self.known.given) {
             (Form::Particle, _) => false,
             (Form::Initial, _) => listed,
+            // Whole lines are in capitals: what no list knows is a surname only where little stands.
+            (Form::Upper, Some(true)) => listed || rest.len() <= 2,
             (_, Some(true)) => true,
             (_, Some(false)) => sure || listed && initial,
             (Form::Upper, None) => false,

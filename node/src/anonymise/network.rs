@@ -78,9 +78,10 @@ pub(super) fn emails(text: &str, found: &mut Vec<Finding>) {
 /// Finds the mailbox whose spelt-out `@` stands at `at`, as `[at]`.
 pub(super) fn hidden_email(text: &str, at: &Range<usize>, found: &mut Vec<Finding>) {
     let within = around(text, at, LOCAL_BYTES_MAX + 2, DOMAIN_BYTES_MAX);
-    let hit = HIDDEN.find_at(&text[..within.end], within.start).map(|hit| hit.range());
-    let hit = hit.filter(|span| span.start < at.start && at.end < span.end);
-    found.extend(hit.map(|span| Finding { kind: Kind::Email, span }));
+    let hits = HIDDEN.find_iter(&text[within.clone()]);
+    let mut spans = hits.map(|hit| within.start + hit.start()..within.start + hit.end());
+    let span = spans.find(|span| span.start < at.start && at.end < span.end);
+    found.extend(span.map(|span| Finding { kind: Kind::Email, span }));
 }
 
 fn is_mailbox(text: &str, mailbox: &str, end: usize) -> bool {

@@ -12,10 +12,13 @@ use std::sync::LazyLock;
 const GAP_BYTES_MAX: usize = 4;
 /// What of an item may stand before its first digit, as in a codice fiscale or behind `+` and brackets.
 const BEFORE_BYTES: usize = 12;
-/// What of an item may stand behind its last digit.
-const AFTER_BYTES: usize = 4;
+/// What of an item may stand behind a stretch: a last letter, or an extension.
+const AFTER_BYTES: usize = 14;
 /// How far before an item the words are looked for that some forms need.
 const NEAR_BYTES: usize = 48;
+
+/// So many groups of digits behind a telephone number are told from it.
+const GROUPS_CUT_MAX: usize = 4;
 
 /// One written form of a number.
 pub(super) struct Form {
@@ -139,14 +142,27 @@ impl Ready {
     fn find(&self, text: &str, within: &Range<usize>, found: &mut Vec<Finding>) {
         let mut at = within.start;
         while let Some(hit) = self.regex.find_at(&text[..within.end], at) {
-            let span = hit.range();
-            if self.accepts(text, &span) {
-                at = span.end;
-                found.push(Finding { kind: self.form.kind, span });
-            } else {
-                at = ceil(text, span.start + 1);
+            let start = hit.start();
+            match self.longest(text, hit.range()) {
+                Some(span) => {
+                    at = span.end;
+                    found.push(Finding { kind: self.form.kind, span });
+                }
+                None => at = ceil(text, start + 1),
             }
         }
+    }
+
+    /// The span, or of a telephone number what is left of it without groups that go on behind it.
+    fn longest(&self, text: &str, mut span: Range<usize>) -> Option<Range<usize>> {
+        for _ in 0..GROUPS_CUT_MAX {
+            if self.accepts(text, &span) {
+                return Some(span);
+            }
+            let cut = text[span.clone()].rfind(' ').filter(|_| self.form.kind == Kind::Phone)?;
+            span.end = span.start + cut;
+        }
+        None
     }
 
     fn accepts(&self, text: &str, span: &Range<usize>) -> bool {
@@ -154,6 +170,7 @@ impl Ready {
         let digits = item.bytes().filter(u8::is_ascii_digit).count();
         self.form.digits.contains(&digits)
             && stands_alone(text, span)
+            && !(self.form.kind == Kind::Phone && continues(text, span.start))
             && self.form.test.holds(item)
             && (self.form.near.is_empty() || is_near(text, span.start, self.form.near))
     }
@@ -167,15 +184,28 @@ impl Ready {
 
 /// A test that `item` passes, for others to pass as well: the first form of its kind that it has, with its check.
 pub(super) fn likeness(kind: Kind, item: &str) -> Option<impl Fn(&str) -> bool> {
-    let ready = READY.iter().find(|ready| ready.form.kind == kind && ready.is(item))?;
+    let all = || READY.iter().filter(|ready| ready.form.kind == kind);
+    let sure = all().find(|ready| ready.form.near.is_empty() && ready.is(item));
+    let ready = sure.or_else(|| all().find(|ready| ready.is(item)))?;
     Some(|text: &str| ready.is(text))
 }
 
-/// Whether one of `words` stands shortly before `place`.
-pub(super) fn is_near(text: &str, place: usize, words: &[&str]) -> bool {
+/// Whether one of `words` stands shortly before `place`, on the same line and with no other number between.
+fn is_near(text: &str, place: usize, words: &[&str]) -> bool {
     let before = &text[floor(text, place.saturating_sub(NEAR_BYTES))..place];
-    let before = before.to_lowercase();
+    let before = before
+        .rsplit(|c: char| c.is_ascii_digit() || c == '\n')
+        .next()
+        .unwrap_or("")
+        .to_lowercase();
     words.iter().any(|word| before.contains(word))
+}
+
+/// Whether a group of digits stands right before: then this is the rest of a longer number.
+fn continues(text: &str, start: usize) -> bool {
+    let mut before = text[..start].chars().rev();
+    matches!(before.next(), Some(' ' | '\u{a0}'))
+        && before.next().is_some_and(|c| c.is_ascii_digit())
 }
 
 /// Whether nothing goes on on either side: no letter or digit, and no sign that joins it to one, as in a version,

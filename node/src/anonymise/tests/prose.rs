@@ -97,7 +97,7 @@ pub fn around(kind: Kind) -> &'static [&'static str] {
             "git clone https://{}@git.example.net/team/app.git",
             "DATABASE_URL=postgres://{}@db.internal:5432/app",
             "see ftp://{}@files.test/pub",
-            "amqp://{}@10.0.0.5/vhost",
+            "amqp://{}@rabbit.internal/vhost",
         ],
         Kind::Address => &[
             "We moved to {} in the spring.",

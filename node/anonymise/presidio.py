@@ -14,9 +14,13 @@ import time
 from collections import defaultdict
 
 import spacy
+import tldextract
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer import predefined_recognizers as known
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
+
+# The list of public suffixes that the package brings; nothing is fetched.
+tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
 
 # Presidio's entities as kinds of ours. It has none for postal addresses, keys and credentials: LOCATION and URL are the
 # nearest, and are counted as found where they cover an item, but never as wrong.

@@ -34,9 +34,9 @@ fn main() -> anyhow::Result<()> {
         counts.merge(&cleaned.counts);
         for one in cleaned.findings.iter().filter(|_| show) {
             println!(
-                "{:12} {:8} {:?}",
+                "{:12} {:?} {:?}",
                 anonymiser.name(one.kind),
-                one.span.start,
+                one.span,
                 &text[one.span.clone()]
             );
         }

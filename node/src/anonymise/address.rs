@@ -139,9 +139,15 @@ const GERMAN: Streets = Streets {
     pattern: concat!(
         r"(?:\b(?:",
         cap!(),
-        r"[ -]){0,3}(?:[A-Za-z\x{c0}-\x{24f}'’.-]+|",
+        r"[ -]){0,3}(?:",
+        // Hauptstraße, van-den-Berg-Straße
+        r"(?:[a-z]+-){0,2}",
         cap!(),
-        r"[ -])?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Rr]ing|damm|[Uu]fer|chaussee)",
+        r"(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|-Stra(?:ß|ss)e|-Str\.|-Weg|-Platz|-Allee|-Ring|-Ufer)",
+        // Lange Straße
+        r"|",
+        cap!(),
+        r" (?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer))",
         r" [0-9]{1,4}(?: ?[a-z]\b)?(?:-[0-9]{1,4})?(?:",
         then!(),
         r"(?:D-|A-|CH-)?[0-9]{4,5} ",
@@ -216,14 +222,19 @@ const SPANISH: Streets = Streets {
         "Carretera",
         "Ronda",
         "Travesía",
+        "Glorieta",
+        "Callejón",
+        "Pasaje",
+        "Rambla",
+        "Vía",
     ],
     suffix: false,
     pattern: concat!(
-        r"(?:\b(?i:calle|avenida|avda\.?|av\.|plaza|paseo|camino|carretera|ronda|travesía)|\bC/) ?(?:(?:de la|de los|de las|del|de) )?",
+        r"(?:\b(?i:calle|avenida|avda\.?|av\.|plaza|paseo|camino|carretera|ronda|travesía|glorieta|callejón|pasaje|rambla|vía)|\bC/) ?(?:(?:de la|de los|de las|del|de) )?",
         cap!(),
         r"(?:[ -](?:(?:de|la|los|las|del|y)\b|",
         cap!(),
-        r")){0,4},? (?:n[.º°]{1,2} ?)?[0-9]{1,4}\b(?:,? [0-9]{1,2}[.º°ª]{1,2} ?[A-Z]?\b)?(?:",
+        r")){0,4},? (?:n[.º°]{1,2} ?)?[0-9]{1,4}\b(?:,? [0-9]{1,2}[.º°ª]{1,2} ?[A-Z]?\b|,? (?:Puerta|Piso|Apt\.|Esc\.|pta\.) ?[0-9]{1,3})?(?:",
         then!(),
         r"[0-9]{5} ",
         town!(),
@@ -235,6 +246,30 @@ const LANGUAGES: [Streets; 4] = [ENGLISH, GERMAN, FRENCH, SPANISH];
 
 static PATTERNS: LazyLock<Vec<Regex>> =
     LazyLock::new(|| LANGUAGES.iter().map(|language| expression(language.pattern)).collect());
+/// A house number, and whatever a street is called, on the line before a town with its postcode.
+static US_WHOLE: LazyLock<Regex> = LazyLock::new(|| {
+    expression(concat!(
+        r"\b[0-9]{1,6} (?:(?:",
+        cap!(),
+        r"|[0-9]{1,3}(?:st|nd|rd|th)) ){1,4}",
+        cap!(),
+        r"(?: (?:Apt|Suite|Unit|Ste)\.? ?[0-9]{1,5}[A-Z]?)?",
+        then!(),
+        us_tail!(),
+    ))
+});
+static UK_WHOLE: LazyLock<Regex> = LazyLock::new(|| {
+    expression(concat!(
+        r"\b(?:(?:Flat|Studio|Unit) [0-9]{1,4}[A-Za-z]?(?:, ?\n?| ?\n))?(?:[0-9]{1,5}[A-Za-z]? )?(?:",
+        cap!(),
+        r" ){1,3}",
+        cap!(),
+        r"(?:, ?\n?| ?\n)",
+        town!(),
+        r"(?:,? |, ?\n?|\n)",
+        uk_code!(),
+    ))
+});
 static UK_CODE: LazyLock<Regex> = LazyLock::new(|| expression(concat!(r"\b", uk_code!())));
 static US_TAIL: LazyLock<Regex> = LazyLock::new(|| expression(concat!(r"\b", us_tail!())));
 
@@ -300,17 +335,25 @@ fn is_year(text: &str, span: &Range<usize>) -> bool {
     year && words.contains(&before.to_lowercase().as_str())
 }
 
-/// Finds postcodes that stand without a street, in a stretch of digits.
+/// Finds postcodes in a stretch of digits, with the town and street before them.
 pub(super) fn postcodes(text: &str, stretch: &Stretch, found: &mut Vec<Finding>) {
+    let mut codes = Vec::new();
     if stretch.digits >= 5 {
         let within = around(text, &stretch.span, BEFORE_BYTES, 1);
-        collect(&US_TAIL, text, within, found, |_| true);
+        collect(&US_TAIL, text, within, &mut codes, |_| true);
     }
+    let american = codes.len();
     let within = around(text, &stretch.span, 2, 3);
-    collect(&UK_CODE, text, within, found, |code| {
+    collect(&UK_CODE, text, within, &mut codes, |code| {
         let area: String = code.chars().take_while(char::is_ascii_alphabetic).collect();
         UK_AREAS.contains(&format!(" {area} "))
     });
+    for (index, code) in codes.iter().enumerate() {
+        let whole = if index < american { &US_WHOLE } else { &UK_WHOLE };
+        let within = around(text, &(code.span.end..code.span.end), 2 * BEFORE_BYTES, 0);
+        collect(whole, text, within, found, |address| address.bytes().any(|b| b.is_ascii_digit()));
+    }
+    found.extend(codes);
 }
 
 fn collect(

@@ -206,10 +206,14 @@ fn form(word: &str) -> Option<Form> {
     if first.is_lowercase() {
         return PARTICLES.contains(&word).then_some(Form::Particle);
     }
-    match (first.is_uppercase(), chars.clone().next().is_some()) {
+    let upper = word.chars().all(|c| !c.is_lowercase());
+    if upper && word.len() > 1 && PARTICLES.contains(&word.to_lowercase().as_str()) {
+        return Some(Form::Particle);
+    }
+    match (first.is_uppercase(), chars.next().is_some()) {
         (false, _) => None,
         (true, false) => Some(Form::Initial),
-        (true, true) if word.chars().all(|c| !c.is_lowercase()) => Some(Form::Upper),
+        (true, true) if upper => Some(Form::Upper),
         (true, true) => Some(Form::Capital),
     }
 }
@@ -332,6 +336,11 @@ impl Word {
         known.surname.is_some() && !known.place || !known.common && !known.place && !known.title
     }
 
+    /// Not what stands behind a letter that counts: `A. Introduction`.
+    fn is_no_heading(&self) -> bool {
+        self.span.len() >= 5 && !self.known.place || self.form == Form::Initial
+    }
+
     /// Could go on the name that `first` begins.
     fn follows(&self, first: &Word) -> bool {
         let listed = self.known.surname.is_some() || self.known.given.is_some();
@@ -339,7 +348,7 @@ impl Word {
             Form::Upper => {
                 self.form == Form::Upper && (listed && !self.known.place || self.surname_like())
             }
-            Form::Initial => self.known.surname.is_some() && self.form != Form::Upper,
+            Form::Initial => self.surname_like() && self.form != Form::Upper,
             _ => {
                 self.surname_like() && self.form != Form::Upper
                     || listed && self.known.surname == Some(true)
@@ -351,15 +360,18 @@ impl Word {
     fn begins(&self, rest: &[Word]) -> bool {
         let sure = rest.iter().any(|word| word.known.surname == Some(true));
         let listed = rest.iter().any(|word| word.known.surname.is_some());
+        let few = rest.iter().filter(|word| word.form != Form::Particle).count() <= 2;
         let initial = rest.iter().any(|word| word.form == Form::Initial);
         match (self.form, self.known.given) {
             (Form::Particle, _) => false,
-            (Form::Initial, _) => listed,
+            (Form::Initial, _) => listed || few && rest.iter().all(Word::is_no_heading),
             // Whole lines are in capitals: what no list knows is a surname only where little stands.
-            (Form::Upper, Some(true)) => listed || rest.len() <= 2,
+            (Form::Upper, Some(true)) => listed || few,
             (_, Some(true)) => true,
             (_, Some(false)) => sure || listed && initial,
-            (Form::Upper, None) => false,
+            (Form::Upper, None) => {
+                sure && few && !self.known.common && !self.known.place && !self.known.title
+            }
             (Form::Capital, None) => {
                 sure && !self.known.common && !self.known.place && !self.known.title
                     || self.known.surname == Some(true) && sure

@@ -70,10 +70,11 @@ struct Ready {
 }
 
 /// Card numbers in the groups that cards show, or in none.
-const CARDS: [Form; 3] = [
+const CARDS: [Form; 4] = [
     card_form(r"\b[2-6][0-9]{3}(?:[ \x{a0}-]?[0-9]{4}){3}(?:[ \x{a0}-]?[0-9]{3})?\b"),
     card_form(r"\b3[0-9]{3}[ \x{a0}-]?[0-9]{6}[ \x{a0}-]?[0-9]{4,5}\b"),
     card_form(r"\b[56][0-9]{11,18}\b"),
+    card_form(r"\b(?:4[0-9]{12}|2131[0-9]{11}|1800[0-9]{11})\b"),
 ];
 
 const fn card_form(pattern: &'static str) -> Form {
@@ -198,7 +199,12 @@ fn is_near(text: &str, place: usize, words: &[&str]) -> bool {
         .next()
         .unwrap_or("")
         .to_lowercase();
-    words.iter().any(|word| before.contains(word))
+    words.iter().any(|word| begins_a_word(&before, word))
+}
+
+/// Whether `word` stands in `text` at the beginning of a word: `Patel` says nothing of a telephone.
+fn begins_a_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| !text[..at].ends_with(char::is_alphabetic))
 }
 
 /// Whether a group of digits stands right before: then this is the rest of a longer number.

@@ -56,7 +56,7 @@ pub fn mod97(code: &[u8]) -> bool {
 /// EAN-13, and so ISBN-13 and Switzerland's AHV number.
 pub fn ean13(code: &[u8]) -> bool {
     let Some(digits) = all_digits(code).filter(|digits| digits.len() == 13) else { return false };
-    weighted(&digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]) % 10 == 0
+    weighted(&digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]).is_multiple_of(10)
 }
 
 /// ISO 7064 mod 11,10.
@@ -77,7 +77,9 @@ pub fn mod11_isbn10(code: &[u8]) -> bool {
     };
     let Some(digits) = all_digits(body) else { return false };
     let check = if *last == b'X' { Some(10) } else { digit(*last) };
-    check.is_some_and(|check| (weighted(&digits, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) + check) % 11 == 0)
+    check.is_some_and(|check| {
+        (weighted(&digits, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) + check).is_multiple_of(11)
+    })
 }
 
 /// Verhoeff 1969: the dihedral group of ten elements, and its powers of a permutation.
@@ -175,7 +177,7 @@ pub fn belgian_register(code: &[u8]) -> bool {
 /// Burgerservicenummer: the eleven-test, weights 9 to 2 and -1.
 pub fn dutch_bsn(code: &[u8]) -> bool {
     let Some(digits) = all_digits(code).filter(|digits| digits.len() == 9) else { return false };
-    (weighted(&digits, &[9, 8, 7, 6, 5, 4, 3, 2]) + 10 * digits[8]) % 11 == 0
+    (weighted(&digits, &[9, 8, 7, 6, 5, 4, 3, 2]) + 10 * digits[8]).is_multiple_of(11)
         && number(code) != Some(0)
 }
 
@@ -185,7 +187,7 @@ pub fn polish_pesel(code: &[u8]) -> bool {
     let month = (digits[2] * 10 + digits[3]) % 20;
     let day = digits[4] * 10 + digits[5];
     let sum = weighted(&digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]);
-    sum % 10 == 0 && (1..=12).contains(&month) && (1..=31).contains(&day)
+    sum.is_multiple_of(10) && (1..=12).contains(&month) && (1..=31).contains(&day)
 }
 
 /// Finland's henkilötunnus: the nine digits mod 31 pick the last character.
@@ -217,8 +219,8 @@ fn is_date(code: &[u8], day: usize, month: usize) -> bool {
 /// Norway's fødselsnummer: two check digits mod 11.
 pub fn norwegian_number(code: &[u8]) -> bool {
     let Some(digits) = all_digits(code).filter(|digits| digits.len() == 11) else { return false };
-    weighted(&digits, &[3, 7, 6, 1, 8, 9, 4, 5, 2, 1]) % 11 == 0
-        && weighted(&digits, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1]) % 11 == 0
+    weighted(&digits, &[3, 7, 6, 1, 8, 9, 4, 5, 2, 1]).is_multiple_of(11)
+        && weighted(&digits, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11)
         && is_date(&[code[0] & !4, code[1], code[2], code[3]], 0, 2)
 }
 

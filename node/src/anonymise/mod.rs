@@ -1,7 +1,7 @@
 //! Text without what names people: addresses, numbers, keys and names found by forms, checksums and lists, then masked,
 //! replaced, or the document left out.
 //!
-//! ```ignore
+//! ```text
 //! let rules = Rules::parse(&text_of_the_rules_file, &path)?;     // or Rules::default(): all kinds masked
 //! let anonymiser = Anonymiser::new(&rules, Some(Key::derive(secret)))?;
 //! let cleaned = anonymiser.clean("Write to jane@example.net.");    // text, counts, drop, findings
@@ -69,10 +69,8 @@ pub struct Anonymiser {
 impl Anonymiser {
     /// Follows `rules`; pseudonyms are made under `key`.
     pub fn new(rules: &Rules, key: Option<Key>) -> Result<Anonymiser, KeyMissing> {
-        let asking = rules.asking_for_pseudonyms();
-        match (asking, &key) {
-            (Some(name), None) => return Err(KeyMissing(name)),
-            _ => {}
+        if let (Some(name), None) = (rules.asking_for_pseudonyms(), &key) {
+            return Err(KeyMissing(name));
         }
         Ok(Anonymiser {
             actions: rules.actions,

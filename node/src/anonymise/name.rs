@@ -206,6 +206,9 @@ fn form(word: &str) -> Option<Form> {
     if first.is_lowercase() {
         return PARTICLES.contains(&word).then_some(Form::Particle);
     }
+    if is_compound(word) {
+        return None;
+    }
     let upper = word.chars().all(|c| !c.is_lowercase());
     if upper && word.len() > 1 && PARTICLES.contains(&word.to_lowercase().as_str()) {
         return Some(Form::Particle);
@@ -216,6 +219,16 @@ fn form(word: &str) -> Option<Form> {
         (true, true) if upper => Some(Form::Upper),
         (true, true) => Some(Form::Capital),
     }
+}
+
+/// `MemberIndex`: capitals within, but not as in `McAllister`, `O'Brien` or `Lloyd-Webber`.
+fn is_compound(word: &str) -> bool {
+    let within = word.char_indices().skip(1).find(|(_, c)| c.is_uppercase());
+    within.is_some_and(|(at, _)| {
+        let before = &word[..at];
+        before.ends_with(char::is_lowercase)
+            && !["Mc", "Mac", "De", "Di", "Du", "La", "Le", "Van", "Von", "Fitz"].contains(&before)
+    })
 }
 
 /// What is known of a word; of one with a hyphen what is known of its parts.
@@ -299,7 +312,10 @@ fn name_at(run: &[Word], at: usize, lead: Lead) -> Option<Range<usize>> {
     }
     if lead == Lead::Name {
         let end = extend(run, at, |word| word.surname_like() || word.known.given.is_some());
-        return (end > at && !followed_by_place(run, end)).then_some(at..end);
+        // `owner: Option<...>`: one word that no list knows is as often a program's.
+        let listed = first.known.given.or(first.known.surname) == Some(true);
+        let named = end > at + 1 || listed && first.form == Form::Capital;
+        return (end > at && named && !followed_by_place(run, end)).then_some(at..end);
     }
     let end = extend(run, at + 1, |word| word.follows(first));
     let named = end > at + 1 && run[at + 1..end].iter().any(|word| word.form != Form::Initial);
@@ -364,7 +380,9 @@ impl Word {
         let initial = rest.iter().any(|word| word.form == Form::Initial);
         match (self.form, self.known.given) {
             (Form::Particle, _) => false,
-            (Form::Initial, _) => listed || few && rest.iter().all(Word::is_no_heading),
+            (Form::Initial, _) => {
+                listed || few && self.span.len() > 1 && rest.iter().all(Word::is_no_heading)
+            }
             // Whole lines are in capitals: what no list knows is a surname only where little stands.
             (Form::Upper, Some(true)) => listed || few,
             (_, Some(true)) => true,

@@ -2,6 +2,8 @@
 
 /// The actors.
 pub mod actor;
+/// Training text without what names people.
+pub mod anonymise;
 /// Speed: training, codecs, all-reduce.
 pub mod bench;
 /// The loss curve as a picture.

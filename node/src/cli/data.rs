@@ -2,6 +2,7 @@
 
 mod flags;
 mod inspect;
+mod personal;
 mod prepare;
 mod progress;
 mod synth;

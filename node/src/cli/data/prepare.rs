@@ -1,12 +1,13 @@
 //! `shoal data prepare`: files become shards to train on.
 
 use super::flags::{BATCH_BYTES, Filters, Making, list_rules, told};
+use super::personal::Personal;
 use super::progress::Progress;
 use anyhow::bail;
 use clap::Args;
-use shoal_node::prepare::Preparation;
 use shoal_node::prepare::filter::Rules;
 use shoal_node::prepare::read::{Files, How};
+use shoal_node::prepare::{Anonymise, Preparation};
 use std::path::PathBuf;
 
 /// Similarity from which documents are near-duplicates, as in MassiveText (Rae et al. 2021, section A.1.3).
@@ -28,6 +29,8 @@ pub struct Prepare {
     #[command(flatten)]
     filters: Filters,
     #[command(flatten)]
+    personal: Personal,
+    #[command(flatten)]
     making: Option<Making>,
     /// List the rules and thresholds, and do nothing
     #[arg(long)]
@@ -38,6 +41,7 @@ const EXAMPLE: &str = "\
 EXAMPLE
   shoal data prepare books/ crawl.jsonl.gz -o ready --bpe 8192
   shoal data prepare dump.parquet --field content --language en -o ready --without bullets --threshold words-min=20
+  shoal data prepare novels/ -o ready --keep name,address
 
 A record that cannot be read is counted, never fatal. Ctrl-C loses nothing: the same command goes on, to the same bytes.";
 
@@ -51,13 +55,14 @@ impl Prepare {
         let Some(making) = self.making else { bail!("name the folder to write with -o") };
         let document_bytes = self.document_kib as usize * 1024;
         let files = Files::find(&self.input, How { field: self.field, document_bytes })?;
+        let cleaning = self.personal.cleaning()?;
         let preparation = Preparation {
             passed_over: files.passed_over,
             source: &files,
             output: making.output.clone(),
             rules: self.filters.rules(Rules::default())?,
             search: making.search(Some(NEAR)),
-            anonymise: None,
+            anonymise: cleaning.as_ref().map(|cleaning| cleaning as &dyn Anonymise),
             tokenizer: making.tokenizer(),
             shard_bytes: making.shard_bytes(),
             batch_bytes: BATCH_BYTES,

@@ -51,7 +51,8 @@ impl Watch for Progress {
         if let Some(bar) = &self.bar {
             bar.reset();
             bar.set_style(
-                ProgressStyle::with_template("{wide_bar} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ProgressStyle::with_template("{wide_bar} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             bar.set_message(pass);
         }

@@ -19,15 +19,9 @@ pub struct Tokens(Kind);
 
 enum Kind {
     /// The corpus is ids itself, of `width` bytes each: 1 for bytes, or as a prepared folder's manifest says.
-    Stored {
-        corpus: Arc<Corpus>,
-        width: usize,
-    },
+    Stored { corpus: Arc<Corpus>, width: usize },
     /// Little-endian ids of `width` bytes each, 2 or 4.
-    Mapped {
-        map: Mmap,
-        width: usize,
-    },
+    Mapped { map: Mmap, width: usize },
 }
 
 /// A piece of text that is tokenised on its own ends at the first line end after this many bytes. Part of what peers agree

@@ -49,7 +49,8 @@ pub(super) fn compare(
             }
             Ok(())
         };
-        twins.find(&folder, all, look, |document, verdict| strike.out(document, verdict, report))?;
+        twins
+            .find(&folder, all, look, |document, verdict| strike.out(document, verdict, report))?;
     }
     strike.pad(all)?;
     strike.out.flush()?;
@@ -126,6 +127,7 @@ impl Struck {
 pub(super) fn strike_one(work: &Path, document: u64) -> Result<(), PrepareError> {
     use std::os::unix::fs::FileExt;
     let path = work.join(STRUCK);
-    let file = File::options().write(true).open(&path).map_err(PrepareError::io("opening", &path))?;
+    let file =
+        File::options().write(true).open(&path).map_err(PrepareError::io("opening", &path))?;
     file.write_all_at(&[1], document).map_err(PrepareError::io("writing", &path))
 }

@@ -32,7 +32,9 @@ pub enum PrepareError {
         reason: &'static str,
     },
     /// Everything was dropped.
-    #[error("of {read} documents none was kept; most were dropped by {rule}. {report} shows examples, `--without RULE` switches a rule off")]
+    #[error(
+        "of {read} documents none was kept; most were dropped by {rule}. {report} shows examples, `--without RULE` switches a rule off"
+    )]
     NothingKept {
         /// Documents that were read.
         read: u64,

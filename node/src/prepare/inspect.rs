@@ -61,7 +61,12 @@ impl Inspection {
     fn tell(&self, report: &Report, out: &mut String) {
         let text = report.kept.bytes as f64 / self.manifest.tokens.max(1) as f64;
         let _ = writeln!(out, "text        {}, {text:.2} bytes a token", size(report.kept.bytes));
-        let _ = writeln!(out, "read        {} documents, {}", report.read.documents, size(report.read.bytes));
+        let _ = writeln!(
+            out,
+            "read        {} documents, {}",
+            report.read.documents,
+            size(report.read.bytes)
+        );
         for (name, cases) in report.bad.iter().chain(&report.dropped) {
             let _ = writeln!(out, "  dropped   {:>9}  {name}", cases.documents);
         }
@@ -83,7 +88,12 @@ impl Inspection {
     ///
     /// # Errors
     /// A shard cannot be read, or the tokenizer does not know what to do with it.
-    pub fn samples(&self, count: u64, chars: usize, seed: u64) -> Result<Vec<String>, PrepareError> {
+    pub fn samples(
+        &self,
+        count: u64,
+        chars: usize,
+        seed: u64,
+    ) -> Result<Vec<String>, PrepareError> {
         let mut rng = Rng::new(seed);
         if self.manifest.tokens == 0 {
             return Ok(Vec::new());

@@ -92,7 +92,9 @@ pub enum ManifestError {
     #[error("the manifest cannot be used: {0}")]
     Invalid(String),
     /// A file is not what the manifest says.
-    #[error("{path} was altered: {reason}; prepare the data again, or bring the file from where it is intact")]
+    #[error(
+        "{path} was altered: {reason}; prepare the data again, or bring the file from where it is intact"
+    )]
     Altered {
         /// The file.
         path: PathBuf,
@@ -253,8 +255,7 @@ impl Shard {
 }
 
 fn verify_file(path: &Path, bytes: Option<u64>, blake3: &str) -> Result<(), ManifestError> {
-    let altered =
-        |reason: String| ManifestError::Altered { path: path.to_owned(), reason };
+    let altered = |reason: String| ManifestError::Altered { path: path.to_owned(), reason };
     let file = File::open(path).map_err(io("opening", path))?;
     let size = file.metadata().map_err(io("reading", path))?.len();
     if let Some(bytes) = bytes.filter(|bytes| *bytes != size) {

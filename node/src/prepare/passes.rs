@@ -107,7 +107,9 @@ impl Preparation<'_> {
         let duplicates = match (self.search.exact, self.search.near) {
             (false, None) => "duplicates: kept".into(),
             (true, None) => "duplicates: the same text".into(),
-            (_, Some(near)) => format!("duplicates: the same text, and from a similarity of {near}"),
+            (_, Some(near)) => {
+                format!("duplicates: the same text, and from a similarity of {near}")
+            }
         };
         let masking = self.anonymise.map_or("none".into(), Anonymise::identity);
         let mut settings = vec![
@@ -143,7 +145,12 @@ impl Preparation<'_> {
     }
 
     /// Reads, cleans and judges every record that is not yet in the spool.
-    fn read(&self, work: &Path, state: &mut State, watch: &mut dyn Watch) -> Result<(), PrepareError> {
+    fn read(
+        &self,
+        work: &Path,
+        state: &mut State,
+        watch: &mut dyn Watch,
+    ) -> Result<(), PrepareError> {
         watch.begin("reading", self.source.unit());
         let mut spool = Spool::open(work, state.documents, state.text_bytes)?;
         let near = self.search.near.is_some();

@@ -156,9 +156,15 @@ impl Report {
         let _ = writeln!(
             out,
             "Read: {documents} documents, {} of text, from {} files. Kept: {} documents, {}, {} tokens.\n",
-            size(bytes), self.units, self.kept.documents, size(self.kept.bytes), self.tokens
+            size(bytes),
+            self.units,
+            self.kept.documents,
+            size(self.kept.bytes),
+            self.tokens
         );
-        self.settings.iter().for_each(|line| { let _ = writeln!(out, "- {line}"); });
+        self.settings.iter().for_each(|line| {
+            let _ = writeln!(out, "- {line}");
+        });
         if self.passed_over > 0 {
             let _ = writeln!(out, "- {} files of other kinds were passed over", self.passed_over);
         }

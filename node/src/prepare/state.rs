@@ -66,8 +66,10 @@ impl State {
             Err(error) => return Err(PrepareError::io("reading", &path)(error)),
         };
         let folder = work.to_owned();
-        let state: State = serde_json::from_slice(&text).map_err(|error| {
-            PrepareError::Torn { path, reason: error.to_string(), folder: folder.clone() }
+        let state: State = serde_json::from_slice(&text).map_err(|error| PrepareError::Torn {
+            path,
+            reason: error.to_string(),
+            folder: folder.clone(),
         })?;
         if state.version != VERSION || state.report.command != report.command {
             let reason = "holds an unfinished preparation of other input or with other flags";

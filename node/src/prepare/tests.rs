@@ -1,3 +1,5 @@
+//! Whole preparations: the same bytes whatever happened on the way, and what a run makes of them.
+
 use super::near::Search;
 use super::read::{Amount, Files, How, Source};
 use super::report::REPORT_JSON;
@@ -30,7 +32,8 @@ impl Anonymise for Digits {
     }
     fn clean(&self, text: &str) -> Masked {
         let count = text.chars().filter(char::is_ascii_digit).count() as u64;
-        let counts = if count > 0 { BTreeMap::from([("digit".into(), count)]) } else { BTreeMap::new() };
+        let counts =
+            if count > 0 { BTreeMap::from([("digit".into(), count)]) } else { BTreeMap::new() };
         let drop = text.contains("secret").then(|| "it is secret".into());
         Masked { text: text.replace(|c: char| c.is_ascii_digit(), "#"), counts, drop }
     }
@@ -96,7 +99,9 @@ fn an_interrupted_preparation_ends_with_the_same_bytes() {
         for patience in 2.. {
             // Each attempt gets a step further than the last; the work goes on where the last one stopped.
             let parts = dir.path().join(format!("{name}-parts"));
-            match preparation(&source, &parts, choice.clone()).run(&mut Impatient(Cell::new(patience))) {
+            match preparation(&source, &parts, choice.clone())
+                .run(&mut Impatient(Cell::new(patience)))
+            {
                 Ok(again) => {
                     assert_eq!(again.manifest, prepared.manifest);
                     assert_eq!(contents(&parts), contents(&whole));
@@ -140,7 +145,8 @@ fn duplicates_faults_and_rules_are_counted_with_examples() {
     for text in ["near-duplicate", "similarity ", "broken JSON", "a.jsonl:72", "| length | 1 |"] {
         assert!(told.contains(text), "{text}: {told}");
     }
-    let json: Report = serde_json::from_slice(&std::fs::read(output.join(REPORT_JSON)).unwrap()).unwrap();
+    let json: Report =
+        serde_json::from_slice(&std::fs::read(output.join(REPORT_JSON)).unwrap()).unwrap();
     assert_eq!(json, report);
 }
 
@@ -157,7 +163,8 @@ fn a_run_reads_what_was_prepared() {
     assert!(text.starts_with(&(first.join("\n\n") + "\n\n" + &story(1, 0))));
 
     let pairs = dir.path().join("pairs");
-    let prepared = preparation(&source, &pairs, Choice::Bpe { vocab: 500 }).run(&mut Nobody).unwrap();
+    let prepared =
+        preparation(&source, &pairs, Choice::Bpe { vocab: 500 }).run(&mut Nobody).unwrap();
     let file = Tokenizer::prepared(&pairs).unwrap();
     let tokenizer = Tokenizer::from_file(&file).unwrap();
     let corpus = Arc::new(Corpus::open(&pairs).unwrap());
@@ -200,10 +207,8 @@ fn what_masks_is_asked_and_may_drop() {
     std::fs::write(dir.path().join("in.jsonl"), lines.join("\n")).unwrap();
     let source = files(&[&dir.path().join("in.jsonl")]);
     let output = dir.path().join("out");
-    let masking = Preparation {
-        anonymise: Some(&Digits),
-        ..preparation(&source, &output, Choice::Bytes)
-    };
+    let masking =
+        Preparation { anonymise: Some(&Digits), ..preparation(&source, &output, Choice::Bytes) };
     let report = masking.run(&mut Nobody).unwrap().report;
     assert_eq!(report.masked, BTreeMap::from([("digit".to_owned(), 7)]));
     assert_eq!(report.dropped["personal-data"].examples, ["it is secret"]);
@@ -225,7 +230,8 @@ fn folders_that_hold_something_else_are_left_alone() {
     std::fs::remove_file(output.join("letter.txt")).unwrap();
     let stopped = preparation(&source, &output, Choice::Bytes).run(&mut Impatient(Cell::new(1)));
     assert!(matches!(stopped, Err(PrepareError::Interrupted(_))));
-    let other = Preparation { rules: Rules::none(), ..preparation(&source, &output, Choice::Bytes) };
+    let other =
+        Preparation { rules: Rules::none(), ..preparation(&source, &output, Choice::Bytes) };
     assert!(told(other).contains("unfinished preparation"));
     preparation(&source, &output, Choice::Bytes).run(&mut Nobody).unwrap();
     let other = Preparation { shard_bytes: 1, ..preparation(&source, &output, Choice::Bytes) };
@@ -260,7 +266,11 @@ fn the_manifest_s_form_is_fixed_and_nonsense_is_refused() {
         ("shard-000000.txt", ".hidden", "no shard's name"),
         ("\"blake3\": \"64", "\"blake3\": \"6", "64 hex digits"),
         ("\"bytes\": 3,\n  \"tokens\"", "\"bytes\": 4,\n  \"tokens\"", "not the shards' sum"),
-        ("\"documents\": 1,\n  \"shards\"", "\"documents\": 2,\n  \"shards\"", "not the shards' sum"),
+        (
+            "\"documents\": 1,\n  \"shards\"",
+            "\"documents\": 2,\n  \"shards\"",
+            "not the shards' sum",
+        ),
         ("\"tokens\": 3,\n      ", "\"tokens\": 18446744073709551615,\n      ", "not 1 a token"),
         ("\"width\"", "\"breadth\"", "breadth"),
     ];
@@ -277,13 +287,23 @@ fn inspection_tells_what_is_there() {
     input(&dir.path().join("in"), 60);
     let source = files(&[&dir.path().join("in")]);
     let output = dir.path().join("out");
-    let manifest = preparation(&source, &output, Choice::Bpe { vocab: 300 }).run(&mut Nobody).unwrap().manifest;
+    let manifest = preparation(&source, &output, Choice::Bpe { vocab: 300 })
+        .run(&mut Nobody)
+        .unwrap()
+        .manifest;
     let inspection = inspect::Inspection::open(&output).unwrap();
     let text = inspection.text();
-    for part in [manifest.digest().to_string(), format!("tokens      {}", manifest.tokens), "near-duplicate".into()] {
+    for part in [
+        manifest.digest().to_string(),
+        format!("tokens      {}", manifest.tokens),
+        "near-duplicate".into(),
+    ] {
         assert!(text.contains(&part), "{part}: {text}");
     }
-    assert_eq!(inspection.lengths().iter().map(|(_, count)| count).sum::<u64>(), manifest.documents);
+    assert_eq!(
+        inspection.lengths().iter().map(|(_, count)| count).sum::<u64>(),
+        manifest.documents
+    );
     let samples = inspection.samples(5, 80, 3).unwrap();
     assert_eq!(samples, inspection.samples(5, 80, 3).unwrap());
     let whole: String = (0..60).flat_map(|n| (0..4).map(move |i| story(n, i))).collect();

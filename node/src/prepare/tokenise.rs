@@ -74,10 +74,7 @@ impl Choice {
 }
 
 /// Byte-level byte pair encoding (Radford et al. 2019, section 2.2), as a `tokenizer.json`. The same texts give the same file.
-fn learn(
-    vocab: u32,
-    texts: impl Iterator<Item = String> + Send,
-) -> Result<String, PrepareError> {
+fn learn(vocab: u32, texts: impl Iterator<Item = String> + Send) -> Result<String, PrepareError> {
     let failed = |error: tokenizers::Error| PrepareError::Training(error.to_string());
     let level = ByteLevel::new(false, true, true);
     let mut tokenizer: TokenizerImpl<
@@ -148,8 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = learn(400, texts()).unwrap();
         assert_eq!(file, learn(400, texts()).unwrap());
-        let tokenizer =
-            Choice::Bpe { vocab: 400 }.place(dir.path(), || Ok(texts())).unwrap();
+        let tokenizer = Choice::Bpe { vocab: 400 }.place(dir.path(), || Ok(texts())).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join(TOKENIZER)).unwrap(), file);
         assert!((257..=400).contains(&tokenizer.vocab()), "{}", tokenizer.vocab());
         let text = "Wholly unseen: \u{1f41f} «naïve» shoal.\n\tTabs.";

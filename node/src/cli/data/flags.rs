@@ -61,7 +61,8 @@ struct Near(Option<f64>);
 impl Filters {
     /// The rules; `at_first` are those that are on without any flag.
     pub fn rules(&self, at_first: Rules) -> anyhow::Result<Rules> {
-        let mut rules = if self.without.iter().any(|name| name == "all") { Rules::none() } else { at_first };
+        let mut rules =
+            if self.without.iter().any(|name| name == "all") { Rules::none() } else { at_first };
         for name in self.without.iter().filter(|name| *name != "all") {
             rules.switch(name, false)?;
         }
@@ -134,7 +135,10 @@ fn tell_report(report: &Report, out: &mut String) {
     }
     if let Some(overlaps) = &report.overlaps {
         let (mean, greatest) = (overlaps.mean, overlaps.greatest);
-        let _ = writeln!(out, "in common {mean:.3} in the mean, {greatest:.3} at most, with the training text");
+        let _ = writeln!(
+            out,
+            "in common {mean:.3} in the mean, {greatest:.3} at most, with the training text"
+        );
     }
     let _ = writeln!(out, "kept      {}", amounts(report.kept.documents, report.kept.bytes));
 }

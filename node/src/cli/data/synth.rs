@@ -84,7 +84,9 @@ impl Synth {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
         if let (Some(_), None) = (&self.against, &self.from) {
-            bail!("--against compares what a model wrote with what it learned from: name the model with --from");
+            bail!(
+                "--against compares what a model wrote with what it learned from: name the model with --from"
+            );
         }
         let Some(from) = &self.from else {
             let source = stories(self.seed, self.documents);
@@ -118,7 +120,11 @@ impl Synth {
 
 impl Writer {
     /// Loads the model; tells also what its documents follow from.
-    fn open(from: &std::path::Path, sampling: Sampling, seed: u64) -> anyhow::Result<(Writer, String)> {
+    fn open(
+        from: &std::path::Path,
+        sampling: Sampling,
+        seed: u64,
+    ) -> anyhow::Result<(Writer, String)> {
         let device = device::first(sampling.device)?;
         let found = checkpoint::open(from)?;
         let spec = &found.checkpoint.spec;

@@ -1,9 +1,9 @@
 //! Gopher's rules of quality (Rae et al. 2021, section A.1.1).
 
+use super::Dropped;
 use super::language::Language;
 use super::rule::{Rule, Rules};
 use super::words::Words;
-use super::Dropped;
 
 const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
 const BULLETS: [char; 7] = ['•', '‣', '▪', '●', '◦', '-', '*'];

@@ -91,7 +91,8 @@ fn top(rules: &Rules, words: &Words, n: usize, name: &str) -> Result<(), Dropped
     }
     let part = share(u64::from(most.0) * u64::from(most.1), words.chars());
     let limit = rules.at(name);
-    let why = || format!("{n} words in a row, {} times, are {part:.2} of it, above {limit}", most.0);
+    let why =
+        || format!("{n} words in a row, {} times, are {part:.2} of it, above {limit}", most.0);
     rules.drop_if(Rule::TopNgrams, part > limit, why)
 }
 

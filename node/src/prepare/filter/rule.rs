@@ -90,25 +90,73 @@ const THRESHOLDS: [Threshold; 28] = [
     threshold("words-max", 100_000.0, "length: most words (Gopher A.1.1)"),
     threshold("word-length-min", 3.0, "word-length: least mean, in characters (Gopher A.1.1)"),
     threshold("word-length-max", 10.0, "word-length: greatest mean, in characters (Gopher A.1.1)"),
-    threshold("symbols-per-word", 0.1, "symbols: most hash signs, or ellipses, a word (Gopher A.1.1)"),
+    threshold(
+        "symbols-per-word",
+        0.1,
+        "symbols: most hash signs, or ellipses, a word (Gopher A.1.1)",
+    ),
     threshold("bullets", 0.9, "bullets: greatest share of lines (Gopher A.1.1)"),
     threshold("ellipses", 0.3, "ellipses: greatest share of lines (Gopher A.1.1)"),
     threshold("alphabetic", 0.8, "alphabetic: least share of words (Gopher A.1.1)"),
-    threshold("stop-words", 2.0, "stop-words: fewest of the, be, to, of, and, that, have, with (Gopher A.1.1)"),
+    threshold(
+        "stop-words",
+        2.0,
+        "stop-words: fewest of the, be, to, of, and, that, have, with (Gopher A.1.1)",
+    ),
     threshold("duplicate-lines", 0.3, "duplicate-lines: greatest share of lines (Gopher table A1)"),
-    threshold("duplicate-lines-chars", 0.2, "duplicate-lines: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-paragraphs", 0.3, "duplicate-paragraphs: greatest share of paragraphs (Gopher table A1)"),
-    threshold("duplicate-paragraphs-chars", 0.2, "duplicate-paragraphs: greatest share of characters (Gopher table A1)"),
+    threshold(
+        "duplicate-lines-chars",
+        0.2,
+        "duplicate-lines: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-paragraphs",
+        0.3,
+        "duplicate-paragraphs: greatest share of paragraphs (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-paragraphs-chars",
+        0.2,
+        "duplicate-paragraphs: greatest share of characters (Gopher table A1)",
+    ),
     threshold("top-2-gram", 0.20, "top-ngrams: greatest share of characters (Gopher table A1)"),
     threshold("top-3-gram", 0.18, "top-ngrams: greatest share of characters (Gopher table A1)"),
     threshold("top-4-gram", 0.16, "top-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-5-grams", 0.15, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-6-grams", 0.14, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-7-grams", 0.13, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-8-grams", 0.12, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-9-grams", 0.11, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("duplicate-10-grams", 0.10, "duplicate-ngrams: greatest share of characters (Gopher table A1)"),
-    threshold("language-confidence", 0.0, "language: least confidence of the guess, 0 to 1 (a guess)"),
+    threshold(
+        "duplicate-5-grams",
+        0.15,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-6-grams",
+        0.14,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-7-grams",
+        0.13,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-8-grams",
+        0.12,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-9-grams",
+        0.11,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "duplicate-10-grams",
+        0.10,
+        "duplicate-ngrams: greatest share of characters (Gopher table A1)",
+    ),
+    threshold(
+        "language-confidence",
+        0.0,
+        "language: least confidence of the guess, 0 to 1 (a guess)",
+    ),
     threshold("language-chars", 2000.0, "language: characters that are looked at (a guess)"),
     threshold("curly-braces", 0.0, "curly-braces: most braces (C4 section 2.2)"),
     threshold("line-words", 5.0, "short-lines: fewest words of a line (C4 section 2.2)"),
@@ -164,7 +212,8 @@ impl Rules {
     /// What is on, and which thresholds are not the papers', in one line.
     pub fn identity(&self) -> String {
         let on: Vec<&str> = self.on.iter().map(|rule| rule.name()).collect();
-        let mut told = format!("rules: {}", if on.is_empty() { "none".into() } else { on.join(", ") });
+        let mut told =
+            format!("rules: {}", if on.is_empty() { "none".into() } else { on.join(", ") });
         let changed = |known: &&Threshold| self.at(known.name) != known.value;
         for known in THRESHOLDS.iter().filter(changed) {
             told += &format!("; {} {}", known.name, self.at(known.name));
@@ -191,7 +240,11 @@ impl Rules {
             let told = format!("there is no rule {name:?}: the rules are {}", names.join(", "));
             return Err(PrepareError::Setting(told));
         };
-        if on { self.on.insert(*rule) } else { self.on.remove(rule) };
+        if on {
+            self.on.insert(*rule)
+        } else {
+            self.on.remove(rule)
+        };
         Ok(())
     }
 

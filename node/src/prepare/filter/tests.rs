@@ -1,3 +1,5 @@
+//! Each rule by rows: a text, and whether it goes.
+
 use super::*;
 
 /// A text that no rule is against.
@@ -105,14 +107,20 @@ fn the_language_is_told_from_others() {
     let mut rules = only("language");
     let german = "Es war ein klarer, kalter Tag im April, und die Uhren schlugen gerade dreizehn, als er das Haus verließ.";
     assert_eq!(dropped_by(&rules, german), "", "any language will do");
-    for (code, text, by) in
-        [("en", GOOD, ""), ("eng", GOOD, ""), ("de", GOOD, "language"), ("de", german, ""), ("en", german, "language")]
-    {
+    for (code, text, by) in [
+        ("en", GOOD, ""),
+        ("eng", GOOD, ""),
+        ("de", GOOD, "language"),
+        ("de", german, ""),
+        ("en", german, "language"),
+    ] {
         rules.language = Some(Language::parse(code).unwrap());
         assert_eq!(dropped_by(&rules, text), by, "{code}: {text}");
     }
     assert_eq!(dropped_by(&rules, "12 34"), "language", "nothing to go by");
-    for code in ["ar", "de", "en", "es", "et", "fa", "fr", "hi", "hr", "ja", "la", "no", "pt", "ru", "zh"] {
+    for code in
+        ["ar", "de", "en", "es", "et", "fa", "fr", "hi", "hr", "ja", "la", "no", "pt", "ru", "zh"]
+    {
         assert_eq!(Language::parse(code).unwrap().code(), code);
     }
     assert_eq!(Language::parse("xx"), None);

@@ -1,3 +1,5 @@
+//! Planted pairs of known similarity, and texts of which it is known which go.
+
 use super::*;
 use crate::data::rng::Rng;
 use crate::prepare::sort::Sorter;
@@ -121,7 +123,10 @@ fn the_first_of_the_same_stays_and_chains_do_not_drag() {
 #[test]
 fn words_count_not_how_they_are_written() {
     let plain = "the quick brown fox jumps over the lazy dog and runs";
-    assert_eq!(minhash(plain), minhash("The quick, brown fox\njumps over the lazy dog -- and runs!"));
+    assert_eq!(
+        minhash(plain),
+        minhash("The quick, brown fox\njumps over the lazy dog -- and runs!")
+    );
     assert_ne!(minhash(plain), minhash("the quick brown fox jumps over the lazy cat and runs"));
     assert_eq!(minhash("two words"), minhash("Two words."));
     assert_ne!(minhash("two words"), minhash("three words"));

@@ -31,10 +31,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// Opens a file; `.gz` and `.zst` are unpacked on the way, several members one after another included.
-pub(super) fn open(
-    path: &Path,
-    count: &Arc<AtomicU64>,
-) -> Result<Box<dyn BufRead>, PrepareError> {
+pub(super) fn open(path: &Path, count: &Arc<AtomicU64>) -> Result<Box<dyn BufRead>, PrepareError> {
     let file = File::open(path).map_err(PrepareError::io("opening", path))?;
     let file = BufReader::with_capacity(BUFFER, Counted::new(file, count.clone()));
     Ok(match extension(path) {

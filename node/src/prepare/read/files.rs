@@ -113,7 +113,9 @@ impl Source for Files {
         let records: Records = match file.kind {
             Kind::Parquet => parquet::records(&file.path, name, &self.how.field, &self.read),
             kind => match (compressed::open(&file.path, &self.read), kind) {
-                (Ok(reader), Kind::JsonLines) => json::records(reader, name, self.how.field.clone()),
+                (Ok(reader), Kind::JsonLines) => {
+                    json::records(reader, name, self.how.field.clone())
+                }
                 (Ok(reader), _) => text::records(reader, name, self.how.document_bytes),
                 (Err(error), _) => {
                     Box::new(std::iter::once(Record::bad("file unreadable", &name, error)))

@@ -7,7 +7,11 @@ use std::fmt;
 use std::io::BufRead;
 
 /// The records of a file; `name` and a line number tell where a fault is.
-pub(super) fn records(mut reader: Box<dyn BufRead>, name: String, field: String) -> Records<'static> {
+pub(super) fn records(
+    mut reader: Box<dyn BufRead>,
+    name: String,
+    field: String,
+) -> Records<'static> {
     let (mut line, mut number, mut broken) = (Vec::new(), 0u64, false);
     Box::new(std::iter::from_fn(move || {
         while !broken {
@@ -38,7 +42,11 @@ fn record(line: &[u8], field: &str, place: &str) -> Record {
     let found = Field(field).deserialize(&mut json).and_then(|found| json.end().map(|()| found));
     match found {
         Ok(Some(text)) => Record::Text(text),
-        Ok(None) => Record::bad("field missing", place, format!("no text at {field:?} in {}", beginning(line))),
+        Ok(None) => Record::bad(
+            "field missing",
+            place,
+            format!("no text at {field:?} in {}", beginning(line)),
+        ),
         Err(error) => Record::bad("broken JSON", place, format!("{error} in {}", beginning(line))),
     }
 }

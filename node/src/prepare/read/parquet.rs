@@ -91,9 +91,7 @@ impl Column {
             None => self.next_group()?,
         };
         let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let read = guarded(|| {
-            column.read_records(ROWS, Some(&mut levels), None, &mut values)
-        })?;
+        let read = guarded(|| column.read_records(ROWS, Some(&mut levels), None, &mut values))?;
         if read.0 == 0 {
             return Ok(());
         }

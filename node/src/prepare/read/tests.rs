@@ -1,3 +1,5 @@
+//! Files of each kind, whole and broken, and what is read of them.
+
 use super::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -64,7 +66,8 @@ fn json_lines_are_read_and_faults_are_counted() {
 #[test]
 fn a_corrupt_gz_gives_what_comes_before_and_a_fault() {
     let dir = tempfile::tempdir().unwrap();
-    let text: String = (0..20_000u64).map(|n| format!("{{\"text\":\"number {}\"}}\n", n * n * 7919)).collect();
+    let text: String =
+        (0..20_000u64).map(|n| format!("{{\"text\":\"number {}\"}}\n", n * n * 7919)).collect();
     let whole = gz(text.as_bytes());
     let path = dir.path().join("x.jsonl.gz");
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
@@ -123,7 +126,8 @@ fn parquet_gives_a_column() {
     let schema = parse_message_type(
         "message m { required int64 id; optional binary text (UTF8); required group g { required binary a; } }",
     );
-    let properties = WriterProperties::builder().set_compression(::parquet::basic::Compression::SNAPPY);
+    let properties =
+        WriterProperties::builder().set_compression(::parquet::basic::Compression::SNAPPY);
     let file = std::fs::File::create(&path).unwrap();
     let (schema, properties) = (schema.unwrap().into(), properties.build().into());
     let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
@@ -140,10 +144,22 @@ fn parquet_gives_a_column() {
             match place {
                 0 => {
                     let ids: Vec<i64> = (0..200).collect();
-                    column.typed::<::parquet::data_type::Int64Type>().write_batch(&ids, None, None).map(|_| ()).unwrap();
+                    column
+                        .typed::<::parquet::data_type::Int64Type>()
+                        .write_batch(&ids, None, None)
+                        .map(|_| ())
+                        .unwrap();
                 }
-                1 => column.typed::<ByteArrayType>().write_batch(&texts, Some(&levels), None).map(|_| ()).unwrap(),
-                _ => column.typed::<ByteArrayType>().write_batch(&texts, None, None).map(|_| ()).unwrap(),
+                1 => column
+                    .typed::<ByteArrayType>()
+                    .write_batch(&texts, Some(&levels), None)
+                    .map(|_| ())
+                    .unwrap(),
+                _ => column
+                    .typed::<ByteArrayType>()
+                    .write_batch(&texts, None, None)
+                    .map(|_| ())
+                    .unwrap(),
             }
             column.close().unwrap();
             place += 1;

@@ -72,7 +72,8 @@ impl Pieces {
     }
 
     fn ends(&self, text: &[u8], line: &[u8]) -> bool {
-        (is_blank(line) && text.len() > self.size.max(1)) || text.len() > SLACK * self.size.max(1 << 14)
+        (is_blank(line) && text.len() > self.size.max(1))
+            || text.len() > SLACK * self.size.max(1 << 14)
     }
 }
 

@@ -1,9 +1,11 @@
+//! Made text, and copies planted in it.
+
 use super::*;
 use crate::data::stories::story;
 use crate::prepare::filter::Rules;
 use crate::prepare::near::Search;
 use crate::prepare::read::Source;
-use crate::prepare::{Choice, Nobody, PrepareError, Preparation, Report};
+use crate::prepare::{Choice, Nobody, Preparation, PrepareError, Report};
 use std::path::Path;
 
 fn make(
@@ -53,7 +55,8 @@ fn copies_are_measured_and_dropped() {
         };
         let made = Made::new("made".into(), 10, |n| Ok(part(n)));
         let against = Some(Against { folder: learned, overlap_max: 0.35 });
-        let report = make(&made, &dir.path().join(format!("{name}-made")), Choice::Bytes, against).unwrap();
+        let report =
+            make(&made, &dir.path().join(format!("{name}-made")), Choice::Bytes, against).unwrap();
         let overlaps = report.overlaps.unwrap();
         assert_eq!(overlaps.documents, 10);
         // 10 n words have 10 n - 7 runs of 8, of 93 in all; some of those over the story's seam are new.

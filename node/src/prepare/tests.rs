@@ -1,3 +1,5 @@
+//! Whole preparations: the same bytes whatever happened on the way, and what a run makes of them.
+
 use super::near::Search;
 use super::read::{Amount, Files, How, Source};
 use super::report::REPORT_JSON;

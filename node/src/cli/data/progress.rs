@@ -17,8 +17,6 @@ pub struct Progress {
     pass: &'static str,
     unit: Unit,
     begun: Instant,
-    /// Where the pass began, if it goes on with an earlier one.
-    first: Option<Amount>,
     last_line: Instant,
 }
 
@@ -28,13 +26,12 @@ impl Progress {
         interrupt::listen();
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(0));
         let now = Instant::now();
-        Progress { bar, pass: "", unit: Unit::Bytes, begun: now, first: None, last_line: now }
+        Progress { bar, pass: "", unit: Unit::Bytes, begun: now, last_line: now }
     }
 
     fn line(&self, amount: Amount, documents: u64) -> String {
-        let first = self.first.map_or(0, |first| first.done);
         let seconds = self.begun.elapsed().as_secs_f64().max(1e-3);
-        let rate = amount.done.saturating_sub(first) as f64 / seconds;
+        let rate = amount.done as f64 / seconds;
         let percent = 100.0 * amount.done as f64 / amount.all.max(1) as f64;
         let left = amount.all.saturating_sub(amount.done) as f64 / rate.max(1e-9);
         let rate = match self.unit {
@@ -47,7 +44,7 @@ impl Progress {
 
 impl Watch for Progress {
     fn begin(&mut self, pass: &'static str, unit: Unit) {
-        (self.pass, self.unit, self.begun, self.first) = (pass, unit, Instant::now(), None);
+        (self.pass, self.unit, self.begun) = (pass, unit, Instant::now());
         if let Some(bar) = &self.bar {
             bar.reset();
             bar.set_style(
@@ -59,7 +56,6 @@ impl Watch for Progress {
     }
 
     fn at(&mut self, amount: Amount, documents: u64) {
-        self.first.get_or_insert(amount);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(amount.all);

@@ -1,3 +1,5 @@
+//! Each rule by rows: a text, and whether it goes.
+
 use super::*;
 
 /// A text that no rule is against.

@@ -1,3 +1,5 @@
+//! Planted pairs of known similarity, and texts of which it is known which go.
+
 use super::*;
 use crate::data::rng::Rng;
 use crate::prepare::sort::Sorter;

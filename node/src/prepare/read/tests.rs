@@ -1,3 +1,5 @@
+//! Files of each kind, whole and broken, and what is read of them.
+
 use super::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Made text, and copies planted in it.
+
 use super::*;
 use crate::data::stories::story;
 use crate::prepare::filter::Rules;

@@ -138,6 +138,7 @@ impl DemoNode {
             home: self.home,
             devices: vec![Device::Cpu],
             threads: self.threads,
+            thrift: Default::default(),
             data: self.data,
             tokenizer: None,
             listen: self.listen,

@@ -25,7 +25,13 @@ fn a_small_model_by_hand() {
     let (layer, head) = (64 * (8 * 16 + 4 * 24 + 4 + 2), 64 * (2 * 16 + 256));
     assert_eq!(load.activations, 4 * (layer + head));
     let folded = 16 * (16 + 2 * 8 + 2 * 24) + 256 * 16;
-    assert_eq!(load.peak - load.resting, 4 * (layer + head + 2 * 64 * 256 + folded));
+    let most = 4 * (layer + head + 2 * 64 * 256 + folded);
+    assert_eq!(load.peak - load.resting, most + most * 30 / 100);
+    // On a GPU matrices take half, and nothing lies about.
+    let on_gpu = device(&spec(), way(4, false), Device::Cuda);
+    let (layer, head) = (64 * (6 * 16 * 2 + 2 * 16 * 4 + 4 * 24 * 2 + 24), 64 * (16 * 6 + 4 * 256));
+    assert_eq!(on_gpu.activations, layer + head);
+    assert_eq!(on_gpu.peak - on_gpu.resting, layer + head + 2 * 64 * 256 * 4 + 2 * folded);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use super::trainer::Trainer;
-use super::{peak, set_threads};
+use super::{peak, return_memory, set_threads};
 use crate::data::{Batch, rng::Rng};
 use crate::model::{Thrift, initial_params, linear};
 use serde_json::{Value, json};
@@ -44,6 +44,9 @@ pub struct BenchTrain {
 /// The device is absent, or failed.
 pub fn bench_train(wanted: &BenchTrain) -> Result<Value, TrainError> {
     set_threads(wanted.threads);
+    if wanted.thrift != Thrift::default() {
+        return_memory();
+    }
     let spec = &wanted.model;
     let inner = bench_inner(wanted);
     let schedule = Schedule::over(&inner, 1);

@@ -5,8 +5,8 @@
 use super::error::TrainError;
 use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
-use super::set_threads;
 use super::trainer::{Trainer, Work, WorkDone};
+use super::{return_memory, set_threads};
 use crate::data::Dataset;
 use crate::model::Thrift;
 use shoal_protocol::id::Round;
@@ -126,6 +126,9 @@ impl DeviceThread {
         let spec = spec.clone();
         let body = move || {
             set_threads(threads);
+            if thrift != Thrift::default() {
+                return_memory();
+            }
             match Trainer::new(&spec, device).map(|trainer| trainer.thrifty(thrift)) {
                 Ok(mut trainer) => {
                     restore(&mut trainer, device, state.as_deref());

@@ -10,6 +10,8 @@ pub mod chart;
 pub mod dashboard;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
+/// The run's files piece by piece: what was brought, what peers gave.
+pub mod blob;
 /// Several nodes on this machine, one killed, one late.
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.

@@ -22,6 +22,7 @@
 //! | `straggler`, `repair` | its deadlines; what the dead owned |
 //! | `arrivals` | bulk frames, and those that come before their plan |
 //! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
+//! | `blob`, `requests` | fetching a run's files from peers, and serving them; who is asked for which piece |
 //! | [`membership`] | who is alive, how fast, where in the run |
 //! | [`gossip`] | runs without one state for all: a root machine of its own |
 //! | [`ledger`] | committed rounds, and whose samples are whose |
@@ -35,6 +36,7 @@
 //! | [`time`], [`id`] | small types |
 
 mod arrivals;
+mod blob;
 pub mod catchup;
 pub mod convene;
 pub mod data;
@@ -53,6 +55,7 @@ pub mod membership;
 mod outbox;
 pub mod recording;
 mod repair;
+mod requests;
 pub mod round;
 pub mod run;
 #[doc(hidden)]

@@ -1,10 +1,12 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+pub mod blob;
 pub mod gossip;
 mod inner;
 pub mod layout;
 pub mod strategy;
 
+pub use blob::Blob;
 pub use gossip::GossipSpec;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
@@ -89,6 +91,9 @@ pub enum TokenizerSpec {
     File {
         /// BLAKE3 of the file.
         digest: Digest,
+        /// The same by its pieces: then peers fetch it from each other. Without, each brings it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Blob>,
     },
 }
 
@@ -107,7 +112,7 @@ pub enum DataSpec {
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
     },
-    /// A text that each peer brings, by its digest.
+    /// A text, by its digest.
     Text {
         /// BLAKE3 of the text (files of a folder in name order, one after the other).
         digest: Digest,
@@ -117,6 +122,10 @@ pub enum DataSpec {
         samples: u64,
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
+        /// The [`Blob`]'s root of the text: then peers fetch it from each other, and an epoch goes through it shard by shard, see
+        /// [`Order`](crate::data::Order). Without, each brings it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Digest>,
     },
 }
 
@@ -301,6 +310,7 @@ impl RunSpec {
             || "the byte tokenizer needs 256".into(),
         )?;
         self.data.validate()?;
+        self.validate_blobs()?;
         self.inner.validate()?;
         self.outer.validate()?;
         self.exchange.validate(self.elems())?;

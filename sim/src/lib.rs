@@ -34,6 +34,7 @@ mod report;
 mod rng;
 mod save;
 mod scenario;
+mod shelf;
 mod shrink;
 mod store;
 mod sweep;

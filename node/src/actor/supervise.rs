@@ -4,7 +4,8 @@ use crate::actor::archive::{self, ArchiveActor, Endorsement};
 use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
-use crate::data::Dataset;
+use crate::blob::{Library, PieceThread};
+use crate::data::{Dataset, Late};
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, State};
 use crate::message::{Answered, Delivered, Happened, Merged, StateCommitted, Stop, Train};
 use crate::model::initial_params;
@@ -47,6 +48,7 @@ pub struct Supervisor {
     trainer: Addr<TrainerActor>,
     archive: Addr<ArchiveActor>,
     exchange: ExchangeThread,
+    pieces: PieceThread,
     threads: Vec<JoinHandle<()>>,
     net: NetHandle,
     stopped: oneshot::Receiver<Option<String>>,
@@ -83,6 +85,9 @@ impl Supervisor {
     ) -> anyhow::Result<Supervisor> {
         let spec = &settings.spec;
         let beginning = beginning(settings)?;
+        let (data, tokenizer) = (settings.data.as_deref(), settings.tokenizer.as_deref());
+        let library = Library::open(spec, data, tokenizer, &settings.fetched())?;
+        let library = Arc::new(library);
         tell_beginning(settings, &beginning, &status);
         let (sender, stopped) = oneshot::channel();
         let stopper = Stopper(Some(sender)).start();
@@ -113,7 +118,11 @@ impl Supervisor {
         let session = context.address();
         let devices = DeviceFaces::default();
         let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
-        let threads = start_devices(settings, &inner, &devices)?;
+        let threads = start_devices(settings, &library, &inner, &devices)?;
+        let inputs: Recipient<Happened> = session.clone().recipient();
+        let tell = move |input| inputs.do_send(Happened(input, None));
+        let pieces = PieceThread::spawn(library.clone(), net.clone(), Box::new(tell))
+            .context("starting the thread of the run's data")?;
         let (archive, archive_thread) =
             ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
         let archive = archive.start();
@@ -130,6 +139,8 @@ impl Supervisor {
         let contacts = Contacts {
             net: net.clone(),
             jobs: exchange.jobs(),
+            library,
+            pieces: pieces.jobs(),
             train: trainer.clone().recipient(),
             evaluate: trainer.clone().recipient(),
             archive: archive.clone().recipient(),
@@ -145,7 +156,7 @@ impl Supervisor {
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);
         let threads = vec![archive_thread];
-        Ok(Supervisor { session, trainer, archive, exchange, threads, net, stopped })
+        Ok(Supervisor { session, trainer, archive, exchange, pieces, threads, net, stopped })
     }
 
     /// Waits until an actor says that the node cannot go on, or is dead; why.
@@ -179,10 +190,12 @@ impl Supervisor {
         self.trainer.do_send(crate::message::Stop(None));
         self.archive.do_send(crate::message::Stop(None));
         drop((self.trainer, self.archive));
-        let (net, exchange, threads) = (self.net, self.exchange, self.threads);
+        let (net, exchange, pieces) = (self.net, self.exchange, self.pieces);
+        let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             net.shutdown();
             exchange.join();
+            pieces.join();
             threads.into_iter().for_each(|thread| drop(thread.join()));
         });
         // A panic in there has been reported by the panic hook already.
@@ -233,19 +246,14 @@ fn start_exchange(
 /// `inner`: what the last life kept of the devices' inner optimisers.
 fn start_devices(
     settings: &Settings,
+    library: &Arc<Library>,
     inner: &BTreeMap<String, Arc<Vec<u8>>>,
     faces: &DeviceFaces,
 ) -> anyhow::Result<Vec<DeviceThread>> {
     if settings.devices.is_empty() {
         return Ok(Vec::new());
     }
-    let data = Dataset::open(
-        &settings.spec,
-        settings.data.as_deref(),
-        settings.tokenizer.as_deref(),
-        &settings.cache(),
-    )?;
-    let data = Arc::new(data);
+    let data = Arc::new(dataset(settings, library.clone())?);
     let start = |(index, device): (usize, &tch::Device)| {
         let faces = faces.clone();
         let answer = move |answer| {
@@ -264,12 +272,28 @@ fn start_devices(
     settings.devices.iter().enumerate().map(start).collect()
 }
 
+/// The run's data. What peers give is opened when it is needed first, unless it can be at once.
+fn dataset(settings: &Settings, library: Arc<Library>) -> anyhow::Result<Late> {
+    let Settings { spec, data, tokenizer, .. } = settings.clone();
+    let cache = settings.cache();
+    if library.is_own() {
+        return Ok(Dataset::open(&spec, data.as_deref(), tokenizer.as_deref(), &cache)?.into());
+    }
+    let at_once = spec.token_bytes().is_some();
+    let open = move || {
+        let brought = (data.as_deref(), tokenizer.as_deref());
+        Dataset::fetched(&spec, &library, brought, &cache)
+    };
+    Ok(if at_once { open()?.into() } else { Late::new(Box::new(open)) })
+}
+
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
     let seed = u64::from_le_bytes(std::array::from_fn(|place| me[place]));
     session::Settings {
         trains: !settings.devices.is_empty(),
         alone_after: Span(settings.alone_after.as_micros() as u64),
         seed,
+        data_cap: settings.data_cap.filter(|_| settings.data.is_none()),
         ..session::Settings::default()
     }
 }
@@ -409,6 +433,7 @@ mod tests {
             alone_after: Duration::from_secs(3600),
             eval_sequences: 0,
             keep: 1,
+            data_cap: None,
             record: None,
         }
     }

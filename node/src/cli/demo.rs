@@ -134,6 +134,7 @@ pub struct DemoNode {
 impl DemoNode {
     fn settings(self) -> Result<Settings> {
         Ok(Settings {
+            data_cap: None,
             spec: read_spec(&self.spec)?,
             home: self.home,
             devices: vec![Device::Cpu],

@@ -3,6 +3,7 @@
 use super::corpus::Corpus;
 use super::error::DataError;
 use super::tokenizer::Tokenizer;
+use crate::blob::PieceStore;
 use memmap2::Mmap;
 use rayon::prelude::*;
 use shoal_protocol::run::TokenizerSpec;
@@ -16,6 +17,8 @@ pub struct Tokens(Kind);
 
 enum Kind {
     Bytes(Arc<Corpus>),
+    /// Bytes that peers give, piece by piece.
+    Pieces(Arc<PieceStore>),
     /// Little-endian ids of `width` bytes each, 2 or 4.
     Mapped {
         map: Mmap,
@@ -39,7 +42,7 @@ impl Tokens {
         tokenizer: &Tokenizer,
         cache: &Path,
     ) -> Result<Tokens, DataError> {
-        let TokenizerSpec::File { digest } = tokenizer.spec() else {
+        let TokenizerSpec::File { digest, .. } = tokenizer.spec() else {
             return Ok(Tokens(Kind::Bytes(corpus)));
         };
         let width = if tokenizer.vocab() <= 1 << 16 { 2 } else { 4 };
@@ -58,10 +61,16 @@ impl Tokens {
         Ok(Tokens(Kind::Mapped { map, width }))
     }
 
+    /// The bytes of a text that peers give.
+    pub fn of_pieces(store: Arc<PieceStore>) -> Tokens {
+        Tokens(Kind::Pieces(store))
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Kind::Bytes(corpus) => corpus.len(),
+            Kind::Pieces(store) => store.blob().bytes,
             Kind::Mapped { map, width } => (map.len() / width) as u64,
         }
     }
@@ -72,11 +81,24 @@ impl Tokens {
     }
 
     /// Appends the `count` tokens from `start` on, which must exist, to `into`.
-    pub fn extend(&self, start: u64, count: usize, into: &mut Vec<i64>) {
+    ///
+    /// # Errors
+    /// They lie in a piece that is not here yet.
+    pub fn extend(
+        &self,
+        start: u64,
+        count: usize,
+        into: &mut Vec<i64>,
+    ) -> Result<(), DataError> {
         match &self.0 {
             Kind::Bytes(corpus) => {
                 let mut bytes = vec![0; count];
                 let got = corpus.read(start, &mut bytes);
+                into.extend(bytes[..got].iter().map(|byte| i64::from(*byte)));
+            }
+            Kind::Pieces(store) => {
+                let mut bytes = vec![0; count];
+                let got = store.read(start, &mut bytes)?;
                 into.extend(bytes[..got].iter().map(|byte| i64::from(*byte)));
             }
             Kind::Mapped { map, width } => {
@@ -85,6 +107,7 @@ impl Tokens {
                 into.extend(ids.map(little_endian));
             }
         }
+        Ok(())
     }
 }
 
@@ -160,7 +183,7 @@ mod tests {
             let tokens =
                 Tokens::new(corpus.clone(), &tokenizer, &dir.path().join("cache")).unwrap();
             let mut ids = Vec::new();
-            tokens.extend(1, 4, &mut ids);
+            tokens.extend(1, 4, &mut ids).unwrap();
             assert_eq!((tokens.len(), ids), (5, vec![2, 3, 1, 0]));
         }
         let files = std::fs::read_dir(dir.path().join("cache")).unwrap().count();

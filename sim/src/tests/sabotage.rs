@@ -31,6 +31,7 @@ fn found(scenario: &Scenario, seeds: u64) -> Option<(u64, String)> {
 fn scenario_for(bug: Bug) -> Scenario {
     match bug {
         Bug::OfferDropped | Bug::OfferTwice => cuts(),
+        Bug::UnverifiedPiece | Bug::TrainsBlind => super::data::faults(),
         // What is never let go must first pile up.
         Bug::Hoards => Scenario { rounds: 40, ..all_faults() },
         _ => all_faults(),

@@ -6,6 +6,8 @@ pub mod actor;
 pub mod anonymise;
 /// Speed: training, codecs, all-reduce.
 pub mod bench;
+/// The run's files piece by piece: what was brought, what peers gave.
+pub mod blob;
 /// The loss curve as a picture.
 pub mod chart;
 /// A node's status over HTTP.

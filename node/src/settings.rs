@@ -10,6 +10,8 @@ use tch::Device;
 
 /// Name of the key's file in a node's home.
 pub const KEY: &str = "node.key";
+/// Name of the folder of runs in a node's home.
+pub const RUNS: &str = "runs";
 /// Name of the folder of token files in a node's home.
 pub const CACHE: &str = "cache";
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub eval_sequences: u64,
     /// Checkpoints that are kept.
     pub keep: usize,
+    /// Bytes of the run's text from peers that may lie on the disk; all of it if absent.
+    pub data_cap: Option<u64>,
     /// Where what the session is told is recorded, if anywhere.
     pub record: Option<PathBuf>,
 }
@@ -55,12 +59,17 @@ pub struct Settings {
 impl Settings {
     /// The folder of this run's files.
     pub fn run_dir(&self) -> PathBuf {
-        self.home.join("runs").join(self.spec.id().to_string())
+        self.home.join(RUNS).join(self.spec.id().to_string())
     }
 
     /// Where its checkpoints lie.
     pub fn checkpoints(&self) -> PathBuf {
         self.run_dir().join("checkpoints")
+    }
+
+    /// Where the files lie that peers give, piece by piece.
+    pub fn fetched(&self) -> PathBuf {
+        self.home.join("data")
     }
 
     /// Where token files lie.

@@ -32,6 +32,9 @@ pub struct NodeStatus {
     pub phase: String,
     /// In one line: what it is waiting for, on whom, since when and until when.
     pub waiting: String,
+    /// Pieces of the run's files that are here, and all of them, where peers give them to each other.
+    #[serde(default)]
+    pub data_pieces: Option<(u32, u32)>,
     /// Everybody it knows of.
     pub members: Vec<MemberStatus>,
     /// Tokens that this node has trained on since it started.

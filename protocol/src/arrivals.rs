@@ -26,6 +26,9 @@ impl Session {
             out.push(discard);
             return self.strike(from, 2, reason, now, out);
         }
+        if chunk.kind == ChunkKind::Piece {
+            return self.piece_arrived((from, chunk, digest), now, out);
+        }
         let verdict = match &mut self.stage {
             Stage::Exchanging(exchange, _) if exchange.id == chunk.of => {
                 exchange.arrived(from, &chunk, digest, now, out)
@@ -49,7 +52,12 @@ impl Session {
 
     /// A chunk's size follows from its name; anything else is a lie.
     fn check_size(&self, chunk: &ChunkId, bytes: u32) -> Result<(), String> {
-        let due = chunk_bytes(&self.spec, self.round_of(chunk), chunk);
+        let due = match chunk.kind {
+            ChunkKind::Piece => {
+                Vec::from_iter(Some(self.blobs.piece_bytes(chunk)).filter(|n| *n > 0))
+            }
+            _ => chunk_bytes(&self.spec, self.round_of(chunk), chunk),
+        };
         if due.contains(&(bytes as usize)) {
             return Ok(());
         }
@@ -119,6 +127,7 @@ fn chunk_bytes(spec: &RunSpec, round: Option<Round>, chunk: &ChunkId) -> Vec<usi
             let left = spec.state_bytes().saturating_sub(start).min(STATE_CHUNK_BYTES as u64);
             return if left > 0 { vec![left as usize] } else { Vec::new() };
         }
+        ChunkKind::Piece => return Vec::new(),
         ChunkKind::Contribution => spec.exchange.up,
         ChunkKind::Result => spec.exchange.down,
     };

@@ -6,13 +6,13 @@ use crate::event::{ChunkId, ChunkKind, Output};
 use crate::exchange::{Exchange, included, ranges, result_digest};
 use crate::id::{Digest, PeerId};
 use crate::ledger::{Record, state_root};
+use crate::requests::{LIST_PATIENCE, Requests};
 use crate::run::RunSpec;
 use crate::sabotage::{Bug, planted};
 use crate::time::{Span, Time};
 use crate::wire::{
     Committed, Manifest, Message, ResultChunk, STATE_CHUNK_BYTES, STATE_WINDOW, Want,
 };
-use std::collections::BTreeMap;
 
 /// What is being fetched.
 #[derive(Debug)]
@@ -36,38 +36,15 @@ pub struct CatchUp {
     pub target: Target,
     /// Digest of the record that is wanted.
     pub digest: Digest,
-    /// Who may have it.
-    pub donors: BTreeMap<PeerId, Donation>,
+    /// Who may have it, and what is asked of whom.
+    pub(crate) requests: Requests,
     /// When it began.
     pub since: Time,
     /// When the last piece came that was asked for, if any has.
     came: Option<Time>,
     /// When the head and its holders were last looked for.
     pub looked: Time,
-    pieces: Vec<Piece>,
-    missing: usize,
 }
-
-/// How it stands with one donor.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Donation {
-    under_way: usize,
-    not_before: Time,
-    silent: u32,
-}
-
-/// How it stands with one chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece {
-    Missing,
-    Asked(PeerId, Time),
-    Here,
-}
-
-/// Silences after which a donor is not asked any more.
-const SILENCES_MAX: u32 = 3;
-/// How long a record or manifest may take, which is small. Guess: a few round trips on a poor link.
-const LIST_PATIENCE: Span = Span::from_secs(3);
 
 /// How long a piece is waited for. Guess until some have come: 1 MiB at 1 Mbit/s takes 8 s, smaller ones less; but who asks again
 /// while several fetch from one donor makes it slower for all.
@@ -100,17 +77,8 @@ impl CatchUp {
     }
 
     fn new(target: Target, digest: Digest, donors: &[PeerId], now: Time) -> CatchUp {
-        let donors = donors.iter().map(|peer| (*peer, Donation::default())).collect();
-        CatchUp {
-            target,
-            digest,
-            donors,
-            since: now,
-            came: None,
-            looked: now,
-            pieces: Vec::new(),
-            missing: 0,
-        }
+        let requests = Requests::one(donors);
+        CatchUp { target, digest, requests, since: now, came: None, looked: now }
     }
 
     /// Whether it gets in step by repeating a round; else by a whole state.
@@ -130,9 +98,7 @@ impl CatchUp {
 
     /// More peers have turned out to hold what is wanted.
     pub fn add_donors(&mut self, holders: &[PeerId]) {
-        for peer in holders {
-            self.donors.entry(*peer).or_default();
-        }
+        holders.iter().for_each(|peer| self.requests.add_donor(*peer));
     }
 
     /// Takes the record of the round, which the caller has checked; what this peer's own exchange of that plan holds already
@@ -142,25 +108,15 @@ impl CatchUp {
             let mine = exchange.and_then(|exchange| exchange.chunks[index].result);
             mine.is_some_and(|mine| mine.0 == result.0)
         };
-        let piece = |(index, result): (usize, &ResultChunk)| {
-            if held(index, result) { Piece::Here } else { Piece::Missing }
-        };
-        self.pieces = committed.results.iter().enumerate().map(piece).collect();
-        self.missing = self.pieces.iter().filter(|piece| **piece == Piece::Missing).count();
+        let results = committed.results.iter().enumerate();
+        self.requests.begin(results.map(|(index, result)| held(index, result)));
         self.target = Target::Results(Box::new(committed));
-        self.forget_requests();
     }
 
     /// Takes the manifest, which the caller has checked.
     pub fn begin_state(&mut self, manifest: Manifest) {
-        self.missing = manifest.chunks.len();
-        self.pieces = vec![Piece::Missing; self.missing];
+        self.requests.begin(manifest.chunks.iter().map(|_| false));
         self.target = Target::State(Box::new(manifest));
-        self.forget_requests();
-    }
-
-    fn forget_requests(&mut self) {
-        self.donors.values_mut().for_each(|donation| *donation = Donation::default());
     }
 
     /// Asks whoever has room for what is missing, each piece of one donor at a time.
@@ -169,12 +125,12 @@ impl CatchUp {
         if matches!(self.target, Target::Done) {
             return Outcome::Going;
         }
-        if self.donors.is_empty() {
+        if self.requests.donors().next().is_none() {
             return Outcome::Failed;
         }
         match self.target {
             Target::Round | Target::Manifest => self.ask_for_the_list(now, out),
-            _ if self.missing == 0 => return Outcome::Complete,
+            _ if self.requests.missing() == 0 => return Outcome::Complete,
             _ => self.ask_for_pieces(now, out),
         }
         Outcome::Going
@@ -182,43 +138,24 @@ impl CatchUp {
 
     /// The record or manifest is small: one donor at a time.
     fn ask_for_the_list(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.donors.values().any(|donation| donation.under_way > 0) {
-            return;
-        }
-        let free = self.donors.iter_mut().filter(|(_, donation)| donation.not_before <= now);
-        let free = free.min_by_key(|(_, donation)| donation.silent);
-        let Some((donor, donation)) = free else { return };
-        donation.under_way = 1;
-        self.pieces = vec![Piece::Asked(*donor, now)];
+        let Some(to) = self.requests.ask_one(now) else { return };
         let message = match self.target {
             Target::Manifest => Message::WantManifest { digest: self.digest },
             _ => Message::WantRound { digest: self.digest },
         };
-        out.push(Output::Send { to: *donor, message });
+        out.push(Output::Send { to, message });
     }
 
     fn ask_for_pieces(&mut self, now: Time, out: &mut Vec<Output>) {
         let (of, kind) = self.wanted();
-        let mut missing = (0..self.pieces.len())
-            .filter(|&i| self.pieces[i] == Piece::Missing)
-            .collect::<Vec<_>>();
-        missing.reverse();
-        for (donor, donation) in
-            self.donors.iter_mut().filter(|(_, donation)| donation.not_before <= now)
-        {
-            let room = STATE_WINDOW.saturating_sub(donation.under_way);
-            let mut batch: Vec<u32> =
-                (0..room).filter_map(|_| missing.pop()).map(|i| i as u32).collect();
-            batch.sort_unstable();
-            donation.under_way += batch.len();
-            batch.iter().for_each(|&index| self.pieces[index as usize] = Piece::Asked(*donor, now));
-            let chunks = ranges(batch.into_iter());
-            if !chunks.is_empty() {
-                out.push(Output::Send {
-                    to: *donor,
-                    message: Message::Want(Want { of, kind, chunks }),
-                });
-            }
+        let all = match &self.target {
+            Target::Results(committed) => committed.results.len() as u32,
+            Target::State(manifest) => manifest.chunks.len() as u32,
+            _ => 0,
+        };
+        for (to, batch) in self.requests.ask(STATE_WINDOW, 0..all, |_, _| true, now) {
+            let want = Want { of, kind, chunks: ranges(batch.into_iter()) };
+            out.push(Output::Send { to, message: Message::Want(want) });
         }
     }
 
@@ -234,72 +171,9 @@ impl CatchUp {
         }
     }
 
-    /// Requests that were not answered in time are free to be asked of another; a donor that is often silent is let go.
     fn expire(&mut self, patience: Span, now: Time) {
         let listing = matches!(self.target, Target::Round | Target::Manifest);
-        let patience = if listing { patience.min(LIST_PATIENCE) } else { patience };
-        let mut silent: Vec<PeerId> = Vec::new();
-        for piece in &mut self.pieces {
-            if let Piece::Asked(donor, since) = *piece
-                && now.since(since) >= patience
-            {
-                *piece = Piece::Missing;
-                silent.push(donor);
-            }
-        }
-        if listing && !silent.is_empty() {
-            self.pieces.clear();
-        }
-        silent.dedup();
-        silent.iter().for_each(|donor| self.silence(donor, patience, now));
-    }
-
-    /// The first silence may be a lost message; who is silent again is left alone for a while.
-    fn silence(&mut self, donor: &PeerId, patience: Span, now: Time) {
-        if let Some(donation) = self.donors.get_mut(donor) {
-            let silent = donation.silent + 1;
-            let not_before = if silent == 1 { now } else { now + patience };
-            *donation = Donation { under_way: 0, not_before, silent };
-            if silent >= SILENCES_MAX {
-                self.donors.remove(donor);
-            }
-        }
-    }
-
-    /// A donor's connection stands again: what was asked of it may be lost, and is asked again.
-    pub fn reconnected(&mut self, donor: &PeerId) {
-        if let Some(donation) = self.donors.get_mut(donor) {
-            donation.under_way = 0;
-            self.release(donor);
-        }
-    }
-
-    /// A donor asks to be left alone for a while.
-    pub fn busy(&mut self, donor: &PeerId, until: Time) {
-        self.release(donor);
-        if let Some(donation) = self.donors.get_mut(donor) {
-            donation.under_way = 0;
-            donation.not_before = until;
-        }
-    }
-
-    /// A donor is gone, does not have it, or gave what is not it.
-    pub fn drop_donor(&mut self, donor: &PeerId) {
-        self.release(donor);
-        self.donors.remove(donor);
-    }
-
-    /// What was asked of a donor is free to be asked of another.
-    fn release(&mut self, donor: &PeerId) {
-        for piece in &mut self.pieces {
-            if matches!(piece, Piece::Asked(who, _) if who == donor) {
-                *piece = Piece::Missing;
-            }
-        }
-        let listing = matches!(self.target, Target::Round | Target::Manifest);
-        if listing && self.pieces.contains(&Piece::Missing) {
-            self.pieces.clear();
-        }
+        self.requests.expire(if listing { patience.min(LIST_PATIENCE) } else { patience }, now);
     }
 
     /// A bulk frame has come. `Ok(true)`: it is what was wanted, keep its bytes; `Ok(false)`: discard it; `Err`: its sender
@@ -323,32 +197,20 @@ impl CatchUp {
         let Some(expected) = expected.filter(|_| chunk.of == of && chunk.kind == kind) else {
             return Ok(false);
         };
-        let piece = &mut self.pieces[chunk.index as usize];
-        if let Piece::Asked(donor, since) = *piece
-            && donor == from
-        {
-            patience.observe(Span(now.since(since).0.saturating_mul(3)));
-            *piece = Piece::Missing;
-            if let Some(donation) = self.donors.get_mut(&from) {
-                donation.under_way = donation.under_way.saturating_sub(1);
-                donation.silent = 0;
-            }
-        }
-        if *piece == Piece::Here {
+        if !self.requests.came(from, chunk.index, patience, now) {
             return Ok(false);
         }
         if digest != expected && !planted(Bug::UnverifiedChunk) {
             return Err("gave a chunk that is not what the confirmed digest says");
         }
-        *piece = Piece::Here;
-        self.missing -= 1;
+        self.requests.keep(chunk.index);
         self.came = Some(now);
         Ok(true)
     }
 
     /// Which peers are waited for.
     pub fn awaited(&self) -> Vec<PeerId> {
-        self.donors.keys().copied().collect()
+        self.requests.donors().copied().collect()
     }
 }
 

@@ -57,6 +57,21 @@ pub enum Input {
         /// To whom.
         to: PeerId,
     },
+    /// One piece of a file that [`Output::SendPiece`] asked for has left, or cannot. It is told apart from [`Input::Sent`].
+    PieceSent {
+        /// To whom.
+        to: PeerId,
+    },
+    /// What the driver holds of a file that the spec names, in place of what it has said before: at the start, and when something on
+    /// its disk is not what it was.
+    Holds {
+        /// The file's root.
+        blob: Digest,
+        /// BLAKE3 of all its pieces; empty if they are not known.
+        list: Vec<Digest>,
+        /// Ranges of pieces that are held and verified.
+        pieces: Vec<(u32, u32)>,
+    },
     /// [`Output::Train`] is done; its pseudo-gradient has been added to the workspace's delta, or to what is to be offered.
     LocalWorkReady {
         /// The round of the `Train` output.
@@ -186,6 +201,36 @@ pub enum Output {
         to: PeerId,
         /// A state chunk's name.
         chunk: ChunkId,
+    },
+    /// Send one piece of a file as bulk behind all else, then report [`Input::PieceSent`].
+    SendPiece {
+        /// To whom.
+        to: PeerId,
+        /// A piece's name.
+        chunk: ChunkId,
+    },
+    /// The digests of a file's pieces are known and verified: keep them, to be told with [`Input::Holds`] in a later life.
+    KeepList {
+        /// The file's root.
+        blob: Digest,
+        /// BLAKE3 of each piece.
+        list: Vec<Digest>,
+    },
+    /// A piece of a file has arrived and is what the spec says: keep its bytes, to be trained on and to be given to others.
+    KeepPiece {
+        /// Who sent it.
+        from: PeerId,
+        /// Which.
+        chunk: ChunkId,
+        /// BLAKE3 of its bytes.
+        digest: Digest,
+    },
+    /// These pieces make room for others: drop their bytes.
+    DropPieces {
+        /// The file's root.
+        blob: Digest,
+        /// Ranges of pieces.
+        pieces: Vec<(u32, u32)>,
     },
     /// Drop the bytes of a bulk frame that has arrived, now or earlier. The same sender may have sent others under the same name.
     Discard {
@@ -347,6 +392,13 @@ pub enum Note {
         from: Round,
         /// To the round.
         to: Round,
+    },
+    /// All that this peer wants of a file is here.
+    Fetched {
+        /// The file's root.
+        blob: Digest,
+        /// Its pieces that are held.
+        pieces: u32,
     },
     /// The run has reached its last round.
     Finished {

@@ -190,7 +190,7 @@ impl Exchange {
             ChunkKind::Contribution => self.contributed(from, chunk.index as usize)?,
             ChunkKind::Result if held.result.is_some() || held.owner != from => false,
             ChunkKind::Result => self.resulted(chunk, digest, now)?,
-            ChunkKind::State => return Err("sent state under a plan's name"),
+            ChunkKind::State | ChunkKind::Piece => return Err("sent state under a plan's name"),
         };
         if news {
             self.moved = now;

@@ -109,8 +109,8 @@ impl Session {
         self.look_again(now, out);
         let Stage::CatchingUp(catchup) = &mut self.stage else { return (None, Vec::new()) };
         let gone: Vec<PeerId> =
-            catchup.donors.keys().filter(|p| !self.members.alive(p, now)).copied().collect();
-        gone.iter().for_each(|peer| catchup.drop_donor(peer));
+            catchup.requests.donors().filter(|p| !self.members.alive(p, now)).copied().collect();
+        gone.iter().for_each(|peer| catchup.requests.drop_donor(peer));
         match catchup.ask(&self.pace.fetch, now, out) {
             catchup::Outcome::Going => {
                 let look = Span(self.pace.fetch.span().0 / 4).min(LOOK_AGAIN);
@@ -185,7 +185,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
-        if !matches!(catchup.target, Target::Round) || !catchup.donors.contains_key(&from) {
+        if !matches!(catchup.target, Target::Round) || !catchup.requests.is_donor(&from) {
             return;
         }
         if committed.record.digest() != catchup.digest {
@@ -204,7 +204,7 @@ impl Session {
                 catchup.begin_results(committed, exchange);
             }
             verdict => {
-                catchup.drop_donor(&from);
+                catchup.requests.drop_donor(&from);
                 let reason = verdict.err().unwrap_or("gave a plan that nobody signed".into());
                 self.strike(from, 1, reason, now, out);
             }
@@ -222,7 +222,7 @@ impl Session {
         let better = is_better(&manifest.record, &position);
         let yields = !better && self.yields(&manifest.record, now);
         let Stage::CatchingUp(catchup) = &mut self.stage else { return };
-        if !matches!(catchup.target, Target::Manifest) || !catchup.donors.contains_key(&from) {
+        if !matches!(catchup.target, Target::Manifest) || !catchup.requests.is_donor(&from) {
             return;
         }
         if manifest.record.digest() != catchup.digest {
@@ -230,7 +230,7 @@ impl Session {
             return;
         }
         if let Err(reason) = catchup::check_manifest(&self.spec, &catchup.digest, &manifest) {
-            catchup.drop_donor(&from);
+            catchup.requests.drop_donor(&from);
             return self.strike(from, 2, reason.into(), now, out);
         }
         if better || yields {
@@ -246,26 +246,28 @@ impl Session {
 
     pub(crate) fn take_busy(&mut self, from: &PeerId, retry_ms: u32, now: Time) {
         if let Stage::CatchingUp(catchup) = &mut self.stage {
-            catchup.busy(from, now + Span::from_millis(u64::from(retry_ms.clamp(100, 60_000))));
+            catchup
+                .requests
+                .busy(from, now + Span::from_millis(u64::from(retry_ms.clamp(100, 60_000))));
         }
     }
 
     pub(crate) fn drop_donor(&mut self, from: &PeerId) {
         if let Stage::CatchingUp(catchup) = &mut self.stage {
-            catchup.drop_donor(from);
+            catchup.requests.drop_donor(from);
         }
     }
 
     /// A donor does not have what was asked for, and never will: it is not asked again.
     pub(crate) fn take_gone(&mut self, from: &PeerId) {
         if let Stage::CatchingUp(catchup) = &mut self.stage
-            && catchup.donors.contains_key(from)
+            && catchup.requests.is_donor(from)
         {
             let follows = catchup.follows();
             if self.lacking.len() < LACKING_MAX {
                 self.lacking.insert((catchup.digest, follows, *from));
             }
-            catchup.drop_donor(from);
+            catchup.requests.drop_donor(from);
         }
     }
 

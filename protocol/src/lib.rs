@@ -22,6 +22,7 @@
 //! | `straggler`, `repair` | its deadlines; what the dead owned |
 //! | `arrivals` | bulk frames, and those that come before their plan |
 //! | `follow`, [`catchup`], [`donor`] | getting in step; helping others to |
+//! | `blob`, `requests` | fetching a run's files from peers, and serving them; who is asked for which piece |
 //! | [`membership`] | who is alive, how fast, where in the run |
 //! | [`plateau`], `measured` | when a run stops early; what this peer measured of committed states |
 //! | [`gossip`] | runs without one state for all: a root machine of its own |
@@ -36,6 +37,7 @@
 //! | [`time`], [`id`] | small types |
 
 mod arrivals;
+mod blob;
 pub mod catchup;
 pub mod convene;
 pub mod data;
@@ -56,6 +58,7 @@ mod outbox;
 pub mod plateau;
 pub mod recording;
 mod repair;
+mod requests;
 pub mod round;
 pub mod run;
 #[doc(hidden)]

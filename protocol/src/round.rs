@@ -34,6 +34,7 @@ impl Session {
             Stage::CatchingUp(_) => self.catch_up(now, out),
             Stage::Applying(_) | Stage::Loading(_) | Stage::Finished => (None, Vec::new()),
         };
+        self.look_after_blobs(now, out);
         self.stage_until = earliest(until, self.members.next_loss(now));
         self.waits_on = on;
     }
@@ -70,10 +71,14 @@ impl Session {
             if self.work.tokens() == 0 || planted(Bug::TrainsAgain) {
                 self.train(now, out);
             }
-            if self.work.training_since.is_none() {
-                self.say_ready(now, out);
-                self.stage_until = Some(now);
-            }
+            self.be_ready_unless_training(now, out);
+        }
+    }
+
+    fn be_ready_unless_training(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.work.training_since.is_none() && !self.holds_back(now) {
+            self.say_ready(now, out);
+            self.stage_until = Some(now);
         }
     }
 
@@ -83,9 +88,11 @@ impl Session {
         if !has_work {
             self.train(now, out);
         }
-        if has_work || self.work.training_since.is_none() {
+        if has_work {
             self.say_ready(now, out);
             self.stage_until = Some(now);
+        } else {
+            self.be_ready_unless_training(now, out);
         }
         self.train(now, out);
     }
@@ -173,6 +180,7 @@ impl Session {
     }
 
     fn gather(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
+        self.look_for_data(now, out);
         let Stage::Gathering(gather) = &self.stage else { return (None, Vec::new()) };
         if gather.ready_since.is_none() && gather.left_until <= now {
             // It trains: whoever else is there, it waits for itself.

@@ -1,5 +1,6 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+pub mod blob;
 mod exchange;
 pub mod gossip;
 mod inner;
@@ -8,6 +9,7 @@ mod regularisation;
 mod stop;
 pub mod strategy;
 
+pub use blob::Blob;
 pub use exchange::ExchangeSpec;
 pub use gossip::GossipSpec;
 pub use inner::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
@@ -101,6 +103,9 @@ pub enum TokenizerSpec {
     File {
         /// BLAKE3 of the file.
         digest: Digest,
+        /// The same by its pieces: then peers fetch it from each other. Without, each brings it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Blob>,
     },
 }
 
@@ -119,7 +124,7 @@ pub enum DataSpec {
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
     },
-    /// A text that each peer brings, by its digest.
+    /// A text, by its digest.
     Text {
         /// BLAKE3 of the text (files of a folder in name order, one after the other).
         digest: Digest,
@@ -129,6 +134,13 @@ pub enum DataSpec {
         samples: u64,
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
+        /// The [`Blob`]'s root of the text: then peers fetch it from each other, and an epoch goes through it shard by shard, see
+        /// [`Order`](crate::data::Order). Without, each brings it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Digest>,
+        /// The text is the tokenizer's ids already, little-endian, of so many bytes each (1, 2 or 4): a prepared folder's shards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id_bytes: Option<u8>,
     },
 }
 
@@ -316,6 +328,7 @@ impl RunSpec {
             || "the byte tokenizer needs 256".into(),
         )?;
         self.data.validate()?;
+        self.validate_blobs()?;
         self.inner.validate()?;
         self.regularisation.validate()?;
         self.outer.validate()?;

@@ -20,6 +20,10 @@ pub enum Bug {
     StalePlan,
     /// A chunk is taken whatever its digest.
     UnverifiedChunk,
+    /// A piece of a file is taken whatever its digest.
+    UnverifiedPiece,
+    /// A lease is trained on though its data are not here.
+    TrainsBlind,
     /// Deadlines never come.
     DeadlineNever,
     /// New samples are leased again in the next round.
@@ -50,7 +54,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 23] = [
         Bug::CountedTwice,
         Bug::OutOfOrder,
         Bug::MaskOfAll,
@@ -59,6 +63,8 @@ impl Bug {
         Bug::Unconfirmed,
         Bug::StalePlan,
         Bug::UnverifiedChunk,
+        Bug::UnverifiedPiece,
+        Bug::TrainsBlind,
         Bug::DeadlineNever,
         Bug::LeasedTwice,
         Bug::LostForgotten,

@@ -3,6 +3,12 @@
 //! A round is `train -> gather -> reduce -> commit -> apply`; its turns are in [`crate::round`]. Getting in step with
 //! others is in [`crate::catchup`], helping them to in [`crate::donor`].
 
+mod view;
+
+pub use crate::blob::{DataView, least_data};
+pub use view::{PeerView, Phase, Waiting};
+
+use crate::blob::Blobs;
 use crate::catchup::{self, CatchUp};
 use crate::convene::Gather;
 use crate::data::rng;
@@ -11,7 +17,7 @@ use crate::donor::Donor;
 use crate::event::{ChunkId, ChunkKind, Input, Note, Output, Settle};
 use crate::exchange::Exchange;
 use crate::fork::Way;
-use crate::id::{Digest, Keyring, PeerId, Round, RunId};
+use crate::id::{Digest, Keyring, PeerId, RunId};
 use crate::ledger::Record;
 use crate::measured::Measured;
 use crate::membership::{Lacking, Membership, Position};
@@ -40,6 +46,9 @@ pub struct Settings {
     pub beacon_every: Span,
     /// Seed of the jitter.
     pub seed: u64,
+    /// Bytes of a text from peers that may be held, beside what is needed at the moment; all of it if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_cap: Option<u64>,
 }
 
 impl Default for Settings {
@@ -50,6 +59,7 @@ impl Default for Settings {
             alone_after: Span::from_secs(5), // guess: mDNS answers within one
             beacon_every: Span::from_secs(2), // guess; a beacon is under 500 bytes
             seed: 0,
+            data_cap: None,
         }
     }
 }
@@ -63,57 +73,6 @@ pub struct Standing {
     pub chunks: Vec<Digest>,
 }
 
-/// What a peer is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Looking for others before it begins.
-    Looking,
-    /// Local work is under way.
-    Training,
-    /// Local work is done; waiting for the plan.
-    Gathering,
-    /// The exchange is under way.
-    Reducing,
-    /// All results are here; waiting for others to confirm them.
-    Confirming,
-    /// The outer step is being taken.
-    Applying,
-    /// Fetching what others committed.
-    CatchingUp,
-    /// The last round is committed.
-    Finished,
-}
-
-/// What a peer is waiting for, in one line's worth.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Waiting {
-    /// What it is doing.
-    pub phase: Phase,
-    /// On whom.
-    pub on: Vec<PeerId>,
-    /// Since when.
-    pub since: Time,
-    /// Until when at the latest, if there is a deadline.
-    pub until: Option<Time>,
-}
-
-/// One peer as this one sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PeerView {
-    /// Who.
-    pub peer: PeerId,
-    /// Last committed round that it told of.
-    pub round: Round,
-    /// The digest that it told of.
-    pub digest: Digest,
-    /// Training speed that it told of.
-    pub tokens_per_s: u64,
-    /// When it was last heard.
-    pub heard: Time,
-    /// Whether it counts as alive.
-    pub alive: bool,
-}
-
 /// One peer in one run.
 pub struct Session {
     pub(crate) spec: RunSpec,
@@ -125,6 +84,7 @@ pub struct Session {
     pub(crate) digest: Digest,
     pub(crate) members: Membership,
     pub(crate) donor: Donor,
+    pub(crate) blobs: Blobs,
     pub(crate) work: Work,
     pub(crate) measured: Measured,
     pub(crate) stage: Stage,
@@ -215,6 +175,7 @@ impl Session {
             digest: standing.record.digest(),
             members: Membership::new(settings.beacon_every),
             donor: Donor::default(),
+            blobs: Blobs::new(&spec, &settings, &keyring.id()),
             work: Work {
                 nonce: now.0,
                 first_after_restart: standing.record.round > 0,
@@ -249,7 +210,10 @@ impl Session {
         match input {
             Input::Wake => self.wake(now, out),
             Input::Connected { peer } => self.connected(peer, now, out),
-            Input::Disconnected { peer } => self.members.disconnected(&peer, now),
+            Input::Disconnected { peer } => {
+                self.members.disconnected(&peer, now);
+                self.blobs_reconnected(&peer);
+            }
             Input::Received { from, message } => self.received(from, message, now, out),
             Input::Malformed { from, reason } => {
                 self.strike(from, MALFORMED_STRIKES, reason, now, out)
@@ -258,6 +222,8 @@ impl Session {
                 self.arrived(from, chunk, bytes, digest, now, out)
             }
             Input::Sent { to } => self.sent(&to, out),
+            Input::PieceSent { to } => self.piece_sent(&to),
+            Input::Holds { blob, list, pieces } => self.holds(&blob, list, &pieces),
             Input::LocalWorkReady { tokens, .. } => self.local_work_ready(tokens, now, out),
             Input::Evaluated(heldout) => self.evaluated(heldout, now, out),
             Input::Reduced { plan, index, digest } => self.reduced(plan, index, digest, now, out),
@@ -275,7 +241,7 @@ impl Session {
 
     /// When to call [`Session::handle`] with [`Input::Wake`] if nothing happens before.
     pub fn next_wake(&self) -> Option<Time> {
-        Some(self.stage_until.map_or(self.beacon_due, |until| until.min(self.beacon_due)))
+        self.stage_until.into_iter().chain(self.blobs.wake()).chain([self.beacon_due]).min()
     }
 
     /// The last committed record.
@@ -286,52 +252,6 @@ impl Session {
     /// Tokens that this peer has trained on and no committed round of its branch has counted.
     pub fn tokens_in_hand(&self) -> u64 {
         self.work.tokens() + self.work.fresh_tokens()
-    }
-
-    /// What this peer waits for.
-    pub fn waiting(&self) -> Waiting {
-        Waiting {
-            phase: self.phase(),
-            on: self.waits_on(),
-            since: self.stage_since,
-            until: self.stage_until,
-        }
-    }
-
-    /// Everybody this peer knows of.
-    pub fn peers(&self, now: Time) -> Vec<PeerView> {
-        let view = |(peer, entry): (&PeerId, &crate::membership::Peer)| PeerView {
-            peer: *peer,
-            round: entry.at.as_ref().map_or(0, |at| at.round),
-            digest: entry.at.as_ref().map_or(Digest::default(), |at| at.digest),
-            tokens_per_s: entry.beacon.as_ref().map_or(0, |beacon| beacon.tokens_per_s),
-            heard: entry.heard,
-            alive: self.members.alive(peer, now),
-        };
-        self.members.all().map(view).collect()
-    }
-
-    /// On whom: an exchange is looked through only when somebody asks, not at every chunk.
-    fn waits_on(&self) -> Vec<PeerId> {
-        match &self.stage {
-            Stage::Exchanging(exchange, _) if exchange.is_complete() => exchange.unconfirmed(),
-            Stage::Exchanging(exchange, _) => exchange.awaited(),
-            Stage::Gathering(gather) if gather.ready_since.is_none() => vec![self.me],
-            _ => self.waits_on.clone(),
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        match &self.stage {
-            Stage::Looking => Phase::Looking,
-            Stage::Gathering(gather) if gather.ready_since.is_none() => Phase::Training,
-            Stage::Gathering(_) => Phase::Gathering,
-            Stage::Exchanging(exchange, _) if exchange.is_complete() => Phase::Confirming,
-            Stage::Exchanging(..) => Phase::Reducing,
-            Stage::Applying(_) => Phase::Applying,
-            Stage::CatchingUp(_) | Stage::Loading(_) => Phase::CatchingUp,
-            Stage::Finished => Phase::Finished,
-        }
     }
 
     /// Where this peer stands.
@@ -399,8 +319,9 @@ impl Session {
             exchange.reconnected(&peer, out);
         }
         if let Stage::CatchingUp(catchup) = &mut self.stage {
-            catchup.reconnected(&peer);
+            catchup.requests.reconnected(&peer);
         }
+        self.blobs_reconnected(&peer);
         let message = Message::Beacon(self.beacon(now));
         out.push(Output::Send { to: peer, message });
         self.repeat_ready(&peer, out);
@@ -448,7 +369,15 @@ impl Session {
             Message::Round(committed) => self.take_round(from, *committed, now, out),
             Message::Manifest(manifest) => self.take_manifest(from, *manifest, now, out),
             Message::Busy { retry_ms } => self.take_busy(&from, retry_ms, now),
-            Message::Gone { .. } => self.take_gone(&from),
+            Message::WantList { blob } => self.tell_of_blob(from, blob, true, out),
+            Message::WantHeld { blob } => self.tell_of_blob(from, blob, false, out),
+            Message::List(list) => self.take_list(from, *list, now, out),
+            Message::Held(held) => self.take_held(from, &held, now, out),
+            Message::Gone { digest } => {
+                if !self.blobs.take_gone(&from, &digest, now) {
+                    self.take_gone(&from);
+                }
+            }
             Message::Spec(_) => {}
             Message::Refusal { reason } => {
                 out.push(Output::Note(Note::Strike { peer: from, reason }))
@@ -493,6 +422,9 @@ impl Session {
     }
 
     fn take_want(&mut self, from: PeerId, want: &Want, now: Time, out: &mut Vec<Output>) {
+        if want.kind == ChunkKind::Piece {
+            return self.want_pieces(from, want, now, out);
+        }
         if want.kind == ChunkKind::State {
             return self.donor.state(from, want, &self.standing, &self.members, now, out);
         }

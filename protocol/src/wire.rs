@@ -16,6 +16,12 @@ pub const HEADER_BYTES_MAX: usize = 256;
 pub const BULK_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one chunk of a state, but for the last.
 pub const STATE_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of one piece of a file, but for the last.
+pub const PIECE_BYTES: usize = 1 << 20;
+/// Most pieces of one file: their digests still fit one control frame.
+pub const PIECES_MAX: usize = 24 << 10;
+/// Pieces of a file that a peer may have asked of one other and not got. Guess: two leave, two wait.
+pub const PIECE_WINDOW: usize = 4;
 /// Most chunks of one fragment: their digests and masks still fit one control frame.
 pub const CHUNKS_MAX: u32 = 1 << 14;
 /// Most chunks of one state: their digests still fit one control frame.
@@ -49,6 +55,8 @@ const CBOR_BYTES_USUAL: usize = 1 << 10;
 
 const _: () = assert!(CHUNKS_MAX as usize * 48 < FRAME_BYTES_MAX);
 const _: () = assert!(STATE_CHUNKS_MAX * 36 + WAY_MAX * 136 < FRAME_BYTES_MAX);
+const _: () = assert!(PIECES_MAX * 36 + 64 < FRAME_BYTES_MAX);
+const _: () = assert!(PIECE_BYTES <= BULK_BYTES_MAX);
 const _: () = assert!(MEMBERS_MAX <= u64::BITS as usize);
 
 /// Every control message between peers.
@@ -90,6 +98,20 @@ pub enum Message {
     },
     /// The answer.
     Manifest(Box<Manifest>),
+    /// "Send me the digests of this file's pieces."
+    WantList {
+        /// The file's root.
+        blob: Digest,
+    },
+    /// The answer.
+    List(Box<List>),
+    /// "Which pieces of this file do you hold?"
+    WantHeld {
+        /// The file's root.
+        blob: Digest,
+    },
+    /// The answer; also to a [`Want`] for what the sender does not hold.
+    Held(Held),
     /// "Not now; ask again later."
     Busy {
         /// When, in milliseconds from now.
@@ -316,7 +338,7 @@ pub struct Handover {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Want {
-    /// The plan's name (or the record's digest, for state chunks).
+    /// The plan's name (or the record's digest for state chunks, the file's root for pieces).
     pub of: Digest,
     /// Which kind.
     pub kind: ChunkKind,
@@ -376,6 +398,26 @@ pub struct Manifest {
     pub way: Vec<Milestone>,
 }
 
+/// The digests of a file's pieces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// The file's root.
+    pub blob: Digest,
+    /// BLAKE3 of each [`PIECE_BYTES`] of it.
+    pub pieces: Vec<Digest>,
+}
+
+/// Which pieces of a file a peer holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The file's root.
+    pub blob: Digest,
+    /// Ranges of pieces, ascending, at most [`RANGES_MAX`].
+    pub pieces: Vec<(u32, u32)>,
+}
+
 /// A committed round, in short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -412,13 +454,15 @@ pub enum ChunkKind {
     Result,
     /// A piece of a committed state, on its way to a joiner.
     State,
+    /// A piece of a file that the run's spec names.
+    Piece,
 }
 
 /// Names one piece of bulk data; the header of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChunkId {
-    /// The plan's name; for state, the digest of the record that commits to it.
+    /// The plan's name; for state, the digest of the record that commits to it; for a piece, the file's root.
     pub of: Digest,
     /// What it is.
     pub kind: ChunkKind,
@@ -480,6 +524,8 @@ pub(crate) fn bounded(message: &Message) -> Result<(), String> {
         Message::Holding(holding) => within("ranges", holding.results.len(), RANGES_MAX),
         Message::Amend(amendment) => within("handovers", amendment.handovers.len(), RANGES_MAX),
         Message::Want(want) => within("ranges", want.chunks.len(), RANGES_MAX),
+        Message::List(list) => within("pieces", list.pieces.len(), PIECES_MAX),
+        Message::Held(held) => within("ranges", held.pieces.len(), RANGES_MAX),
         Message::Round(committed) => {
             bounded_plan(&committed.plan.plan)?;
             within("chunks", committed.results.len(), CHUNKS_MAX as usize)

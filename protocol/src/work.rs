@@ -8,7 +8,7 @@ use crate::plateau::Heldout;
 use crate::sabotage::{Bug, planted};
 use crate::session::Session;
 use crate::time::{Span, Time};
-use crate::wire::{Manifest, WANTS_MAX};
+use crate::wire::{Manifest, Ready, WANTS_MAX};
 use std::ops::Range;
 
 /// Local work.
@@ -18,6 +18,8 @@ pub(crate) struct Work {
     pub training_since: Option<Time>,
     /// On what.
     pub training_on: Vec<Range<u64>>,
+    /// Whether what there is to train on waits for its data.
+    pub lacks: bool,
     /// How long it took last time.
     pub took: Span,
     /// What the workspace's delta was trained on, which no committed round has.
@@ -118,12 +120,38 @@ impl Session {
         if self.work.training_since.is_some() || !self.settings.trains || self.is_over() {
             return;
         }
-        let Some(lease) = self.standing.record.cursor.lease(&self.me) else { return };
-        if let Some(lease) = self.work.untrained(lease).map(<[_]>::to_vec) {
+        let lease = self.standing.record.cursor.lease(&self.me);
+        let untrained = lease.and_then(|lease| self.work.untrained(lease)).map(<[_]>::to_vec);
+        self.work.lacks = untrained.as_ref().is_some_and(|lease| self.lacks_data(lease));
+        if let Some(lease) = untrained.filter(|_| !self.work.lacks || planted(Bug::TrainsBlind)) {
             self.work.training_since = Some(now);
             self.work.training_on.clone_from(&lease);
             out.push(Output::Train { round: self.standing.record.round + 1, lease });
         }
+    }
+
+    /// The data may have come that training waits for; or another has trained, so that this round is worth going on with.
+    pub(crate) fn look_for_data(&mut self, now: Time, out: &mut Vec<Output>) {
+        if !self.work.lacks {
+            return;
+        }
+        let free = self.work.training_since.is_none();
+        if free && (self.spec.strategy.overlaps() || self.work.tokens() == 0) {
+            self.train(now, out);
+        }
+        if self.work.training_since.is_none() && !self.has_said_ready() && !self.holds_back(now) {
+            self.say_ready(now, out);
+        }
+    }
+
+    /// Whoever lacks the data of its lease holds nobody up, and hurries nobody: it is ready as soon as another is that has trained. A
+    /// round in which nobody trains would be one of the run's rounds for nothing.
+    pub(crate) fn holds_back(&self, now: Time) -> bool {
+        let next = self.standing.record.round + 1;
+        let trained =
+            |ready: &Ready| ready.round == next && ready.base == self.digest && ready.tokens > 0;
+        let others = || self.members.living(now).filter_map(|(_, peer)| peer.ready.as_ref());
+        self.work.lacks && self.work.tokens() == 0 && !others().any(trained)
     }
 
     /// The trainer is done; its delta lies in the workspace, whatever round is being gathered now.

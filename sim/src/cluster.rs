@@ -15,7 +15,8 @@ use crate::phantom;
 use crate::record::Recorder;
 use crate::report::Summary;
 use crate::rng::Rng;
-use crate::scenario::{Chaos, Group, Learner, Scenario};
+use crate::scenario::{Chaos, DataFrom, Group, Learner, Scenario};
+use crate::shelf::Shelf;
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
 use shoal_protocol::run::{OuterKind, RunSpec};
@@ -59,6 +60,9 @@ pub fn build(scenario: &Scenario, seed: u64, again: &str) -> (World, Vec<Fault>)
         let mut peer =
             Peer::new(keys::peer_id(p), specs[run].clone(), drawn.tokens_per_s, disks[run].clone());
         peer.settings.owns = !scenario.group[drawn.group].nat;
+        let group = &scenario.group[drawn.group];
+        peer.shelf = Shelf::of(&specs[run], group.data_from == DataFrom::Disk);
+        peer.settings.data_cap = group.data_cap_mb.map(|mb| (mb * 1e6) as u64);
         peer.cpu = drawn.cores.map(Cpu::new);
         peer.settings.beacon_every = seconds(scenario.beacon_every_s);
         peer

@@ -35,6 +35,7 @@ mod report;
 mod rng;
 mod save;
 mod scenario;
+mod shelf;
 mod shrink;
 mod store;
 mod sweep;

@@ -65,7 +65,7 @@ impl Log {
 
 fn is_small_talk(input: &Input) -> bool {
     let beacon = matches!(input, Input::Received { message: Message::Beacon(_), .. });
-    beacon || matches!(input, Input::Wake | Input::Sent { .. })
+    beacon || matches!(input, Input::Wake | Input::Sent { .. } | Input::PieceSent { .. })
 }
 
 /// A number for each kind of input, and one that tells it from others of its kind.
@@ -86,6 +86,8 @@ pub fn mark(input: &Input) -> (u8, u64) {
         Input::Applied { chunks, .. } => (10, chunks.first().map_or(0, |chunk| head(&chunk.0))),
         Input::Loaded { round, .. } => (11, *round),
         Input::Measured { tokens_per_s, .. } => (12, *tokens_per_s),
+        Input::PieceSent { to } => (13, head(&to.0)),
+        Input::Holds { pieces, .. } => (14, pieces.len() as u64),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cpu::{Cpu, Task};
 use crate::holdings::Holdings;
 use crate::keys::Keys;
 use crate::learn::Worker;
+use crate::shelf::Shelf;
 use crate::store::Disk;
 use crate::training::Training;
 use shoal_protocol::event::{Input, Output};
@@ -38,6 +39,8 @@ pub struct Peer {
     /// Grows with every start: what one life began does not reach the next.
     pub life: u32,
     pub disk: Disk,
+    /// Its pieces of the run's text, if peers fetch that from each other.
+    pub shelf: Option<Shelf>,
     pub running: Option<Running>,
     /// Its next wake that is under way.
     pub wake_at: Option<Time>,
@@ -68,6 +71,7 @@ impl Peer {
         let seed = u64::from_le_bytes(id.0[8..16].try_into().expect("eight bytes"));
         Peer {
             id,
+            shelf: Shelf::of(&spec, true),
             spec,
             settings: Settings { seed, ..Settings::default() },
             speed,

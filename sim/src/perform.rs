@@ -9,6 +9,8 @@ use crate::holdings::Holdings;
 use crate::keys;
 use crate::log;
 use crate::noise;
+use crate::peer::Peer;
+use crate::shelf::Shelf;
 use crate::store::{At, Payload, Store};
 use crate::training::Training;
 use crate::world::{Event, World};
@@ -36,6 +38,21 @@ impl World {
             Output::Reduce { plan, index, parts } => self.reduce(p, (plan, index), &parts),
             Output::SendResult { to, chunk } => self.send_result(p, &to, chunk),
             Output::SendState { to, chunk } => self.send_state(p, &to, chunk),
+            Output::SendPiece { to, chunk } => self.send_piece(p, &to, chunk),
+            Output::KeepList { .. } => {
+                self.peers[p].shelf.iter_mut().for_each(Shelf::keep_list);
+            }
+            Output::KeepPiece { chunk, digest, .. } => {
+                let shelf = self.peers[p].shelf.as_mut();
+                s8_verified::is_the_text_s(
+                    p,
+                    chunk.index,
+                    shelf.is_some_and(|shelf| shelf.keep(chunk.index, digest)),
+                );
+            }
+            Output::DropPieces { pieces, .. } => {
+                self.peers[p].shelf.iter_mut().for_each(|shelf| shelf.drop_pieces(&pieces));
+            }
             Output::Discard { from, chunk, digest } => {
                 self.store(p).discard(from, chunk, digest);
             }
@@ -114,6 +131,8 @@ impl World {
         let tokens = noise::samples(&lease) * u64::from(self.peers[p].spec.model.context);
         let takes = self.peers[p].training_takes(tokens);
         let (id, life) = (self.peers[p].id, self.peers[p].life);
+        let Peer { spec, shelf, .. } = &self.peers[p];
+        s8_verified::data_are_here(p, shelf.as_ref().and_then(|shelf| shelf.lacks(spec, &lease)));
         let running = self.peers[p].running.as_mut().expect("only a living peer asks");
         assert_eq!(running.training, None, "p{p} is asked to train twice at a time");
         s6_leases::lease_is_its_own(running.store.record(), &id, &lease);
@@ -250,6 +269,20 @@ impl World {
             payload.unwrap_or_else(|| panic!("p{p} sends state that it does not hold: {chunk:?}"));
         let task = Task::Send { bytes: u64::from(payload.len()) };
         self.post_bulk(p, to, (chunk, payload), task);
+    }
+
+    /// A piece that is not here any more does not leave.
+    fn send_piece(&mut self, p: usize, to: &PeerId, chunk: ChunkId) {
+        let piece = self.peers[p].shelf.as_ref().and_then(|shelf| shelf.piece(chunk.index));
+        let Some((bytes, mut digest)) = piece else {
+            return self.tell_later(p, Span::ZERO, Input::PieceSent { to: *to });
+        };
+        if self.rng.chance(self.peers[p].corrupts) {
+            digest.0[0] ^= 1;
+            self.peers[p].spoilt = true;
+        }
+        let task = Task::Send { bytes: u64::from(bytes) };
+        self.post_bulk(p, to, (chunk, Payload::Sized { bytes, digest }), task);
     }
 
     fn apply(&mut self, p: usize, round: Round, plan: Digest, step: bool) {

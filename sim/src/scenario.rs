@@ -11,6 +11,7 @@ pub use draw::Draw;
 pub use region::Region;
 
 use crate::learn::settings::{Entry, Setup};
+use crate::shelf;
 use serde::Deserialize;
 use shoal_protocol::math::Codec;
 use shoal_protocol::run::{
@@ -88,6 +89,8 @@ pub struct Run {
     /// Tokens in a sequence.
     #[serde(default = "context")]
     pub context: u32,
+    /// Megabytes of text that is learned from, where hosts fetch it from each other (see a group's `data_from`).
+    pub data_mb: Option<Spanned<f64>>,
     /// Local steps in a round.
     pub steps: Spanned<u32>,
     /// Sequences in a step.
@@ -172,6 +175,11 @@ pub struct Group {
     /// Behind a NAT: it owns no range, since nobody can dial it.
     #[serde(default)]
     pub nat: bool,
+    /// Where its hosts have the text from: they hold it from the start, or have nothing of it and fetch it from peers.
+    #[serde(default)]
+    pub data_from: DataFrom,
+    /// The most of it that each holds, in megabytes; all if absent.
+    pub data_cap_mb: Option<f64>,
     /// When its hosts start.
     #[serde(default)]
     pub starts_s: Draw,
@@ -185,6 +193,17 @@ pub struct Group {
     /// What that file says.
     #[serde(skip)]
     pub churn: Option<Churn>,
+}
+
+/// Where a host has the text from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataFrom {
+    /// Its own disk.
+    #[default]
+    Disk,
+    /// Its peers.
+    Peers,
 }
 
 /// What goes wrong.
@@ -453,6 +472,14 @@ impl Scenario {
             regularisation: Default::default(),
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
+        if let Some(mb) = &r.data_mb {
+            let bytes = (mb.get_ref() * 1e6) as u64;
+            if self.lesson.is_some() {
+                let what = "`data_mb` goes with the learners phantom and noise: others have a text of their own";
+                return Err((mb.span(), what.into()));
+            }
+            spec.data = shelf::text(bytes, r.context);
+        }
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());
         spec.exchange.chunk_elems =
             chunk.unwrap_or_else(|| spec.chunk_from(chunk_elems(spec.elems())));
@@ -467,6 +494,7 @@ impl Scenario {
             "inner.steps" => Some(r.steps.span()),
             "inner.batch" => Some(r.batch.span()),
             "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
+            "data.samples" | "data.text" => r.data_mb.as_ref().map(Spanned::span),
             "exchange.residual_decay" => r.residual_decay.as_ref().map(Spanned::span),
             "exchange.mask_one_of" => r.mask_one_of.as_ref().map(Spanned::span),
             "exchange.rank" => r.rank.as_ref().map(Spanned::span),

@@ -14,6 +14,7 @@ use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::record::Recorder;
 use crate::rng::Rng;
+use crate::shelf::Shelf;
 use crate::store::Payload;
 use crate::trace::Trace;
 use shoal_protocol::event::{Input, Output};
@@ -214,6 +215,8 @@ impl World {
         {
             self.book.accounts[p].write_off(store);
         }
+        let holding = self.peers[p].shelf.as_ref().map(Shelf::holding);
+        holding.into_iter().for_each(|holding| self.tell_later(p, Span::ZERO, holding));
         self.reconcile(p);
         self.wake_later(p);
     }
@@ -267,7 +270,7 @@ impl World {
     /// These frames cannot leave any more: their senders need not wait for them.
     fn strand(&mut self, frames: Vec<(usize, usize, Bulk)>) {
         for (from, to, frame) in frames {
-            self.left(from, to, frame.life);
+            self.left(from, to, (frame.life, frame.chunk.kind));
         }
         self.settle_net();
     }
@@ -310,14 +313,17 @@ impl World {
         let life = self.peers.get(from).map_or(0, |peer| peer.life);
         let frame = Bulk { chunk, payload, life };
         if self.net.bulk(from, to, frame, self.now).is_err() {
-            self.left(from, to, life);
+            self.left(from, to, (life, chunk.kind));
         }
     }
 
     /// Tells the sender that a frame has left, or cannot.
-    fn left(&mut self, from: usize, to: usize, life: u32) {
+    fn left(&mut self, from: usize, to: usize, (life, kind): (u32, ChunkKind)) {
         if from < self.peers.len() {
-            let input = Box::new(Input::Sent { to: self.id(to) });
+            let to = self.id(to);
+            let piece = kind == ChunkKind::Piece;
+            let input = if piece { Input::PieceSent { to } } else { Input::Sent { to } };
+            let input = Box::new(input);
             self.schedule(self.now, Event::Tell { p: from, life, input });
         }
     }
@@ -332,7 +338,7 @@ impl World {
     fn look(&mut self, due: Due) {
         match self.net.look(self.now, due) {
             Ok(Some(Left { from, to, frame, epoch, arrives })) => {
-                self.left(from, to, frame.life);
+                self.left(from, to, (frame.life, frame.chunk.kind));
                 for at in arrives.into_iter().flatten() {
                     let (chunk, payload) = (frame.chunk, frame.payload.clone());
                     self.schedule(at, Event::Bulk { from, to, epoch, chunk, payload });
@@ -471,7 +477,9 @@ impl World {
             return self.handle(to, Input::Malformed { from, reason: reason.to_string() });
         }
         let (bytes, digest) = (payload.len(), payload.digest());
-        running.store.take_in(from, chunk, payload);
+        if chunk.kind != ChunkKind::Piece {
+            running.store.take_in(from, chunk, payload);
+        }
         let arrived = Input::Arrived { from, chunk, bytes, digest };
         match peer.busy(Task::Receive { bytes: u64::from(bytes) }, self.now) {
             Some(takes) => self.tell_later(to, takes, arrived),

@@ -46,7 +46,7 @@ impl Mesh {
             NetEvent::Bulk { from, header, payload, credit } => {
                 self.bulk(from, &header, payload, credit)
             }
-            NetEvent::BulkSent { peer, .. } => self.tell(Input::Sent { to: peer }, None),
+            NetEvent::BulkSent { peer, header, .. } => self.tell(sent(peer, &header), None),
             NetEvent::ListenAddress(address) => tracing::debug!(%address, "listening"),
             NetEvent::Refused { peer, reason } => {
                 tracing::info!(peer = %peer.short(), reason, "refused")
@@ -75,5 +75,13 @@ impl Mesh {
 
     fn tell(&self, input: Input, credit: Option<Credit>) {
         self.session.do_send(Happened(input, credit));
+    }
+}
+
+/// What has left: pieces of files are counted apart from what a round waits for.
+fn sent(to: PeerId, header: &[u8]) -> Input {
+    match wire::from_cbor::<ChunkId>(header) {
+        Ok(ChunkId { kind: ChunkKind::Piece, .. }) => Input::PieceSent { to },
+        _ => Input::Sent { to },
     }
 }

@@ -2,26 +2,28 @@
 
 use crate::actor::archive::{Endorsement, Kept};
 use crate::actor::witness::Witness;
+use crate::blob::{self, Library};
 use crate::exchange::{Frame, Job};
 use crate::message::{
     Archive, Archived, Delivered, Evaluate, Evaluated, Happened, StateCommitted, Stop, Subject,
     Train, Worked,
 };
-use crate::net::NetHandle;
+use crate::net::{Credit, NetHandle};
 use crate::settings::Settings;
 use crate::status::{MemberStatus, RoundStatus, SharedStatus};
 use crate::stopping;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use bytes::Bytes;
-use shoal_protocol::event::{Input, Note, Output};
+use shoal_protocol::event::{ChunkId, ChunkKind, Input, Note, Output};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::ledger::Record;
 use shoal_protocol::plateau::{Heldout, Loss};
 use shoal_protocol::recording::Scribe;
-use shoal_protocol::session::{Phase, Session, Waiting};
+use shoal_protocol::session::{DataView, Phase, Session, Waiting};
 use shoal_protocol::time::Time;
 use shoal_protocol::wire::{Message, to_cbor};
-use std::sync::mpsc::SyncSender;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often the status is brought up to date when nothing else does.
@@ -71,6 +73,10 @@ pub struct Contacts {
     pub net: NetHandle,
     /// The exchange.
     pub jobs: SyncSender<Job>,
+    /// The run's files.
+    pub library: Arc<Library>,
+    /// What reads and writes them.
+    pub pieces: Sender<blob::Job>,
     /// The trainer, for work.
     pub train: Recipient<Train>,
     /// The trainer, for evaluation.
@@ -157,12 +163,16 @@ impl SessionActor {
 
     /// As the machine is told of a frame, the exchange is given its bytes, unless they are not wanted: until the machine has judged
     /// them, nothing can be made of them.
-    fn take_delivery(&mut self, frame: Frame, bytes: Bytes) {
+    fn take_delivery(&mut self, frame: Frame, bytes: Bytes, credit: Credit) {
         let (Frame { from, chunk, digest }, len) = (frame, bytes.len() as u32);
         let mut outputs = self.outputs_of(Input::Arrived { from, chunk, bytes: len, digest });
         let unwanted = Output::Discard { from, chunk, digest };
         match outputs.iter().position(|output| *output == unwanted) {
             Some(at) => drop(outputs.remove(at)),
+            None if chunk.kind == ChunkKind::Piece => {
+                self.contacts.library.keep(&chunk, bytes);
+                self.piece(blob::Job::Write(chunk, credit));
+            }
             None => self.job(Job::Arrive(frame, bytes)),
         }
         outputs.drain(..).for_each(|output| self.perform(output));
@@ -194,6 +204,14 @@ impl SessionActor {
             Output::Reduce { plan, index, parts } => self.job(Job::Reduce(plan, index, parts)),
             Output::SendResult { to, chunk } => self.job(Job::SendResult(to, chunk)),
             Output::SendState { to, chunk } => self.job(Job::SendState(to, chunk)),
+            Output::SendPiece { to, chunk } => self.piece(blob::Job::Send(to, chunk)),
+            Output::KeepList { blob, list } => self.piece(blob::Job::KeepList(blob, list)),
+            // As the machine was told of it, its bytes went to the library.
+            Output::KeepPiece { from, chunk, .. } => {
+                tracing::debug!(peer = %from.short(), piece = chunk.index, "a piece of the run's data is here");
+            }
+            Output::DropPieces { blob, pieces } => self.piece(blob::Job::Drop(blob, pieces)),
+            Output::Discard { chunk: ChunkId { kind: ChunkKind::Piece, .. }, .. } => {}
             Output::Discard { from, chunk, digest } => {
                 self.job(Job::Discard(Frame { from, chunk, digest }));
             }
@@ -218,6 +236,12 @@ impl SessionActor {
     fn job(&self, job: Job) {
         if self.contacts.jobs.send(job).is_err() {
             self.contacts.stop.do_send(Stop(Some("the exchange thread has ended".into())));
+        }
+    }
+
+    fn piece(&self, job: blob::Job) {
+        if self.contacts.pieces.send(job).is_err() {
+            self.contacts.stop.do_send(Stop(Some("the thread of the run's data has ended".into())));
         }
     }
 
@@ -301,6 +325,9 @@ impl SessionActor {
                 tracing::info!(peer = %peer.short(), reason, "refused what a peer sent")
             }
             Note::CatchingUp { from, to } => tracing::info!(from, to, "catching up"),
+            Note::Fetched { blob, pieces } => {
+                tracing::info!(file = %blob.short(), pieces, "all of the run's data that is wanted is here");
+            }
             Note::Finished { round } => {
                 match stopping::stopped(&self.settings.spec, self.machine.record()) {
                     Some(why) => tracing::info!(round, "{why}"),
@@ -313,6 +340,7 @@ impl SessionActor {
     fn tell_status(&mut self) {
         let now = self.clock.now();
         let waiting = self.machine.waiting();
+        let data = self.machine.data();
         let me = self.contacts.net.me();
         self.phase = waiting.phase;
         let members = self.machine.peers(now).into_iter().map(|peer| MemberStatus {
@@ -327,7 +355,11 @@ impl SessionActor {
         let ticket = crate::node::ticket(&self.contacts.net, self.settings.spec.id());
         self.status.update(|status| {
             status.phase = phase_name(waiting.phase).into();
-            status.waiting = waiting_line(&waiting, &me, now);
+            status.waiting = match data.filter(|data| data.waits) {
+                Some(data) => data_line(&data),
+                None => waiting_line(&waiting, &me, now),
+            };
+            status.data_pieces = data.map(|data| (data.held, data.all));
             status.members = members;
             status.bytes_sent = traffic.bytes_sent;
             status.bytes_received = traffic.bytes_received;
@@ -348,6 +380,9 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        for holding in self.contacts.library.holdings() {
+            self.handle_input(holding, ctx);
+        }
         for peer in self.contacts.net.peers() {
             self.handle_input(Input::Connected { peer }, ctx);
         }
@@ -371,9 +406,8 @@ impl Handler<Happened> for SessionActor {
 impl Handler<Delivered> for SessionActor {
     type Result = ();
     fn handle(&mut self, Delivered(frame, bytes, credit): Delivered, ctx: &mut Context<Self>) {
-        self.take_delivery(frame, bytes);
+        self.take_delivery(frame, bytes, credit);
         self.look_ahead(ctx);
-        drop(credit);
     }
 }
 
@@ -474,6 +508,18 @@ fn waiting_line(waiting: &Waiting, me: &PeerId, now: Time) -> String {
         format!(", looking again in {:.1} s", until.since(now).as_secs_f64())
     });
     format!("{what}{on}, for {since:.1} s{until}")
+}
+
+/// What training waits for, in one line.
+fn data_line(data: &DataView) -> String {
+    let DataView { here, needed, from, .. } = data;
+    match from {
+        0 => {
+            format!("waiting for data: {here} of {needed} pieces, and no peer that gives the rest")
+        }
+        1 => format!("waiting for data: {here} of {needed} pieces from 1 peer"),
+        _ => format!("waiting for data: {here} of {needed} pieces from {from} peers"),
+    }
 }
 
 /// Peak resident memory of this process, bytes.

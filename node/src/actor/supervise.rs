@@ -5,7 +5,8 @@ use crate::actor::gossip::{self, GossipActor};
 use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
-use crate::data::Dataset;
+use crate::blob::{Library, PieceThread};
+use crate::data::{Dataset, Late};
 use crate::exchange::average::AVERAGE;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, Job, State};
 use crate::gossip::GossipThread;
@@ -49,21 +50,21 @@ struct Beginning {
 
 /// What drives the protocol's machine, and the thread that owns the data.
 enum Root {
-    Exact(Addr<SessionActor>, ExchangeThread),
+    Exact(Addr<SessionActor>, ExchangeThread, PieceThread),
     Gossip(Addr<GossipActor>, GossipThread),
 }
 
 impl Root {
     fn lives(&self) -> bool {
         match self {
-            Root::Exact(session, _) => session.connected(),
+            Root::Exact(session, ..) => session.connected(),
             Root::Gossip(session, _) => session.connected(),
         }
     }
 
     fn stop(&self) {
         match self {
-            Root::Exact(session, _) => session.do_send(Stop(None)),
+            Root::Exact(session, ..) => session.do_send(Stop(None)),
             Root::Gossip(session, _) => session.do_send(Stop(None)),
         }
     }
@@ -71,7 +72,10 @@ impl Root {
     /// What is left to do once the network is down; the session's address is dropped now.
     fn into_join(self) -> Box<dyn FnOnce() + Send> {
         match self {
-            Root::Exact(_, exchange) => Box::new(move || exchange.join()),
+            Root::Exact(_, exchange, pieces) => Box::new(move || {
+                exchange.join();
+                pieces.join();
+            }),
             Root::Gossip(_, numbers) => Box::new(move || numbers.join()),
         }
     }
@@ -116,6 +120,9 @@ impl Supervisor {
         keyring: NodeKeyring,
         status: SharedStatus,
     ) -> anyhow::Result<Supervisor> {
+        let (data, tokenizer) = (settings.data.as_deref(), settings.tokenizer.as_deref());
+        let library = Library::open(&settings.spec, data, tokenizer, &settings.fetched())?;
+        let library = Arc::new(library);
         let (sender, stopped) = oneshot::channel();
         let stopper = Stopper(Some(sender)).start();
         if let Some(spec) = settings.spec.gossip {
@@ -164,7 +171,11 @@ impl Supervisor {
         let session = context.address();
         let devices = DeviceFaces::default();
         let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
-        let threads = start_devices(settings, &inner, &devices)?;
+        let threads = start_devices(settings, &library, &inner, &devices)?;
+        let inputs: Recipient<Happened> = session.clone().recipient();
+        let tell = move |input| inputs.do_send(Happened(input, None));
+        let pieces = PieceThread::spawn(library.clone(), net.clone(), Box::new(tell))
+            .context("starting the thread of the run's data")?;
         let (archive, archive_thread) =
             ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
         let archive = archive.start();
@@ -186,6 +197,8 @@ impl Supervisor {
         let contacts = Contacts {
             net: net.clone(),
             jobs: exchange.jobs(),
+            library,
+            pieces: pieces.jobs(),
             train: trainer.clone().recipient(),
             evaluate: trainer.clone().recipient(),
             archive: archive.clone().recipient(),
@@ -200,7 +213,7 @@ impl Supervisor {
         };
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);
-        let (root, threads) = (Root::Exact(session, exchange), vec![archive_thread]);
+        let (root, threads) = (Root::Exact(session, exchange, pieces), vec![archive_thread]);
         Ok(Supervisor { root, trainer, archive, threads, net, stopped })
     }
 
@@ -296,19 +309,14 @@ fn start_exchange(
 /// `inner`: what the last life kept of the devices' inner optimisers.
 pub(super) fn start_devices(
     settings: &Settings,
+    library: &Arc<Library>,
     inner: &BTreeMap<String, Arc<Vec<u8>>>,
     faces: &DeviceFaces,
 ) -> anyhow::Result<Vec<DeviceThread>> {
     if settings.devices.is_empty() {
         return Ok(Vec::new());
     }
-    let data = Dataset::open(
-        &settings.spec,
-        settings.data.as_deref(),
-        settings.tokenizer.as_deref(),
-        &settings.cache(),
-    )?;
-    let data = Arc::new(data);
+    let data = Arc::new(dataset(settings, library.clone())?);
     let start = |(index, device): (usize, &tch::Device)| {
         let faces = faces.clone();
         let answer = move |answer| {
@@ -327,12 +335,28 @@ pub(super) fn start_devices(
     settings.devices.iter().enumerate().map(start).collect()
 }
 
+/// The run's data. What peers give is opened when it is needed first, unless it can be at once.
+fn dataset(settings: &Settings, library: Arc<Library>) -> anyhow::Result<Late> {
+    let Settings { spec, data, tokenizer, .. } = settings.clone();
+    let cache = settings.cache();
+    if library.is_own() {
+        return Ok(Dataset::open(&spec, data.as_deref(), tokenizer.as_deref(), &cache)?.into());
+    }
+    let at_once = spec.token_bytes().is_some();
+    let open = move || {
+        let brought = (data.as_deref(), tokenizer.as_deref());
+        Dataset::fetched(&spec, &library, brought, &cache)
+    };
+    Ok(if at_once { open()?.into() } else { Late::new(Box::new(open)) })
+}
+
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
     let seed = u64::from_le_bytes(std::array::from_fn(|place| me[place]));
     session::Settings {
         trains: !settings.devices.is_empty(),
         alone_after: Span(settings.alone_after.as_micros() as u64),
         seed,
+        data_cap: settings.data_cap.filter(|_| settings.data.is_none()),
         ..session::Settings::default()
     }
 }
@@ -476,6 +500,7 @@ mod tests {
             alone_after: Duration::from_secs(3600),
             eval_sequences: 0,
             keep: 1,
+            data_cap: None,
             record: None,
         }
     }
@@ -510,7 +535,7 @@ mod tests {
     #[test]
     fn an_actor_that_panics_ends_the_node() {
         let session = told(|node| match &node.root {
-            Root::Exact(session, _) => session.do_send(Panic),
+            Root::Exact(session, ..) => session.do_send(Panic),
             Root::Gossip(..) => unreachable!("the test's run is none by gossip"),
         })
         .expect("it is no request");

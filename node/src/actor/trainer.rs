@@ -1,5 +1,6 @@
 //! The face of the device threads: splits a lease among them, merges what they did, and evaluates between rounds.
 
+use crate::data::DataError;
 use crate::message::{
     Answered, Evaluate, Evaluated, InnerState, Merged, Stop, Subject, Train, Worked,
 };
@@ -206,6 +207,9 @@ impl Handler<Answered> for TrainerActor {
         match (self.evaluations.remove(&id), result) {
             (Some((round, subject)), Ok(Done::Evaluated { loss })) => {
                 self.evaluated.do_send(Evaluated { round, subject, loss })
+            }
+            (Some((round, _)), Err(TrainError::Data(DataError::Absent { .. }))) => {
+                tracing::info!(round, "not evaluated: the held-out part is not here yet");
             }
             (Some((round, _)), Err(error)) => {
                 tracing::error!(round, %error, "the round could not be evaluated")

@@ -134,11 +134,11 @@ pub struct DemoNode {
 impl DemoNode {
     fn settings(self) -> Result<Settings> {
         Ok(Settings {
+            data_cap: None,
             spec: read_spec(&self.spec)?,
             home: self.home,
             devices: vec![Device::Cpu],
             threads: self.threads,
-            thrift: Default::default(),
             data: self.data,
             tokenizer: None,
             listen: self.listen,

@@ -4,12 +4,14 @@ use super::device::{self, DeviceName};
 use super::place::{self, Address};
 use clap::Args;
 use libp2p::Multiaddr;
+use shoal_node::blob;
 use shoal_node::data::{DataError, Tokenizer};
 use shoal_node::model::Thrift;
 use shoal_node::net::{self, local};
 use shoal_node::node::{JoinSettings, Started};
 use shoal_node::settings::{CACHE, Settings};
 use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
+use shoal_protocol::session::least_data;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,10 +19,11 @@ use std::time::Duration;
 /// How a node takes part.
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
-    /// The run's text: a file, a folder of text files, or one that `shoal data prepare` made
+    /// The run's text: a file, a folder of text files, or one that `shoal data prepare` made [default: peers give it, if the run was made
+    /// so]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// The run's tokenizer.json, if it has one
+    /// The run's tokenizer.json, if it has one [default: as with the text]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
     /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
@@ -67,6 +70,9 @@ pub struct NodeFlags {
     /// Held-out sequences to measure after each round; 0 for none
     #[arg(long, value_name = "N", default_value_t = 64)]
     eval: u64,
+    /// The most disk that the text from peers takes, like 2GB: what was needed longest ago makes room [default: all of the text]
+    #[arg(long, value_name = "SIZE", value_parser = blob::size)]
+    data_cap: Option<u64>,
     /// Record what the protocol's machine is told and what it asks for, for `shoal sim replay`; never written over
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -108,6 +114,7 @@ impl NodeFlags {
     ) -> anyhow::Result<Settings> {
         let tokenizer = tokenizer.or_else(|| data.as_deref().and_then(Tokenizer::prepared));
         check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
+        check_cap(&spec, self.data_cap.filter(|_| data.is_none()))?;
         Ok(Settings {
             home: self.home(),
             devices: device::all(&self.device)?,
@@ -122,6 +129,7 @@ impl NodeFlags {
             alone_after: Duration::from_secs(self.alone_after),
             eval_sequences: self.eval,
             keep: self.keep as usize,
+            data_cap: self.data_cap,
             record: self.record,
             spec,
             data,
@@ -152,17 +160,25 @@ fn flat(addresses: &[Address]) -> Vec<Multiaddr> {
     addresses.iter().flat_map(|address| address.0.clone()).collect()
 }
 
-/// What the run needs and each peer brings must have been named.
+/// A cap must leave room for what is needed at one time.
+fn check_cap(spec: &RunSpec, cap: Option<u64>) -> Result<(), DataError> {
+    match (cap, least_data(spec)) {
+        (Some(cap), least) if cap < least => Err(DataError::Cap { cap, least }),
+        _ => Ok(()),
+    }
+}
+
+/// What the run needs and peers do not give must have been named.
 fn check_brought(
     spec: &RunSpec,
     data: Option<&Path>,
     tokenizer: Option<&Path>,
 ) -> Result<(), DataError> {
-    if let (DataSpec::Text { bytes, .. }, None) = (&spec.data, data) {
+    if let (DataSpec::Text { bytes, pieces: None, .. }, None) = (&spec.data, data) {
         return Err(DataError::Missing { bytes: *bytes });
     }
     match (&spec.tokenizer, tokenizer) {
-        (TokenizerSpec::File { .. }, None) => Err(DataError::MissingTokenizer),
+        (TokenizerSpec::File { pieces: None, .. }, None) => Err(DataError::MissingTokenizer),
         _ => Ok(()),
     }
 }

@@ -141,7 +141,7 @@ fn model(spec: &RunSpec) -> String {
 fn tokenizer(spec: &TokenizerSpec) -> String {
     match spec {
         TokenizerSpec::Bytes => "bytes".into(),
-        TokenizerSpec::File { digest } => format!("a file of BLAKE3 {digest}"),
+        TokenizerSpec::File { digest, .. } => format!("a file of BLAKE3 {digest}"),
     }
 }
 

@@ -6,7 +6,7 @@ use shoal_node::net::ticket::Ticket;
 use shoal_node::node;
 use std::time::Duration;
 
-/// Joins a run with its ticket: fetches the run's spec from its peers, catches up, trains.
+/// Joins a run with its ticket: fetches the run's spec and text from its peers, catches up, trains.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub struct Join {
@@ -24,8 +24,10 @@ const EXAMPLE: &str = "\
 EXAMPLE
   shoal join shoal1pGNydW5YIN...
   shoal join shoal1pGNydW5YIN... --data corpus/ --device cuda:0
+  shoal join shoal1pGNydW5YIN... --data-cap 2GB
 
-A ticket stays good as long as one of the addresses in it belongs to a peer that is alive.";
+A ticket stays good as long as one of the addresses in it belongs to a peer that is alive. The run's text comes from peers, what this
+node trains on first; --data saves that where the text is at hand. (Runs of earlier versions, and texts above 24 GiB, need --data.)";
 
 impl Join {
     /// Does it.

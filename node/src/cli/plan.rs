@@ -77,7 +77,7 @@ fn read(model: &str) -> anyhow::Result<RunSpec> {
     };
     let data = DataSpec::Stories { seed: 0, bytes: 1, samples: 1, heldout_permille: 0 };
     let tokenizer = match file.tokenizer {
-        Some(_) => TokenizerSpec::File { digest: Digest::default() },
+        Some(_) => TokenizerSpec::File { digest: Digest::default(), pieces: None },
         None => TokenizerSpec::Bytes,
     };
     Ok(file.spec(file.vocab.unwrap_or(file.model.vocab), tokenizer, data))

@@ -4,6 +4,7 @@ use super::flags::{NodeFlags, announce};
 use clap::Args;
 use shoal_node::node;
 use shoal_node::runfile::RunFile;
+use shoal_node::settings::RUNS;
 use std::path::PathBuf;
 
 /// Starts a node for a run: alone or with whoever is there. Resumes from its last committed round.
@@ -32,6 +33,7 @@ impl Up {
         let file = RunFile::read(&self.file)?;
         let (data, tokenizer) = (self.flags.data.as_deref(), self.flags.tokenizer.as_deref());
         let made = file.resolve(data, tokenizer, &self.flags.cache())?;
+        let made = made.as_begun(&self.flags.home().join(RUNS));
         let run = format!("{} ({})", made.spec.id(), made.spec.name);
         let settings = self.flags.settings(made.spec, made.data, made.tokenizer)?;
         node::run(settings, move |started| announce(&run, started))

@@ -4,7 +4,10 @@
 use super::error::DataError;
 use crate::prepare::manifest::Manifest;
 use memmap2::Mmap;
+use rayon::prelude::*;
 use shoal_protocol::id::Digest;
+use shoal_protocol::run::Blob;
+use shoal_protocol::wire::PIECE_BYTES;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +96,28 @@ impl Corpus {
             hasher.update(segment.bytes.as_slice());
         });
         Digest(*hasher.finalize().as_bytes())
+    }
+
+    /// BLAKE3 of each [`PIECE_BYTES`] of the text.
+    pub fn piece_digests(&self) -> Vec<Digest> {
+        let pieces = self.len.div_ceil(PIECE_BYTES as u64);
+        let digest = |index: u64| {
+            let start = index * PIECE_BYTES as u64;
+            let mut bytes = vec![0; (self.len - start).min(PIECE_BYTES as u64) as usize];
+            self.read(start, &mut bytes);
+            Digest::of(&bytes)
+        };
+        (0..pieces).into_par_iter().map(digest).collect()
+    }
+
+    /// The text as a file that peers fetch from each other; `None` if it is too long for that.
+    pub fn blob(&self) -> Option<Blob> {
+        Blob::of(&self.piece_digests(), self.len)
+    }
+
+    /// Whether it is one file.
+    pub fn is_one_file(&self) -> bool {
+        self.segments.len() == 1
     }
 
     /// The text's pieces in order, one a file.

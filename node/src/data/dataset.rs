@@ -2,17 +2,18 @@
 //!
 //! The text's last `heldout_permille` thousandths are never trained on. The rest is cut into sequences of `context` tokens
 //! that do not overlap but for the one token that the last target needs. A *position* counts sequences over all epochs:
-//! epoch `position / samples`, and within it the place in that epoch's seeded order.
+//! epoch `position / samples`, and within it the place in that epoch's seeded [`Order`].
 
 use super::corpus::Corpus;
 use super::error::DataError;
-use super::order::Permutation;
 use super::stories::stories;
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
-use shoal_protocol::run::{DataSpec, RunSpec};
+use crate::blob::{Library, PieceStore};
+use shoal_protocol::data::Order;
+use shoal_protocol::run::{Blob, DataSpec, RunSpec, TokenizerSpec};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A run's data on this machine.
@@ -20,7 +21,7 @@ pub struct Dataset {
     tokens: Tokens,
     tokenizer: Tokenizer,
     context: usize,
-    seed: u64,
+    order: Order,
     /// Tokens before the held-out part.
     training: u64,
     samples: u64,
@@ -53,11 +54,49 @@ impl Dataset {
         let prepared = text.and_then(Tokenizer::prepared);
         let tokenizer = Tokenizer::open(&spec.tokenizer, tokenizer.or(prepared.as_deref()))?;
         let corpus = Arc::new(open_corpus(&spec.data, text)?);
+        Dataset::of(spec, Tokens::new(corpus, &tokenizer, cache)?, tokenizer)
+    }
+
+    /// Opens data that peers give, as far as it is not brought. Where a token is so many bytes nothing of it need be here yet; a text that is to
+    /// be tokenised first must be here whole.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], and if something that must be here is not.
+    pub fn fetched(
+        spec: &RunSpec,
+        library: &Library,
+        (text, tokenizer): (Option<&Path>, Option<&Path>),
+        cache: &Path,
+    ) -> Result<Dataset, DataError> {
+        let store = |blob: Option<Blob>| blob.and_then(|blob| library.store(&blob.root));
+        let file = match (&spec.tokenizer, tokenizer) {
+            (TokenizerSpec::File { pieces, digest }, None) => match store(*pieces) {
+                Some(store) => Some(whole(store, cache, &format!("{digest}.json"))?),
+                None => None,
+            },
+            (_, given) => given.map(Path::to_owned),
+        };
+        let tokenizer = Tokenizer::open(&spec.tokenizer, file.as_deref())?;
+        let path = match (text, store(spec.text())) {
+            (None, Some(store)) => match spec.token_bytes() {
+                Some(width) => {
+                    let tokens = Tokens::of_pieces(store.clone(), width as usize);
+                    return Dataset::of(spec, tokens, tokenizer);
+                }
+                None => Some(whole(store, cache, &format!("{}.text", store.blob().root))?),
+            },
+            (given, _) => given.map(Path::to_owned),
+        };
+        let corpus = Arc::new(open_corpus(&spec.data, path.as_deref())?);
+        Dataset::of(spec, Tokens::new(corpus, &tokenizer, cache)?, tokenizer)
+    }
+
+    fn of(spec: &RunSpec, tokens: Tokens, tokenizer: Tokenizer) -> Result<Dataset, DataError> {
         let dataset = Dataset {
-            tokens: Tokens::new(corpus, &tokenizer, cache)?,
+            tokens,
             tokenizer,
             context: spec.model.context as usize,
-            seed: spec.seed,
+            order: Order::of(spec),
             training: 0,
             samples: spec.data.samples(),
             vocab: spec.model.vocab,
@@ -65,7 +104,8 @@ impl Dataset {
         dataset.split(spec.data.heldout_permille())
     }
 
-    /// Describes a text that each peer brings, for a new run's spec.
+    /// Describes a text for a new run's spec. Peers can fetch it from each other, unless it is too long for that, or several files
+    /// that a tokenizer other than bytes takes one by one: where they meet cannot be told from the bytes.
     ///
     /// # Errors
     /// The text is unreadable, or shorter than one sequence.
@@ -79,7 +119,11 @@ impl Dataset {
         let tokens = Tokens::new(corpus.clone(), tokenizer, cache)?.len();
         let samples = samples(tokens, context, heldout_permille)?;
         let (digest, bytes) = (corpus.digest(), corpus.len());
-        Ok(DataSpec::Text { digest, bytes, samples, heldout_permille })
+        let id_bytes = corpus.manifest().map(|(_, manifest)| manifest.width as u8);
+        let whole =
+            matches!(tokenizer, Tokenizer::Bytes) || id_bytes.is_some() || corpus.is_one_file();
+        let pieces = corpus.blob().filter(|_| whole).map(|blob| blob.root);
+        Ok(DataSpec::Text { digest, bytes, samples, heldout_permille, pieces, id_bytes })
     }
 
     /// Describes stories of `bytes` bytes, as byte tokens, for a new run's spec.
@@ -122,14 +166,10 @@ impl Dataset {
     /// A token is outside the model's vocabulary.
     pub fn batch(&self, positions: impl IntoIterator<Item = u64>) -> Result<Batch, DataError> {
         let mut batch = Batch::default();
-        let mut epoch = (u64::MAX, Permutation::new(1, 0, 0));
+        let mut order = self.order.clone();
         for position in positions {
-            let (number, within) = (position / self.samples, position % self.samples);
-            if epoch.0 != number {
-                epoch = (number, Permutation::new(self.samples, self.seed, number));
-            }
             batch.positions.push(position);
-            self.push(epoch.1.get(within) * self.context as u64, &mut batch)?;
+            self.push(order.sequence(position) * self.context as u64, &mut batch)?;
         }
         Ok(batch)
     }
@@ -164,7 +204,7 @@ impl Dataset {
 
     fn push(&self, start: u64, batch: &mut Batch) -> Result<(), DataError> {
         let before = batch.tokens.len();
-        self.tokens.extend(start, self.context + 1, &mut batch.tokens);
+        self.tokens.extend(start, self.context + 1, &mut batch.tokens)?;
         batch.rows += 1;
         let outside = batch.tokens[before..].iter().find(|t| **t >= i64::from(self.vocab));
         match outside {
@@ -182,6 +222,14 @@ impl Dataset {
         }
         Ok(Dataset { training: training(len, heldout_permille), ..self })
     }
+}
+
+/// A file that peers have given, as one file in the folder `cache`.
+fn whole(store: &PieceStore, cache: &Path, name: &str) -> Result<PathBuf, DataError> {
+    std::fs::create_dir_all(cache).map_err(DataError::io("making", cache))?;
+    let path = cache.join(name);
+    store.assemble(&path)?;
+    Ok(path)
 }
 
 fn open_corpus(spec: &DataSpec, text: Option<&Path>) -> Result<Corpus, DataError> {
@@ -284,7 +332,14 @@ mod tests {
             Dataset::open(spec, text, None, dir.path()).err().unwrap().to_string()
         };
         let digest = shoal_protocol::id::Digest::of(b"another text");
-        spec.data = DataSpec::Text { digest, bytes: 9, samples: 3, heldout_permille: 0 };
+        spec.data = DataSpec::Text {
+            digest,
+            bytes: 9,
+            samples: 3,
+            heldout_permille: 0,
+            pieces: None,
+            id_bytes: None,
+        };
         assert!(open(&spec, None).contains("--data"));
         assert!(open(&spec, Some(&path)).contains("not the one that the run was made with"));
         spec.data = DataSpec::Stories { seed: 1, bytes: 5000, samples: 3, heldout_permille: 0 };

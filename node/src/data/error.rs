@@ -62,6 +62,22 @@ pub enum DataError {
         /// The model's context.
         context: u32,
     },
+    /// A part of the text that peers have not given yet.
+    #[error("piece {piece} of the run's data is not here yet: peers that hold it are asked")]
+    Absent {
+        /// The piece.
+        piece: u32,
+    },
+    /// Less disk than the run needs.
+    #[error(
+        "{cap} bytes are less than the run's data need at the least: raise --data-cap to {least} or more"
+    )]
+    Cap {
+        /// What is given.
+        cap: u64,
+        /// What it takes.
+        least: u64,
+    },
     /// The tokenizer failed.
     #[error("the tokenizer {path} failed: {reason}")]
     Tokenizer {

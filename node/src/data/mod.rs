@@ -6,12 +6,14 @@
 pub mod corpus;
 pub mod dataset;
 pub mod error;
+pub mod late;
 pub mod tokenizer;
 pub mod tokens;
 
 pub use corpus::Corpus;
 pub use dataset::{Batch, Dataset};
 pub use error::DataError;
-pub use shoal_protocol::data::{Permutation, order, rng, stories};
+pub use late::Late;
+pub use shoal_protocol::data::{Order, Permutation, order, rng, stories};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;

@@ -3,7 +3,8 @@
 use super::error::DataError;
 use crate::prepare::manifest::{Manifest, TOKENIZER};
 use shoal_protocol::id::Digest;
-use shoal_protocol::run::TokenizerSpec;
+use shoal_protocol::run::{Blob, TokenizerSpec};
+use shoal_protocol::wire::PIECE_BYTES;
 use std::path::{Path, PathBuf};
 
 /// A tokenizer.
@@ -19,6 +20,7 @@ pub struct FileTokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
     digest: Digest,
+    pieces: Option<Blob>,
 }
 
 impl Tokenizer {
@@ -30,7 +32,10 @@ impl Tokenizer {
         let bytes = std::fs::read(path).map_err(DataError::io("reading", path))?;
         let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| failed(path, &e))?;
         let digest = Digest::of(&bytes);
-        Ok(Tokenizer::File(Box::new(FileTokenizer { inner, path: path.to_owned(), digest })))
+        let list: Vec<Digest> = bytes.chunks(PIECE_BYTES).map(Digest::of).collect();
+        let pieces = Blob::of(&list, bytes.len() as u64);
+        let file = FileTokenizer { inner, path: path.to_owned(), digest, pieces };
+        Ok(Tokenizer::File(Box::new(file)))
     }
 
     /// The file that lies in a prepared folder, if it was tokenised with one.
@@ -44,10 +49,10 @@ impl Tokenizer {
     /// # Errors
     /// No file given, not readable, or another file than the run's.
     pub fn open(spec: &TokenizerSpec, file: Option<&Path>) -> Result<Tokenizer, DataError> {
-        let TokenizerSpec::File { digest } = spec else { return Ok(Tokenizer::Bytes) };
+        let TokenizerSpec::File { digest, .. } = spec else { return Ok(Tokenizer::Bytes) };
         let tokenizer = Tokenizer::from_file(file.ok_or(DataError::MissingTokenizer)?)?;
         match tokenizer.spec() {
-            TokenizerSpec::File { digest: got } if got != *digest => Err(DataError::Other {
+            TokenizerSpec::File { digest: got, .. } if got != *digest => Err(DataError::Other {
                 what: "the tokenizer file",
                 got: got.to_string(),
                 expected: digest.to_string(),
@@ -60,7 +65,9 @@ impl Tokenizer {
     pub fn spec(&self) -> TokenizerSpec {
         match self {
             Tokenizer::Bytes => TokenizerSpec::Bytes,
-            Tokenizer::File(file) => TokenizerSpec::File { digest: file.digest },
+            Tokenizer::File(file) => {
+                TokenizerSpec::File { digest: file.digest, pieces: file.pieces }
+            }
         }
     }
 
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_run_s_file_is_asked_for_and_checked() {
-        let spec = TokenizerSpec::File { digest: Digest::of(b"another") };
+        let spec = TokenizerSpec::File { digest: Digest::of(b"another"), pieces: None };
         assert!(matches!(Tokenizer::open(&spec, None), Err(DataError::MissingTokenizer)));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokenizer.json");

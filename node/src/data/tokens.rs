@@ -4,6 +4,7 @@
 use super::corpus::Corpus;
 use super::error::DataError;
 use super::tokenizer::Tokenizer;
+use crate::blob::PieceStore;
 use crate::prepare::manifest::Manifest;
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -20,6 +21,8 @@ pub struct Tokens(Kind);
 enum Kind {
     /// The corpus is ids itself, of `width` bytes each: 1 for bytes, or as a prepared folder's manifest says.
     Stored { corpus: Arc<Corpus>, width: usize },
+    /// The same, given by peers piece by piece.
+    Pieces { store: Arc<PieceStore>, width: usize },
     /// Little-endian ids of `width` bytes each, 2 or 4.
     Mapped { map: Mmap, width: usize },
 }
@@ -45,7 +48,7 @@ impl Tokens {
             let width = manifest.width as usize;
             return Ok(Tokens(Kind::Stored { corpus, width }));
         }
-        let TokenizerSpec::File { digest } = tokenizer.spec() else {
+        let TokenizerSpec::File { digest, .. } = tokenizer.spec() else {
             return Ok(Tokens(Kind::Stored { corpus, width: 1 }));
         };
         let width = if tokenizer.vocab() <= 1 << 16 { 2 } else { 4 };
@@ -64,10 +67,16 @@ impl Tokens {
         Ok(Tokens(Kind::Mapped { map, width }))
     }
 
+    /// Of a text that peers give, in which a token is so many bytes.
+    pub fn of_pieces(store: Arc<PieceStore>, width: usize) -> Tokens {
+        Tokens(Kind::Pieces { store, width })
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Kind::Stored { corpus, width } => corpus.len() / *width as u64,
+            Kind::Pieces { store, width } => store.blob().bytes / *width as u64,
             Kind::Mapped { map, width } => (map.len() / width) as u64,
         }
     }
@@ -78,11 +87,19 @@ impl Tokens {
     }
 
     /// Appends the `count` tokens from `start` on, which must exist, to `into`.
-    pub fn extend(&self, start: u64, count: usize, into: &mut Vec<i64>) {
+    ///
+    /// # Errors
+    /// They lie in a piece that is not here yet.
+    pub fn extend(&self, start: u64, count: usize, into: &mut Vec<i64>) -> Result<(), DataError> {
         match &self.0 {
             Kind::Stored { corpus, width } => {
                 let mut bytes = vec![0; count * width];
                 let got = corpus.read(start * *width as u64, &mut bytes);
+                into.extend(bytes[..got].chunks_exact(*width).map(little_endian));
+            }
+            Kind::Pieces { store, width } => {
+                let mut bytes = vec![0; count * width];
+                let got = store.read(start * *width as u64, &mut bytes)?;
                 into.extend(bytes[..got].chunks_exact(*width).map(little_endian));
             }
             Kind::Mapped { map, width } => {
@@ -91,6 +108,7 @@ impl Tokens {
                 into.extend(ids.map(little_endian));
             }
         }
+        Ok(())
     }
 }
 
@@ -106,7 +124,7 @@ fn check_tokenizer(
     };
     let wanted = match tokenizer.spec() {
         TokenizerSpec::Bytes => None,
-        TokenizerSpec::File { digest } => Some(digest),
+        TokenizerSpec::File { digest, .. } => Some(digest),
     };
     if manifest.tokenizer_digest() == wanted {
         return Ok(());
@@ -187,7 +205,7 @@ mod tests {
             let tokens =
                 Tokens::new(corpus.clone(), &tokenizer, &dir.path().join("cache")).unwrap();
             let mut ids = Vec::new();
-            tokens.extend(1, 4, &mut ids);
+            tokens.extend(1, 4, &mut ids).unwrap();
             assert_eq!((tokens.len(), ids), (5, vec![2, 3, 1, 0]));
         }
         let files = std::fs::read_dir(dir.path().join("cache")).unwrap().count();

@@ -54,7 +54,8 @@ impl Hold {
         match kind {
             ChunkKind::Contribution => &mut self.arrived,
             ChunkKind::Result => &mut self.results,
-            ChunkKind::State => &mut self.state,
+            // Pieces of files never come here: their bytes go to the library.
+            ChunkKind::State | ChunkKind::Piece => &mut self.state,
         }
     }
 

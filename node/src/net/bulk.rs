@@ -51,9 +51,9 @@ pub(super) async fn send(
         if let Err(fault) = sent.await {
             return fault;
         }
-        let bytes = chunk.content.payload.len();
+        let (bytes, header) = (chunk.content.payload.len(), chunk.content.header.clone());
         drop(chunk);
-        if core.events.send(NetEvent::BulkSent { peer, bytes }).await.is_err() {
+        if core.events.send(NetEvent::BulkSent { peer, bytes, header }).await.is_err() {
             break;
         }
     }

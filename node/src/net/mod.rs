@@ -168,6 +168,8 @@ pub enum NetEvent {
         peer: PeerId,
         /// Bytes of the payload.
         bytes: usize,
+        /// What it was, as it was queued.
+        header: Vec<u8>,
     },
     /// We listen here now. Not told while the node is busy; [`NetHandle::addresses`] knows them all.
     ListenAddress(Multiaddr),

@@ -104,7 +104,7 @@ fn learn(vocab: u32, texts: impl Iterator<Item = String> + Send) -> Result<Strin
 pub fn entry(tokenizer: &Tokenizer) -> TokenizerEntry {
     match tokenizer.spec() {
         TokenizerSpec::Bytes => TokenizerEntry::Bytes,
-        TokenizerSpec::File { digest } => {
+        TokenizerSpec::File { digest, .. } => {
             TokenizerEntry::File { blake3: digest.to_string(), vocab: tokenizer.vocab() }
         }
     }

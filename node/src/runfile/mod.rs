@@ -136,6 +136,19 @@ pub enum ResolveError {
     Spec(#[from] SpecError),
 }
 
+impl Resolved {
+    /// A run that was begun before peers fetched texts from each other goes on as it was: that one, if it alone lies in `runs`.
+    #[must_use]
+    pub fn as_begun(mut self, runs: &Path) -> Resolved {
+        let older = self.spec.without_pieces();
+        let is_there = |spec: &RunSpec| runs.join(spec.id().to_string()).exists();
+        if !is_there(&self.spec) && is_there(&older) {
+            self.spec = older;
+        }
+        self
+    }
+}
+
 impl RunFile {
     /// Reads a run file; paths in it count from its folder.
     ///

@@ -86,7 +86,7 @@ fn check(file: &RunFile, document: &Document) -> Result<(), RunFileError> {
         heldout_permille: file.heldout_permille,
     };
     let tokenizer = match file.tokenizer {
-        Some(_) => TokenizerSpec::File { digest: Digest::default() },
+        Some(_) => TokenizerSpec::File { digest: Digest::default(), pieces: None },
         None => TokenizerSpec::Bytes,
     };
     let spec = file.spec(file.vocab.unwrap_or(file.model.vocab), tokenizer, data);

@@ -95,14 +95,14 @@ rounds = 100              # the run is over after so many exchanges
 preset = "{preset}" # {params} million parameters, sequences of {context} tokens
 
 [tokenizer]
-kind = "bytes"            # one token per byte; "file" takes a Hugging Face tokenizer.json that each peer brings:
+kind = "bytes"            # one token per byte; "file" takes a Hugging Face tokenizer.json, which others get with the run:
 # file = "tokenizer.json" # path, from this file's folder
 
 [data]
 # Simple stories that every node makes by itself, so that there is nothing to download ...
 stories_bytes = {stories_bytes} # length of their text, bytes
 stories_seed = 1          # other numbers give other stories
-# ... or a text that each peer brings (then drop the two lines above). Its content counts, not its place:
+# ... or a text (then drop the two lines above). Its content counts, not its place; whoever joins gets it from the others:
 # text = "corpus"         # a text file, or a folder of them; path, from this file's folder
 heldout_permille = 20     # thousandths at the text's end that are never trained on, for measuring
 

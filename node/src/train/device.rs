@@ -7,7 +7,7 @@ use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
 use super::trainer::{Trainer, Work, WorkDone};
 use super::{return_memory, set_threads};
-use crate::data::Dataset;
+use crate::data::Late;
 use crate::model::Thrift;
 use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
@@ -102,7 +102,7 @@ pub struct DeviceThread {
 struct Worker {
     trainer: Trainer,
     spec: RunSpec,
-    data: Arc<Dataset>,
+    data: Arc<Late>,
 }
 
 impl DeviceThread {
@@ -116,7 +116,7 @@ impl DeviceThread {
     pub fn spawn(
         device: Device,
         spec: &RunSpec,
-        data: Arc<Dataset>,
+        data: Arc<Late>,
         (threads, thrift): (usize, Thrift),
         state: Option<Arc<Vec<u8>>>,
         answer: Box<dyn Fn(Answer) + Send>,
@@ -184,14 +184,15 @@ impl Worker {
                 self.work(round, &from, &positions, (&cancel, &merges), buffer)
             }
             Job::Evaluate { params, sequences } => {
-                let batch = self.data.heldout_batch(sequences)?;
+                let batch = self.data.get()?.heldout_batch(sequences)?;
                 let rows = self.spec.inner.batch as usize;
                 let loss = self.trainer.evaluate(&params, &batch, rows)?;
                 Ok(Done::Evaluated { loss })
             }
             Job::Generate { params, sample: spec } => {
                 self.trainer.load(&params)?;
-                let text = sample(self.trainer.model(), self.data.tokenizer(), &spec)?;
+                let data = self.data.get()?;
+                let text = sample(self.trainer.model(), data.tokenizer(), &spec)?;
                 Ok(Done::Generated { text })
             }
         }
@@ -209,7 +210,8 @@ impl Worker {
         let sequences: u64 =
             positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let steps = u32::try_from(sequences.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
-        let batches = self.data.batches(positions, size);
+        let data = self.data.get()?;
+        let batches = data.batches(positions, size);
         let work = Work { round, steps, cancel, merges };
         let done = match self.spec.strategy.work {
             LocalWork::Gradient => self.trainer.mean_gradient(from, batches, &work, &mut buffer)?,
@@ -240,6 +242,7 @@ fn restore(trainer: &mut Trainer, device: Device, state: Option<&Vec<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use crate::model::initial_params;
     use crate::train::trainer::test_spec;
     use std::path::Path;
@@ -247,7 +250,8 @@ mod tests {
 
     fn start(state: Option<Vec<u8>>) -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
         let spec = test_spec();
-        let data = Arc::new(Dataset::open(&spec, None, None, Path::new("unused")).unwrap());
+        let data = Dataset::open(&spec, None, None, Path::new("unused")).unwrap();
+        let data = Arc::new(Late::from(data));
         let (answers, inbox) = channel();
         let answer = Box::new(move |answer| drop(answers.send(answer)));
         let thread = DeviceThread::spawn(

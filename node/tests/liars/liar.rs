@@ -16,7 +16,7 @@ use shoal_protocol::math::Codec;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::{Session, Settings, Standing};
 use shoal_protocol::time::Span;
-use shoal_protocol::wire::{self, ChunkId, ChunkKind, from_cbor, to_cbor};
+use shoal_protocol::wire::{self, ChunkId, ChunkKind, PIECE_BYTES, from_cbor, to_cbor};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub enum Garbage {
 /// Which of its data a liar makes up, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Lie {
-    /// Contributions or results.
+    /// Contributions, results, or pieces of the run's text.
     pub of: ChunkKind,
     pub garbage: Garbage,
 }
@@ -53,6 +53,7 @@ impl Lie {
     /// How an honest node's log names it.
     pub fn reason(self) -> &'static str {
         match (self.of, self.garbage) {
+            (ChunkKind::Piece, _) => "gave a piece of a file that is not what the run's spec says",
             (ChunkKind::Contribution, Garbage::WrongSize) => "sent a chunk of",
             (ChunkKind::Contribution, _) => {
                 "contributed int8: the scale of block 0 is not a finite"
@@ -95,8 +96,20 @@ pub struct Liar {
 }
 
 impl Liar {
+    /// Joins the run of the nodes that announce themselves in `local`, of whose text it says that it has all.
+    pub fn with_text(spec: &RunSpec, local: &Path, text: &[u8], lie: Lie) -> Liar {
+        let list: Vec<Digest> = text.chunks(PIECE_BYTES).map(Digest::of).collect();
+        let pieces = vec![(0, list.len() as u32)];
+        let blob = spec.text().unwrap().root;
+        Liar::begin(spec, local, lie, Some(Input::Holds { blob, list, pieces }))
+    }
+
     /// Joins the run of the nodes that announce themselves in `local`.
     pub fn start(spec: &RunSpec, local: &Path, lie: Lie) -> Liar {
+        Liar::begin(spec, local, lie, None)
+    }
+
+    fn begin(spec: &RunSpec, local: &Path, lie: Lie, holds: Option<Input>) -> Liar {
         let keypair = Keypair::generate_ed25519();
         let config = NetConfig {
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
@@ -106,7 +119,8 @@ impl Liar {
             ..NetConfig::new(keypair.clone(), spec.id())
         };
         let (net, events) = net::start(config).unwrap();
-        let driver = Driver::new(spec, lie, net.clone(), NodeKeyring::new(keypair).unwrap());
+        let mut driver = Driver::new(spec, lie, net.clone(), NodeKeyring::new(keypair).unwrap());
+        driver.inputs.extend(holds);
         let (member_of, over) = (driver.member_of.clone(), Arc::new(AtomicBool::new(false)));
         let ends = over.clone();
         let thread = std::thread::spawn(move || driver.run(events, &ends));
@@ -203,7 +217,11 @@ impl Driver {
                 self.tell(wire::decode(from, &bytes));
             }
             NetEvent::Bulk { from, header, payload, .. } => self.bulk(from, &header, payload),
-            NetEvent::BulkSent { peer, .. } => self.tell(Input::Sent { to: peer }),
+            NetEvent::BulkSent { peer, header, .. } => {
+                let piece = from_cbor(&header).is_ok_and(|c: ChunkId| c.kind == ChunkKind::Piece);
+                let to = peer;
+                self.tell(if piece { Input::PieceSent { to } } else { Input::Sent { to } });
+            }
             NetEvent::ListenAddress(_) | NetEvent::Refused { .. } => {}
         }
     }
@@ -244,6 +262,11 @@ impl Driver {
             }
             Output::SendState { to, chunk } => {
                 self.send(to, chunk, self.arithmetic.state_chunk(&chunk));
+            }
+            Output::SendPiece { to, chunk } => {
+                let left = self.spec.text().unwrap().piece_bytes(chunk.index);
+                let bytes = noise(left, &mut self.seed);
+                let _ = self.net.send_bulk(to, to_cbor(&chunk), bytes.into(), Priority::Urgent);
             }
             Output::Note(note) => self.note(&note),
             other => self.follow(other),

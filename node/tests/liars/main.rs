@@ -1,10 +1,11 @@
 //! Real nodes and a member that sends garbage: they refuse it, say why, and go on.
 
+mod data;
 mod liar;
 mod nodes;
 
 use liar::{Garbage, Liar, Lie};
-use nodes::{NAMES, Nodes};
+use nodes::Nodes;
 use shoal_node::status::NodeStatus;
 use shoal_protocol::id::{PeerId, Round};
 use shoal_protocol::wire::ChunkKind;
@@ -53,9 +54,9 @@ fn refusal(nodes: &Nodes, liar: PeerId, lie: Lie) -> Option<String> {
     about(nodes, liar).into_iter().find(|line| says.iter().all(|part| line.contains(part)))
 }
 
-/// What both nodes have logged of a peer.
+/// What the nodes have logged of a peer.
 fn about(nodes: &Nodes, peer: PeerId) -> Vec<String> {
-    let lines = NAMES.into_iter().flat_map(|name| nodes.log_lines(name));
+    let lines = nodes.names().iter().flat_map(|name| nodes.log_lines(name));
     lines.filter(|line| line.contains(&peer.short())).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Two honest nodes as a person starts them, and waiting for what they tell.
+//! Honest nodes as a person starts them, and waiting for what they tell.
 
 use shoal_node::net::local;
 use shoal_node::probe::node_status;
@@ -16,8 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const TICK: Duration = Duration::from_millis(50);
 /// For one answer of a node that is busy.
 const ANSWER: Duration = Duration::from_secs(10);
-/// What the nodes' homes and logs go by.
-pub const NAMES: [&str; 2] = ["a", "b"];
 /// Lines of a log that a failure quotes.
 const LOG_LINES: usize = 20;
 
@@ -30,21 +28,57 @@ pub struct Nodes {
     folder: TempDir,
     pub spec: RunSpec,
     children: Vec<Child>,
+    names: Vec<&'static str>,
 }
 
 impl Nodes {
     /// Starts two nodes of a small run.
     pub fn start() -> Nodes {
+        let mut nodes = Nodes::of(RUN, tempfile::tempdir().unwrap());
+        ["a", "b"].into_iter().for_each(|name| nodes.begin(name, "up run.toml"));
+        nodes
+    }
+
+    /// Starts one node of a small run that learns from a text, which this node alone has.
+    pub fn with_text(text: &[u8]) -> Nodes {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("text.txt"), text).unwrap();
+        let run = RUN.replace("stories_bytes = 200_000", "text = \"text.txt\"");
+        let mut nodes = Nodes::of(&run, folder);
+        nodes.begin("a", "up run.toml");
+        nodes
+    }
+
+    fn of(run: &str, folder: TempDir) -> Nodes {
         let file = folder.path().join("run.toml");
-        std::fs::write(&file, RUN).unwrap();
+        std::fs::write(&file, run).unwrap();
         let made = RunFile::read(&file).unwrap();
         let spec = made.resolve(None, None, folder.path()).unwrap().spec;
-        let mut nodes = Nodes { folder, spec, children: Vec::new() };
-        for name in NAMES {
-            nodes.children.push(up(nodes.folder.path(), name));
-        }
-        nodes
+        Nodes { folder, spec, children: Vec::new(), names: Vec::new() }
+    }
+
+    fn begin(&mut self, name: &'static str, command: &str) {
+        self.children.push(start(self.folder.path(), name, command));
+        self.names.push(name);
+    }
+
+    /// Starts nodes that have a ticket and nothing else.
+    pub fn join(&mut self, names: &[&'static str]) {
+        let ticket = self.until("a ticket", |nodes| {
+            let ticket = nodes.statuses()?.first()?.ticket.clone();
+            ticket.contains("shoal1").then_some(ticket)
+        });
+        names.iter().for_each(|name| self.begin(name, &format!("join {ticket}")));
+    }
+
+    /// What the nodes' homes and logs go by.
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Where a node keeps what is its own.
+    pub fn home(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Where they announce themselves.
@@ -52,7 +86,7 @@ impl Nodes {
         self.folder.path().join("local")
     }
 
-    /// What both tell of themselves; `None` as long as one of them is not up.
+    /// What all tell of themselves; `None` as long as one of them is not up.
     pub fn statuses(&self) -> Option<Vec<NodeStatus>> {
         let known = local::list(&self.local()).ok()?;
         let status = |child: &Child| {
@@ -68,7 +102,7 @@ impl Nodes {
         text.lines().map(|line| format!("{name}: {line}")).collect()
     }
 
-    /// Waits until `look` finds something; neither node may end meanwhile.
+    /// Waits until `look` finds something; no node may end meanwhile.
     pub fn until<T>(&mut self, what: &str, look: impl Fn(&Nodes) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
@@ -85,7 +119,7 @@ impl Nodes {
     /// The end of each log, and what each waits for.
     fn last_words(&self) -> String {
         let mut words = Vec::new();
-        for name in NAMES {
+        for name in &self.names {
             let lines = self.log_lines(name);
             words.extend_from_slice(&lines[lines.len().saturating_sub(LOG_LINES)..]);
         }
@@ -107,10 +141,11 @@ fn log(folder: &Path, name: &str) -> PathBuf {
     folder.join(name).with_extension("log")
 }
 
-fn up(folder: &Path, name: &str) -> Child {
-    let flags = "up run.toml --device cpu --threads 1 --eval 8 --no-mdns --listen 127.0.0.1:0 \
+fn start(folder: &Path, name: &str, command: &str) -> Child {
+    let flags = "--device cpu --threads 1 --eval 8 --no-mdns --listen 127.0.0.1:0 \
                  --local-dir local --alone-after 30 --home";
     Command::new(env!("CARGO_BIN_EXE_shoal"))
+        .args(command.split_whitespace())
         .args(flags.split_whitespace())
         .arg(name)
         .current_dir(folder)

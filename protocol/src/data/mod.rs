@@ -3,6 +3,8 @@
 
 pub mod order;
 pub mod rng;
+pub mod shards;
 pub mod stories;
 
 pub use order::Permutation;
+pub use shards::Order;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::ChunkKind;
-use crate::id::Signature;
+use crate::id::{Round, Signature};
 use crate::ledger::state_root;
 use crate::math::Codec;
 use crate::plateau::{Heldout, Loss};

@@ -258,10 +258,18 @@ impl Setup {
     pub fn describe(&self, spec: &mut RunSpec) {
         let digest = self.task.digest();
         spec.model = stand_in(self.task.params() as u64, spec.model.context);
-        spec.tokenizer = TokenizerSpec::File { digest };
+        spec.tokenizer = TokenizerSpec::File { digest, pieces: None };
         let samples = self.task.samples();
         let bytes = samples * u64::from(spec.model.context);
-        spec.data = DataSpec::Text { digest, bytes, samples, heldout_permille: HELDOUT_PERMILLE };
+        let heldout_permille = HELDOUT_PERMILLE;
+        spec.data = DataSpec::Text {
+            digest,
+            bytes,
+            samples,
+            heldout_permille,
+            pieces: None,
+            id_bytes: None,
+        };
         spec.inner.optimizer = self.optimizer;
         (spec.inner.lr, spec.inner.clip) = (self.lr, self.clip);
     }

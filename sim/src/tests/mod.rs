@@ -7,6 +7,7 @@
 mod arena;
 mod calm;
 mod churn;
+mod data;
 mod learning;
 mod lies;
 mod replay;

@@ -42,6 +42,7 @@ fn scenario_for(bug: Bug) -> Scenario {
     match bug {
         Bug::OfferDropped | Bug::OfferTwice => cuts(),
         Bug::OwnLoss | Bug::OwnMedian => stops(),
+        Bug::UnverifiedPiece | Bug::TrainsBlind => super::data::faults(),
         // What is never let go must first pile up.
         Bug::Hoards => Scenario { rounds: 40, ..all_faults() },
         _ => all_faults(),

@@ -6,6 +6,7 @@ use crate::actor::archive::{self, ArchiveActor, Kept};
 use crate::actor::session::Clock;
 use crate::actor::supervise::{DeviceFaces, Stopper, start_devices, tell_beginning};
 use crate::actor::trainer::TrainerActor;
+use crate::blob::Library;
 use crate::gossip::{Beginning, Feedback, GossipThread, Job, Stepped};
 use crate::message::Train;
 use crate::model::initial_params;
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::{self, Checkpoint, StateBytes};
 use actix::{Actor, Addr, AsyncContext, Context};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use shoal_protocol::gossip::{GossipSession, Numbers, grid};
 use shoal_protocol::id::{Digest, PeerId};
@@ -22,6 +23,7 @@ use shoal_protocol::ledger::state_root;
 use shoal_protocol::run::GossipSpec;
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::{from_cbor, to_cbor};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::Receiver;
 
@@ -75,7 +77,7 @@ pub(in crate::actor) fn start(
     let session = context.address();
     let devices = DeviceFaces::default();
     let numbers = start_numbers(settings, begins, net, &session, &devices)?;
-    let threads = start_devices(settings, &inner, &devices)?;
+    let threads = start_devices(settings, &library(settings)?, &inner, &devices)?;
     let (archive, archive_thread) =
         ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
     let archive = archive.start();
@@ -208,6 +210,17 @@ pub(super) fn kept(stepped: Stepped, group: &[PeerId]) -> Kept {
         plateau: None,
         line: line.to_string(),
     }
+}
+
+/// The run's files, all of which this machine has to have.
+fn library(settings: &Settings) -> anyhow::Result<Arc<Library>> {
+    let (text, tokenizer) = (settings.data.as_deref(), settings.tokenizer.as_deref());
+    let library = Library::open(&settings.spec, text, tokenizer, &settings.fetched())?;
+    ensure!(
+        library.is_own(),
+        "in a run by gossip no data are fetched from peers: bring the run's text with --data, and its tokenizer with --tokenizer if it has one"
+    );
+    Ok(Arc::new(library))
 }
 
 #[cfg(test)]

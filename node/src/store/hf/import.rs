@@ -96,7 +96,7 @@ fn read_tokenizer(dir: &Path) -> Result<(TokenizerSpec, Option<PathBuf>), StoreE
         return Ok((TokenizerSpec::Bytes, None));
     }
     let bytes = std::fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    Ok((TokenizerSpec::File { digest: Digest::of(&bytes) }, Some(path)))
+    Ok((TokenizerSpec::File { digest: Digest::of(&bytes), pieces: None }, Some(path)))
 }
 
 fn read_json(path: &Path) -> Result<Value, StoreError> {

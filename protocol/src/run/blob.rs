@@ -1,0 +1,136 @@
+//! Files that peers fetch from each other: named by what is in them, and cut into pieces that are checked one by one.
+
+use super::{DataSpec, RunSpec, SpecError, TokenizerSpec, check};
+use crate::id::Digest;
+use crate::ledger::state_root;
+use crate::wire::{PIECE_BYTES, PIECES_MAX};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// A file that peers fetch from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// [`state_root`] over the BLAKE3 of each [`PIECE_BYTES`] of the file. It names the file among peers.
+    pub root: Digest,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Blob {
+    /// A file with pieces of these digests. `None`: it has more of them than a list can tell, and each peer has to bring it.
+    pub fn of(digests: &[Digest], bytes: u64) -> Option<Blob> {
+        let fits = bytes > 0 && digests.len() <= PIECES_MAX;
+        fits.then(|| Blob { root: state_root(digests), bytes })
+    }
+
+    /// How many pieces it has.
+    pub fn pieces(&self) -> u32 {
+        self.bytes.div_ceil(PIECE_BYTES as u64) as u32
+    }
+
+    /// Bytes of a piece; 0 beyond the last.
+    pub fn piece_bytes(&self, index: u32) -> usize {
+        let start = u64::from(index) * PIECE_BYTES as u64;
+        self.bytes.saturating_sub(start).min(PIECE_BYTES as u64) as usize
+    }
+
+    /// The pieces that a range of bytes lies in.
+    pub fn pieces_of(&self, bytes: Range<u64>) -> Range<u32> {
+        let end = bytes.end.min(self.bytes);
+        if bytes.start >= end {
+            return 0..0;
+        }
+        let piece = PIECE_BYTES as u64;
+        (bytes.start / piece) as u32..end.div_ceil(piece) as u32
+    }
+
+    /// Checks a list of its pieces' digests.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, digests: &[Digest]) -> Result<(), &'static str> {
+        if digests.len() != self.pieces() as usize || state_root(digests) != self.root {
+            return Err("gave a list of pieces that is not what the run's spec says");
+        }
+        Ok(())
+    }
+}
+
+impl RunSpec {
+    /// The files that peers of this run can fetch from each other: the tokenizer, then the text.
+    pub fn blobs(&self) -> Vec<Blob> {
+        let tokenizer = match self.tokenizer {
+            TokenizerSpec::File { pieces, .. } => pieces,
+            TokenizerSpec::Bytes => None,
+        };
+        tokenizer.into_iter().chain(self.text()).collect()
+    }
+
+    /// The text, if peers can fetch it from each other.
+    pub fn text(&self) -> Option<Blob> {
+        match self.data {
+            DataSpec::Text { bytes, pieces: Some(root), .. } => Some(Blob { root, bytes }),
+            DataSpec::Text { .. } | DataSpec::Stories { .. } => None,
+        }
+    }
+
+    /// The same run as it was before peers fetched files from each other: every peer brings them.
+    pub fn without_pieces(&self) -> RunSpec {
+        let mut spec = self.clone();
+        if let TokenizerSpec::File { pieces, .. } = &mut spec.tokenizer {
+            *pieces = None;
+        }
+        if let DataSpec::Text { pieces, .. } = &mut spec.data {
+            *pieces = None;
+        }
+        spec
+    }
+
+    /// Bytes of text that make a token, if every token has as many: then it is known where in the text a sequence lies.
+    pub fn token_bytes(&self) -> Option<u64> {
+        match (&self.data, &self.tokenizer) {
+            (DataSpec::Text { id_bytes: Some(bytes), .. }, _) => Some(u64::from(*bytes)),
+            (_, TokenizerSpec::Bytes) => Some(1),
+            (_, TokenizerSpec::File { .. }) => None,
+        }
+    }
+
+    pub(super) fn validate_blobs(&self) -> Result<(), SpecError> {
+        if let DataSpec::Text { id_bytes: Some(bytes), .. } = self.data {
+            check(matches!(bytes, 1 | 2 | 4), "data.text", || {
+                format!("ids of {bytes} bytes are none: it must be 1, 2 or 4")
+            })?;
+        }
+        for blob in self.blobs() {
+            let key = if self.text() == Some(blob) { "data.text" } else { "model.tokenizer" };
+            let pieces = blob.bytes.div_ceil(PIECE_BYTES as u64);
+            check((1..=PIECES_MAX as u64).contains(&pieces), key, || {
+                format!("{pieces} pieces are outside 1..={PIECES_MAX}: bring it without `pieces`")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_file_and_a_list_is_checked() {
+        let digests = [Digest([1; 32]), Digest([2; 32])];
+        let blob = Blob::of(&digests, PIECE_BYTES as u64 + 5).unwrap();
+        let sizes: Vec<usize> = (0..3).map(|index| blob.piece_bytes(index)).collect();
+        assert_eq!((blob.pieces(), sizes), (2, vec![PIECE_BYTES, 5, 0]));
+        assert_eq!(blob.pieces_of(0..1), 0..1);
+        assert_eq!(blob.pieces_of(PIECE_BYTES as u64 - 1..PIECE_BYTES as u64 + 1), 0..2);
+        assert_eq!(blob.pieces_of(PIECE_BYTES as u64..u64::MAX), 1..2);
+        assert_eq!(blob.pieces_of(blob.bytes..blob.bytes + 9), 0..0);
+        assert_eq!(blob.check(&digests), Ok(()));
+        assert!(blob.check(&digests[..1]).is_err());
+        assert!(blob.check(&[digests[1], digests[0]]).is_err());
+        assert_eq!(Blob::of(&[], 0), None);
+        assert_eq!(Blob::of(&vec![Digest::default(); PIECES_MAX + 1], 1), None);
+    }
+}

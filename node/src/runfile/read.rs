@@ -186,11 +186,14 @@ fn read_outer(
     usual: OuterSpec,
     gossip: bool,
 ) -> Result<OuterSpec, RunFileError> {
-    if let Some(key) = ["kind", "lr", "momentum"].into_iter().find(|key| gossip && outer.has(key)) {
-        return Err(outer.fault(
-            key,
-            "has no part in a run by gossip: its outer step is `alpha`, `beta` and `gamma` of [strategy]",
-        ));
+    if gossip {
+        return match ["kind", "lr", "momentum"].into_iter().find(|key| outer.has(key)) {
+            Some(key) => Err(outer.fault(
+                key,
+                "has no part in a run by gossip: its outer step is `alpha`, `beta` and `gamma` of [strategy]",
+            )),
+            None => outer.finish().map(|()| usual),
+        };
     }
     let kind = |name: &str| OUTER.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
     let names = OUTER.map(|(name, _)| format!("{name:?}")).join(", ");

@@ -4,6 +4,7 @@ use super::RunFileError;
 use super::document::Section;
 use super::read::U32_MAX;
 use shoal_protocol::math::Codec;
+use shoal_protocol::run::gossip::{AXES_MAX, PLACES_MAX};
 use shoal_protocol::run::strategy::Usual;
 use shoal_protocol::run::{GossipSpec, LocalWork, Overlap, Strategy, StrategySpec};
 
@@ -57,8 +58,8 @@ fn read_gossip(mut table: Section, pairs: bool) -> Result<Told, RunFileError> {
     };
     let gossip = GossipSpec {
         pairs,
-        axes: table.whole("axes", 1..=U32_MAX, own.axes)?,
-        places: table.whole("places", 1..=U32_MAX, own.places)?,
+        axes: table.whole("axes", 1..=u64::from(AXES_MAX), own.axes)?,
+        places: table.whole("places", 1..=u64::from(PLACES_MAX), own.places)?,
         claimed: table.parsed("seats", kinds, "\"claimed\" or \"drawn\"")?.unwrap_or(true),
         alpha: table.number("alpha", own.alpha)?,
         beta: table.number("beta", own.beta)?,

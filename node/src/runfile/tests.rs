@@ -383,8 +383,8 @@ fn a_run_by_gossip_has_keys_of_its_own() {
         ("[strategy]\nname = \"noloco\"\nfragments = 2\n", "`strategy.fragments`: there is no"),
         ("[strategy]\nname = \"diloco\"\naxes = 2\n", "`strategy.axes`: there is no"),
         (
-            "[strategy]\nname = \"noloco\"\naxes = 9\n",
-            "run.toml:8: `strategy.axes`: must be 1 to 8",
+            "[strategy]\nname = \"noloco\"\nalpha = 1.5\n",
+            "run.toml:8: `strategy.alpha`: must be at least 0",
         ),
         ("[strategy]\nname = \"noloco\"\nseats = \"mine\"\n", "\"claimed\" or \"drawn\""),
         ("[strategy]\nname = \"noloco\"\n[outer]\nlr = 0.5\n", "`outer.lr`: has no part"),

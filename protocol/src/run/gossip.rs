@@ -24,9 +24,10 @@ pub struct GossipSpec {
     pub claimed: bool,
 }
 
-/// Most axes and places. Guess: 64 places on eight axes are more peers than there are computers.
-pub(crate) const AXES_MAX: u32 = 8;
-const PLACES_MAX: u32 = 64;
+/// Most axes. Guess: 64 places on eight axes are more peers than there are computers.
+pub const AXES_MAX: u32 = 8;
+/// Most places along one.
+pub const PLACES_MAX: u32 = 64;
 
 impl GossipSpec {
     /// Pairs, with NoLoCo's momentum (arXiv 2506.10911, section 3). `gamma` is ours: the consensus distance is least near 1.

@@ -41,7 +41,7 @@ pub(super) fn compare(
         let twins = Twins::new(preparation.search, &marks, &path, all);
         let report = &mut state.report;
         let look = |done: u64| {
-            if done % LOOK_EVERY == 0 {
+            if done.is_multiple_of(LOOK_EVERY) {
                 watch.at(Amount { done, all }, done);
                 if watch.stop() {
                     return Err(PrepareError::Interrupted(work.to_owned()));

@@ -210,10 +210,10 @@ impl Manifest {
     }
 
     fn check_sums(&self) -> Result<(), String> {
-        let sum = |of: fn(&Shard) -> u64| {
-            self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(of(shard)))
-        };
-        let rows: [(&str, u64, fn(&Shard) -> u64); 3] = [
+        type Of = fn(&Shard) -> u64;
+        let sum =
+            |of: Of| self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(of(shard)));
+        let rows: [(&str, u64, Of); 3] = [
             ("bytes", self.bytes, |shard| shard.bytes),
             ("tokens", self.tokens, |shard| shard.tokens),
             ("documents", self.documents, |shard| shard.documents),

@@ -97,7 +97,10 @@ impl Source for Files {
             hasher.update(format!("{path:?} {bytes} {modified_ns}\n").as_bytes());
         }
         let digest = Digest(*hasher.finalize().as_bytes());
-        format!("files {digest} {:?}", self.how)
+        let How { field, document_bytes } = &self.how;
+        format!(
+            "files whose names, sizes and times have the BLAKE3 {digest}; field {field:?}, plain text cut after {document_bytes} bytes"
+        )
     }
 
     fn units(&self) -> usize {

@@ -16,8 +16,9 @@ fn told(record: Record) -> String {
     }
 }
 
-fn read(inputs: &[PathBuf], how: How) -> Vec<String> {
-    let files = Files::find(inputs, how).unwrap();
+fn read(inputs: &[&Path], how: How) -> Vec<String> {
+    let inputs: Vec<PathBuf> = inputs.iter().map(|path| path.to_path_buf()).collect();
+    let files = Files::find(&inputs, how).unwrap();
     let all = |unit| files.open(unit, 0).unwrap().collect::<Vec<_>>();
     let records: Vec<Record> = (0..files.units()).flat_map(all).collect();
     // From any record on it is the same.
@@ -59,7 +60,7 @@ fn json_lines_are_read_and_faults_are_counted() {
     for (name, bytes) in files {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(read(&[path], how(0)), LINES_TOLD, "{name}");
+        assert_eq!(read(&[&path], how(0)), LINES_TOLD, "{name}");
     }
 }
 
@@ -73,12 +74,12 @@ fn a_corrupt_gz_gives_what_comes_before_and_a_fault() {
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let after = dir.path().join("y.txt");
     std::fs::write(&after, "whole").unwrap();
-    let got = read(&[path.clone(), after], how(0));
+    let got = read(&[&path, &after], how(0));
     let broken = got.iter().position(|told| told == "<file broken off>").unwrap();
     assert!(broken > 1000 && got[..broken].iter().all(|told| told.starts_with("number ")));
     assert_eq!(&got[broken + 1..], ["whole"], "the next file is read");
     std::fs::write(&path, b"this is no gzip").unwrap();
-    assert_eq!(read(&[path], how(0)), ["<file broken off>"]);
+    assert_eq!(read(&[&path], how(0)), ["<file broken off>"]);
 }
 
 #[test]
@@ -87,13 +88,13 @@ fn text_is_cut_at_empty_lines() {
     let path = dir.path().join("book.txt");
     let text = b"one\ntwo\r\n\r\n\n\nthree\n\n\xe4\xf6\n\nfour";
     std::fs::write(&path, text).unwrap();
-    assert_eq!(read(&[path.clone()], how(0)), ["one\ntwo", "three", "<not UTF-8>", "four"]);
-    assert_eq!(read(&[path.clone()], how(8)), ["one\ntwo", "<not UTF-8>", "four"]);
+    assert_eq!(read(&[&path], how(0)), ["one\ntwo", "three", "<not UTF-8>", "four"]);
+    assert_eq!(read(&[&path], how(8)), ["one\ntwo", "<not UTF-8>", "four"]);
     std::fs::write(&path, "a line\n".repeat(30_000)).unwrap();
-    let got = read(&[path.clone()], how(1000));
+    let got = read(&[&path], how(1000));
     assert!(got.len() == 4 && got.iter().all(|text| text.len() <= (1 << 16) + 8), "{}", got.len());
     std::fs::write(&path, "\n\n \n\n").unwrap();
-    assert!(read(&[path], how(0)).is_empty());
+    assert!(read(&[&path], how(0)).is_empty());
 }
 
 #[test]
@@ -107,9 +108,9 @@ fn folders_are_read_in_name_order_and_other_kinds_passed_over() {
     }
     let files = Files::find(&[dir.path().to_owned()], how(0)).unwrap();
     assert_eq!((files.units(), files.passed_over), (3, 1));
-    assert_eq!(read(&[dir.path().to_owned()], how(0)), ["a/z.md", "b.txt", "c.TXT"]);
+    assert_eq!(read(&[dir.path()], how(0)), ["a/z.md", "b.txt", "c.TXT"]);
     let named = dir.path().join("a/picture.png");
-    assert_eq!(read(&[named.clone()], how(0)), ["a/picture.png"], "named, so it is read");
+    assert_eq!(read(&[&named], how(0)), ["a/picture.png"], "named, so it is read");
     let told = |path: &Path| Files::find(&[path.to_owned()], how(0)).err().unwrap().to_string();
     assert!(told(&dir.path().join("gone")).contains("gone"));
     std::fs::remove_file(dir.path().join("a/z.md")).unwrap();
@@ -167,7 +168,7 @@ fn parquet_gives_a_column() {
         rows.close().unwrap();
     }
     writer.close().unwrap();
-    let got = read(&[path.clone()], how(0));
+    let got = read(&[&path], how(0));
     assert_eq!(got.len(), 400);
     for group in 0..2 {
         let mut number = 0;
@@ -181,17 +182,17 @@ fn parquet_gives_a_column() {
         }
     }
     let nested = How { field: "g.a".into(), document_bytes: 0 };
-    assert_eq!(read(&[path.clone()], nested), vec!["other"; 400]);
+    assert_eq!(read(&[&path], nested), vec!["other"; 400]);
     for field in ["nope", "id"] {
         let how = How { field: field.into(), document_bytes: 0 };
-        assert_eq!(read(&[path.clone()], how), ["<file unreadable>"], "{field}");
+        assert_eq!(read(&[&path], how), ["<file unreadable>"], "{field}");
     }
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 3;
     bytes[100..middle].fill(0x5a);
     std::fs::write(&path, bytes).unwrap();
-    let got = read(&[path.clone()], how(0));
+    let got = read(&[&path], how(0));
     assert!(got.contains(&"<file broken off>".to_owned()), "{got:?}");
     std::fs::write(&path, b"PAR1 is not all there is to it PAR1").unwrap();
-    assert_eq!(read(&[path], how(0)), ["<file unreadable>"]);
+    assert_eq!(read(&[&path], how(0)), ["<file unreadable>"]);
 }

@@ -11,6 +11,7 @@ use crate::store::Disk;
 use crate::training::Training;
 use shoal_protocol::event::{Input, Output};
 use shoal_protocol::id::{Digest, PeerId, Round};
+use shoal_protocol::plateau::Loss;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::{Session, Settings, Standing};
 use shoal_protocol::time::{Span, Time};
@@ -34,6 +35,8 @@ pub struct Peer {
     pub corrupts: f64,
     /// Whether it ever spoilt what it sent: its account does not balance then.
     pub spoilt: bool,
+    /// What it says of every held-out loss instead of what it measured.
+    pub says: Option<Loss>,
     /// Tokens that it has trained on, in all its lives.
     pub tokens: u64,
     /// Grows with every start: what one life began does not reach the next.
@@ -79,6 +82,7 @@ impl Peer {
             clock: Clock::default(),
             corrupts: 0.0,
             spoilt: false,
+            says: None,
             tokens: 0,
             life: 0,
             disk,

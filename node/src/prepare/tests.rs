@@ -172,7 +172,7 @@ fn a_run_reads_what_was_prepared() {
     let tokens = Tokens::new(corpus.clone(), &tokenizer, &dir.path().join("cache")).unwrap();
     assert_eq!(tokens.len(), prepared.manifest.tokens);
     let mut ids = Vec::new();
-    tokens.extend(0, tokens.len() as usize, &mut ids);
+    tokens.extend(0, tokens.len() as usize, &mut ids).unwrap();
     let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
     assert_eq!(tokenizer.decode(&ids).unwrap(), text, "the same documents, tokenised");
     assert!(!dir.path().join("cache").exists(), "nothing has to be tokenised again");

@@ -239,6 +239,7 @@ fn a_peer_that_lacks_its_data_is_ready_as_soon_as_another_has_trained() {
             up_bytes_per_s: 0,
             down_bytes_per_s: 0,
             owns: true,
+            heldout: None,
         })
     };
     assert_eq!(bench.hears(6001, 1, ready(0)), [] as [&str; 0]);

@@ -1,12 +1,16 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
+pub mod distill;
 pub mod gossip;
 mod inner;
 pub mod layout;
+pub mod prune;
 pub mod strategy;
 
+pub use distill::{Direction, DistillSpec};
 pub use gossip::GossipSpec;
 pub use inner::{InnerOptimizer, InnerSchedule, InnerSpec};
+pub use prune::{PruneKind, PruneSpec};
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
 
 use crate::id::{Digest, PeerId, Round, RunId};
@@ -51,6 +55,12 @@ pub struct RunSpec {
     /// Without one state for all: how peers average in small groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gossip: Option<GossipSpec>,
+    /// Weights that become zero in the middle of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneSpec>,
+    /// What is learned from a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillSpec>,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -63,7 +73,7 @@ pub struct ModelSpec {
     pub dim: u32,
     /// Decoder layers.
     pub layers: u32,
-    /// Query heads; divides `dim`.
+    /// Query heads; divides `dim`, if their width is not given.
     pub heads: u32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: u32,
@@ -71,6 +81,9 @@ pub struct ModelSpec {
     pub hidden: u32,
     /// Tokens in one sequence.
     pub context: u32,
+    /// Width of a head, if it is not `dim / heads`: of a model that has lost heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_width: Option<u32>,
     /// Whether the output head shares the embedding's weights.
     pub tied: bool,
     /// RoPE's base.
@@ -306,6 +319,8 @@ impl RunSpec {
         self.exchange.validate(self.elems())?;
         self.validate_strategy()?;
         self.validate_gossip()?;
+        self.prune.map_or(Ok(()), |prune| prune.validate(self))?;
+        self.distill.as_ref().map_or(Ok(()), DistillSpec::validate)?;
         self.group.validate()
     }
 }
@@ -346,8 +361,8 @@ impl ModelSpec {
     pub fn params(&self) -> u64 {
         let [vocab, dim, layers, hidden] =
             [self.vocab, self.dim, self.layers, self.hidden].map(u64::from);
-        let kv_dim = dim / u64::from(self.heads.max(1)) * u64::from(self.kv_heads);
-        let attention = 2 * dim * dim + 2 * dim * kv_dim;
+        let head = u64::from(self.head_width.unwrap_or(self.dim / self.heads.max(1)));
+        let attention = 2 * dim * head * (u64::from(self.heads) + u64::from(self.kv_heads));
         let layer = attention + 3 * dim * hidden + 2 * dim;
         let heads = if self.tied { 1 } else { 2 };
         heads * vocab * dim + layers * layer + dim
@@ -355,7 +370,7 @@ impl ModelSpec {
 
     /// Width of one head.
     pub fn head_dim(&self) -> u32 {
-        self.dim / self.heads
+        self.head_width.unwrap_or(self.dim / self.heads)
     }
 
     fn validate(&self) -> Result<(), SpecError> {
@@ -369,11 +384,11 @@ impl ModelSpec {
         within("model.kv_heads", self.kv_heads, self.heads)?;
         within("model.hidden", self.hidden, 1 << 18)?;
         within("model.context", self.context, 1 << 20)?;
-        check(
-            self.dim.is_multiple_of(self.heads) && self.head_dim().is_multiple_of(2),
-            "model.heads",
-            || format!("must divide dim {} into heads of an even width", self.dim),
-        )?;
+        let divides = self.head_width.is_some() || self.dim.is_multiple_of(self.heads);
+        check(divides && self.head_dim().is_multiple_of(2), "model.heads", || {
+            format!("must divide dim {} into heads of an even width", self.dim)
+        })?;
+        within("model.head_width", self.head_dim(), 1 << 12)?;
         check(self.heads.is_multiple_of(self.kv_heads), "model.kv_heads", || {
             format!("must divide heads ({})", self.heads)
         })?;

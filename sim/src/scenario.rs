@@ -525,6 +525,7 @@ fn model(params: u64, context: u32) -> ModelSpec {
         kv_heads: 2,
         hidden: 3 * dim,
         context,
+        head_width: None,
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

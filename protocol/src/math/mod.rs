@@ -7,6 +7,7 @@
 //! | [`replica`] | local parameters that outlast rounds |
 //! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov, sign, the inner one on the mean |
+//! | [`prune`] | which weights become zero, and that they stay so |
 //! | [`schedule`] | the learning rate over a run |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
@@ -24,6 +25,7 @@ pub mod codec;
 pub mod inner;
 pub mod outer;
 pub mod partition;
+pub mod prune;
 pub mod replica;
 pub mod schedule;
 mod vector;

@@ -41,6 +41,7 @@ pub fn spec() -> RunSpec {
             kv_heads: 2,
             hidden: 16,
             context: 16,
+            head_width: None,
             tied: true,
             rope_theta: 1e4,
             norm_eps: 1e-5,
@@ -67,6 +68,8 @@ pub fn spec() -> RunSpec {
         group: GroupSpec { members_max: 8, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        prune: None,
+        distill: None,
     }
 }
 

@@ -30,6 +30,8 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         group: GroupSpec { members_max: 64, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        prune: None,
+        distill: None,
     }
 }
 
@@ -50,6 +52,7 @@ fn model(dim: u32, layers: u32) -> ModelSpec {
         kv_heads: 2,
         hidden: 2 * dim,
         context: CONTEXT,
+        head_width: None,
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

@@ -28,6 +28,8 @@ pub mod net;
 pub mod node;
 /// Asking a node for its status.
 pub mod probe;
+/// Models with fewer weights: of a checkpoint alone.
+pub mod prune;
 /// The file of a session's life.
 pub mod recording;
 /// Run files: what people write down of a run.
@@ -36,7 +38,7 @@ pub mod runfile;
 pub mod settings;
 /// What a node tells of itself.
 pub mod status;
-/// Checkpoints, the bytes of committed state, and Hugging Face folders.
+/// Checkpoints, the bytes of committed state, Hugging Face folders and GGUF files.
 pub mod store;
 /// Local training: the device thread, inner optimisers, schedules, evaluation and sampling.
 pub mod train;

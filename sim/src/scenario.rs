@@ -441,6 +441,8 @@ impl Scenario {
             },
             strategy: r.pieces(),
             gossip: r.gossip,
+            prune: None,
+            distill: None,
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         let chunk = r.chunk_elems.as_ref().map(|chunk| *chunk.get_ref());

@@ -13,6 +13,7 @@ use crate::net::{NetEvent, NetHandle};
 use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
+use crate::store::teacher::Teacher;
 use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
@@ -246,6 +247,7 @@ fn start_devices(
         &settings.cache(),
     )?;
     let data = Arc::new(data);
+    let teacher = teacher(settings)?.map(Arc::new);
     let start = |(index, device): (usize, &tch::Device)| {
         let faces = faces.clone();
         let answer = move |answer| {
@@ -257,11 +259,30 @@ fn start_devices(
             data.clone(),
             settings.threads,
             inner.get(&archive::inner_name(index)).cloned(),
+            teacher.clone(),
             Box::new(answer),
         );
         thread.with_context(|| format!("starting device {device:?}"))
     };
     settings.devices.iter().enumerate().map(start).collect()
+}
+
+/// The teacher that the run's spec names, as it lies on this machine.
+fn teacher(settings: &Settings) -> anyhow::Result<Option<Teacher>> {
+    let Some(distill) = &settings.spec.distill else { return Ok(None) };
+    let path = settings.teacher.as_deref().context(
+        "the run learns from a teacher that each peer brings: name its folder with --teacher",
+    )?;
+    let teacher = Teacher::read(path)?;
+    let got = teacher.digest();
+    anyhow::ensure!(
+        got == distill.teacher,
+        "{} is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
+        path.display(),
+        distill.teacher
+    );
+    teacher.check(&settings.spec.model).map_err(anyhow::Error::msg)?;
+    Ok(Some(teacher))
 }
 
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
@@ -400,6 +421,7 @@ mod tests {
             threads: 1,
             data: None,
             tokenizer: None,
+            teacher: None,
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("it is an address")],
             peers: Vec::new(),
             mdns: false,

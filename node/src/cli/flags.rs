@@ -2,6 +2,7 @@
 
 use super::device::{self, DeviceName};
 use super::place::{self, Address};
+use anyhow::bail;
 use clap::Args;
 use libp2p::Multiaddr;
 use shoal_node::data::DataError;
@@ -22,6 +23,9 @@ pub struct NodeFlags {
     /// The run's tokenizer.json, if it has one
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// The run's teacher, if it has one: a checkpoint's folder, or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
     /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Vec<DeviceName>,
@@ -88,7 +92,7 @@ impl NodeFlags {
         }
     }
 
-    /// Settings for a run whose text and tokenizer lie at `data` and `tokenizer`.
+    /// Settings for a run whose text, tokenizer and teacher lie there.
     ///
     /// # Errors
     /// A device that is not there, or a text or tokenizer that the run needs and nobody named.
@@ -97,7 +101,9 @@ impl NodeFlags {
         spec: RunSpec,
         data: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
+        teacher: Option<PathBuf>,
     ) -> anyhow::Result<Settings> {
+        check_teacher(&spec, teacher.as_deref())?;
         check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
         Ok(Settings {
             home: self.home(),
@@ -116,6 +122,7 @@ impl NodeFlags {
             spec,
             data,
             tokenizer,
+            teacher,
         })
     }
 
@@ -140,6 +147,17 @@ pub fn announce(run: &str, started: &Started) {
 
 fn flat(addresses: &[Address]) -> Vec<Multiaddr> {
     addresses.iter().flat_map(|address| address.0.clone()).collect()
+}
+
+/// A run that learns from a teacher takes no node without it: nobody can send it one yet.
+fn check_teacher(spec: &RunSpec, teacher: Option<&Path>) -> anyhow::Result<()> {
+    if let (Some(distill), None) = (&spec.distill, teacher) {
+        bail!(
+            "the run learns from a teacher that each peer brings, with the digest {}: name its checkpoint or Hugging Face folder with --teacher (peers do not send it to each other yet)",
+            distill.teacher
+        );
+    }
+    Ok(())
 }
 
 /// What the run needs and each peer brings must have been named.

@@ -14,6 +14,7 @@ mod join;
 mod lab;
 mod new;
 mod place;
+mod prune;
 mod show;
 mod status;
 mod up;
@@ -58,6 +59,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Export(export::Export),
     Import(import::Import),
+    Prune(prune::Prune),
     Bench(bench::Bench),
     Lab(lab::Lab),
     /// Drives the same protocol over virtual hosts, links and faults, as shoal-sim does
@@ -89,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Prune(prune) => prune.run(),
         Command::Bench(args) => bench::run(args),
         Command::Lab(lab) => lab.run(),
         Command::Sim(command) => {

@@ -100,6 +100,8 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         group: GroupSpec { members_max: 32, quorum_percent: 60, grace_percent: 50 },
         strategy: Default::default(),
         gossip: None,
+        prune: None,
+        distill: None,
     })
 }
 

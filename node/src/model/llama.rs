@@ -11,15 +11,15 @@ use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 /// A model on a device.
 pub struct Llama {
-    spec: ModelSpec,
+    pub(super) spec: ModelSpec,
     device: Device,
     /// `[params]` f32: the master copy, in the order of [`super::Layout`].
     flat: Tensor,
     /// `[params]` bf16: what matrices are multiplied with on CUDA.
     half: Option<Tensor>,
-    weights: Weights,
+    pub(super) weights: Weights,
     /// RoPE's turns, `[context, 1, head_dim / 2]` complex: e^(i * place * theta^(-2 j / head_dim)).
-    turns: Tensor,
+    pub(super) turns: Tensor,
 }
 
 const NO_TENSOR: Option<Tensor> = None;
@@ -129,6 +129,17 @@ impl Llama {
         linear(&self.unit(&x)?, &ready.head)
     }
 
+    /// The last hidden states, `[B, T, dim]` without the last norm's gain, and the logits, `[B, T, vocab]`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or the device failed.
+    pub fn hidden_and_logits(&self, inputs: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+        let ready = Ready::new(&self.spec, &self.weights)?;
+        let hidden = self.unit(&self.body(&ready, inputs, None)?)?;
+        let logits = linear(&hidden, &ready.head)?;
+        Ok((hidden, logits))
+    }
+
     /// An empty cache for [`Llama::next_logits`], of the parameters that the model has now.
     ///
     /// # Errors
@@ -174,7 +185,7 @@ impl Llama {
     }
 
     /// `x`: `[B, T, dim]` -> `[B, T, dim]`
-    fn attention(
+    pub(super) fn attention(
         &self,
         layer: &ReadyLayer,
         x: &Tensor,
@@ -209,14 +220,14 @@ impl Llama {
     }
 
     /// SwiGLU, `x`: `[B, T, dim]` -> `[B, T, dim]`
-    fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
         let unit = self.unit(x)?;
         let gate = linear(&unit, &layer.gate)?.f_silu()?;
         linear(&gate.f_mul(&linear(&unit, &layer.up)?)?, &layer.down)
     }
 
     /// RMSNorm without its gain, in f32, handed on in the kind that the matrices have. `x`: `[.., dim]`
-    fn unit(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn unit(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let (dim, eps) = (f64::from(self.spec.dim), f64::from(self.spec.norm_eps));
         let norm = x.f_norm_scalaropt_dim(2.0, [-1], true)?;
         let scale = norm.f_square()?.f_mul_scalar(1.0 / dim)?.f_add_scalar(eps)?.f_rsqrt()?;

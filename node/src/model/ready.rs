@@ -50,7 +50,7 @@ impl Ready {
 }
 
 impl ReadyLayer {
-    fn new(spec: &ModelSpec, layer: &LayerWeights) -> Result<ReadyLayer, TchError> {
+    pub fn new(spec: &ModelSpec, layer: &LayerWeights) -> Result<ReadyLayer, TchError> {
         let head_dim = i64::from(spec.head_dim());
         Ok(ReadyLayer {
             q: in_pairs(&with_gain(&layer.q, &layer.attention_norm)?, head_dim)?,

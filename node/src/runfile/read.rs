@@ -2,6 +2,7 @@
 
 use super::document::{Document, Section};
 use super::inner::read_inner;
+use super::smaller::{read_distill, read_prune};
 use super::strategy::read_strategy;
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
@@ -14,8 +15,18 @@ use shoal_protocol::run::{
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
-const TABLES: [&str; 8] =
-    ["model", "tokenizer", "data", "strategy", "inner", "outer", "exchange", "group"];
+const TABLES: [&str; 10] = [
+    "model",
+    "tokenizer",
+    "data",
+    "strategy",
+    "inner",
+    "outer",
+    "exchange",
+    "group",
+    "prune",
+    "distill",
+];
 /// TOML knows no larger whole number.
 pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
 pub(super) const U32_MAX: u64 = u32::MAX as u64;
@@ -57,6 +68,8 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         exchange: read_exchange(document.section("exchange")?, &usual)?,
         group: read_group(document.section("group")?)?,
         strategy,
+        prune: read_prune(document.section("prune")?, rounds)?,
+        lesson: read_distill(document.section("distill")?, folder)?,
     };
     check(&file, document)?;
     Ok(file)
@@ -107,6 +120,10 @@ fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileErr
         kv_heads: model.whole("kv_heads", 1..=U32_MAX, kv_heads)?,
         hidden: model.whole("hidden", 1..=U32_MAX, base.hidden)?,
         context: model.whole("context", 1..=U32_MAX, base.context)?,
+        head_width: match model.whole("head_width", 0..=U32_MAX, base.head_width.unwrap_or(0))? {
+            0 => None,
+            width => Some(width),
+        },
         tied: model.switch("tied", base.tied)?,
         rope_theta: model.number("rope_theta", base.rope_theta)?,
         norm_eps: model.number("norm_eps", base.norm_eps)?,

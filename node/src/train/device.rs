@@ -2,12 +2,14 @@
 //!
 //! The channel holds one job beside the one at work. More are refused, not queued: who sends them decides what to do.
 
+use super::distill::Lesson;
 use super::error::TrainError;
 use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
 use super::set_threads;
 use super::trainer::{Trainer, Work, WorkDone};
 use crate::data::Dataset;
+use crate::store::teacher::Teacher;
 use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
@@ -108,7 +110,7 @@ impl DeviceThread {
     /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
     ///
     /// `threads` is how many threads libtorch computes with in this process. The inner optimiser goes on from `state`, or afresh
-    /// without one or if it does not fit.
+    /// without one or if it does not fit. `teacher` is the run's, if it has one.
     ///
     /// # Errors
     /// The device is absent or has too little memory, or no thread can be started.
@@ -118,6 +120,7 @@ impl DeviceThread {
         data: Arc<Dataset>,
         threads: usize,
         state: Option<Arc<Vec<u8>>>,
+        teacher: Option<Arc<Teacher>>,
         answer: Box<dyn Fn(Answer) + Send>,
     ) -> Result<DeviceThread, TrainError> {
         let (jobs, inbox) = sync_channel(1);
@@ -125,7 +128,7 @@ impl DeviceThread {
         let spec = spec.clone();
         let body = move || {
             set_threads(threads);
-            match Trainer::new(&spec, device) {
+            match trainer(&spec, device, teacher) {
                 Ok(mut trainer) => {
                     restore(&mut trainer, device, state.as_deref());
                     // Nobody listens only if the starter is gone; then the inbox is closed as well.
@@ -222,6 +225,19 @@ impl Worker {
     }
 }
 
+/// A trainer with the run's teacher, if it has one.
+fn trainer(
+    spec: &RunSpec,
+    device: Device,
+    teacher: Option<Arc<Teacher>>,
+) -> Result<Trainer, TrainError> {
+    let mut trainer = Trainer::new(spec, device)?;
+    if let (Some(distill), Some(teacher)) = (&spec.distill, teacher) {
+        trainer.attend(Lesson::new(&teacher, distill, device)?);
+    }
+    Ok(trainer)
+}
+
 /// Takes over the state of an earlier life, if there is one that fits.
 fn restore(trainer: &mut Trainer, device: Device, state: Option<&Vec<u8>>) {
     let Some(state) = state else { return };
@@ -247,7 +263,8 @@ mod tests {
         let (answers, inbox) = channel();
         let answer = Box::new(move |answer| drop(answers.send(answer)));
         let thread =
-            DeviceThread::spawn(Device::Cpu, &spec, data, 1, state.map(Arc::new), answer).unwrap();
+            DeviceThread::spawn(Device::Cpu, &spec, data, 1, state.map(Arc::new), None, answer)
+                .unwrap();
         (thread, inbox, Arc::new(initial_params(&spec.model, 1)))
     }
 

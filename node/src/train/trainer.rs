@@ -1,5 +1,6 @@
 //! One device's training: load the outer parameters, take local steps, say how far they went.
 
+use super::distill::Lesson;
 use super::error::TrainError;
 use super::inner::{Inner, StateError};
 use super::merge::Merges;
@@ -7,12 +8,12 @@ use crate::data::{Batch, DataError};
 use crate::model::{Layout, Llama};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
-use shoal_protocol::math::Merge;
 use shoal_protocol::math::schedule::Schedule;
-use shoal_protocol::run::{InnerSpec, ModelSpec, RunSpec};
+use shoal_protocol::math::{Merge, prune};
+use shoal_protocol::run::{InnerSpec, ModelSpec, PruneSpec, RunSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 /// Elements that one task subtracts.
 const CHUNK: usize = 1 << 16;
@@ -22,6 +23,10 @@ pub struct Trainer {
     model: Llama,
     optimiser: Inner,
     schedule: Schedule,
+    prune: Option<PruneSpec>,
+    /// True where weights may move, `[params]`; none as long as all may.
+    mask: Option<Tensor>,
+    lesson: Option<Lesson>,
 }
 
 /// What to do in a round.
@@ -59,7 +64,14 @@ impl Trainer {
     /// # Errors
     /// The device is absent or has too little memory.
     pub fn new(spec: &RunSpec, device: Device) -> Result<Trainer, TrainError> {
-        Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)
+        let mut trainer = Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)?;
+        trainer.prune = spec.prune;
+        Ok(trainer)
+    }
+
+    /// From now on it learns from a teacher as well.
+    pub fn attend(&mut self, lesson: Lesson) {
+        self.lesson = Some(lesson);
     }
 
     /// A trainer from a run's parts.
@@ -74,7 +86,8 @@ impl Trainer {
     ) -> Result<Trainer, TrainError> {
         let layout = Layout::new(model);
         let optimiser = Inner::new(inner, &layout, device)?;
-        Ok(Trainer { model: Llama::new(model, device)?, optimiser, schedule })
+        let model = Llama::new(model, device)?;
+        Ok(Trainer { model, optimiser, schedule, prune: None, mask: None, lesson: None })
     }
 
     /// The model with its local parameters.
@@ -116,6 +129,7 @@ impl Trainer {
         work: &Work,
     ) -> Result<WorkDone, TrainError> {
         self.load(outer)?;
+        self.hold_zeros(work.round)?;
         let start = Instant::now();
         let mut done = WorkDone::default();
         for batch in batches {
@@ -163,7 +177,7 @@ impl Trainer {
             work.check_cancelled(&done)?;
             let batch = batch?;
             let (inputs, targets) = tensors(&batch, self.model.device())?;
-            let loss = self.model.loss(&inputs, &targets)?;
+            let loss = self.loss(&inputs, &targets)?;
             let gradient = self.model.gradient(&loss)?.f_mul_scalar(batch.rows as f64)?;
             sum = Some(match sum {
                 Some(sum) => sum.f_add(&gradient)?,
@@ -189,14 +203,45 @@ impl Trainer {
     /// The device failed.
     pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<f64, TrainError> {
         let (inputs, targets) = tensors(batch, self.model.device())?;
-        let loss = self.model.loss(&inputs, &targets)?;
-        let gradient = self.model.gradient(&loss)?;
+        let loss = self.loss(&inputs, &targets)?;
+        let mut gradient = self.model.gradient(&loss)?;
         let value = loss.f_double_value(&[])?;
         if value.is_finite() {
+            if let Some(mask) = &self.mask {
+                gradient = gradient.f_mul(mask)?;
+            }
             self.optimiser.step(self.model.flat_mut(), &gradient, lr)?;
+            if let Some(mask) = &self.mask {
+                no_grad(|| self.model.flat_mut().f_mul_(mask).map(drop))?;
+            }
             self.model.refresh()?;
         }
         Ok(value)
+    }
+
+    /// What is minimised: cross-entropy, or the teacher's lesson.
+    fn loss(&self, inputs: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        match &self.lesson {
+            Some(lesson) => lesson.loss(&self.model, inputs, targets),
+            None => self.model.loss(inputs, targets),
+        }
+    }
+
+    /// In work that leads to `round`, weights that the run has pruned stay zero: those that are zero now.
+    fn hold_zeros(&mut self, round: Round) -> Result<(), TchError> {
+        self.mask = None;
+        if self.prune.is_none_or(|prune| !prune.holds(round)) {
+            return Ok(());
+        }
+        let ranges = prune::ranges(self.model.spec());
+        let flat = self.model.flat_mut();
+        let mask = flat.f_ones_like()?.f_to_kind(Kind::Bool)?;
+        for range in ranges {
+            let cut = |x: &Tensor| x.f_narrow(0, range.start as i64, range.len() as i64);
+            cut(&mask)?.f_copy_(&cut(flat)?.f_ne(0.0)?)?;
+        }
+        self.mask = Some(mask);
+        Ok(())
     }
 
     /// The pseudo-gradient `outer - local`, written over `into`; all have the model's length.

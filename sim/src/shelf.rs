@@ -76,6 +76,12 @@ impl Shelf {
         });
     }
 
+    /// Pieces that are here.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.here.iter().filter(|here| **here).count()
+    }
+
     /// A piece that training on these positions needs, and that is not here.
     pub fn lacks(&self, spec: &RunSpec, positions: &[Range<u64>]) -> Option<u32> {
         let (mut order, context) = (Order::of(spec), u64::from(spec.model.context));

@@ -40,6 +40,8 @@ pub mod plan;
 pub mod prepare;
 /// Asking a node for its status.
 pub mod probe;
+/// Models with fewer weights: of a checkpoint alone.
+pub mod prune;
 /// The file of a session's life.
 pub mod recording;
 /// Run files: what people write down of a run.
@@ -49,7 +51,7 @@ pub mod settings;
 /// What a node tells of itself.
 pub mod status;
 pub mod stopping;
-/// Checkpoints, the bytes of committed state, and Hugging Face folders.
+/// Checkpoints, the bytes of committed state, Hugging Face folders and GGUF files.
 pub mod store;
 /// Local training: the device thread, inner optimisers, schedules, evaluation and sampling.
 pub mod train;

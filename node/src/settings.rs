@@ -32,6 +32,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The run's tokenizer file, if its spec names one.
     pub tokenizer: Option<PathBuf>,
+    /// The run's teacher, if its spec names one: a checkpoint's folder or a Hugging Face folder.
+    pub teacher: Option<PathBuf>,
     /// Where to listen; empty for everywhere.
     pub listen: Vec<Multiaddr>,
     /// Peers to begin with.

@@ -157,6 +157,61 @@ fn a_model_goes_out_and_comes_back_and_says_the_same() {
 }
 
 #[test]
+fn exports_in_few_bits_are_smaller_and_other_kinds_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint(dir.path());
+    let size = |weights: &str| {
+        let file = format!("{weights}.gguf");
+        said(dir.path(), &["export", "run", "--gguf", &file, "--weights", weights]);
+        std::fs::metadata(dir.path().join(file)).unwrap().len()
+    };
+    assert!(size("f32") > size("f16"));
+    said(dir.path(), &["export", "run", "--hf", "small", "--weights", "int8"]);
+    let config = std::fs::read_to_string(dir.path().join("small/config.json")).unwrap();
+    assert!(config.contains("pack-quantized"));
+    for (target, weights, right) in [("--hf", "q8_0", "int8"), ("--gguf", "int4", "q4_k")] {
+        let (code, error) =
+            refused(dir.path(), &["export", "run", target, "x", "--weights", weights]);
+        assert!(code == 1 && error.contains(right), "{error}");
+    }
+    let whole = said(dir.path(), &["eval", "run", "--sequences", "4"]);
+    let few = said(dir.path(), &["eval", "run", "--sequences", "4", "--weights", "int4"]);
+    assert_ne!(whole, few);
+}
+
+#[test]
+fn prune_makes_a_checkpoint_that_others_take() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint(dir.path());
+    let prune = |out: &str, more: &[&str]| {
+        let output = shoal(dir.path(), &[&["prune", "run", "-o", out], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = prune("half", &["--method", "wanda", "--sparsity", "0.5", "--sequences", "4"]);
+    assert!(told.contains("1088 of 2176"), "{told}");
+    let told = prune("pattern", &["--pattern", "2:4"]);
+    assert!(told.contains("1088 of 2176"), "{told}");
+    let told = prune("less", &["--structured", "0.5"]);
+    assert!(told.contains("1 heads (1 of keys)"), "{told}");
+    said(dir.path(), &["eval", "less", "--sequences", "4"]);
+    said(dir.path(), &["export", "less", "--hf", "less-hf"]);
+    said(dir.path(), &["import", "--hf", "less-hf", "-o", "back"]);
+    for (more, right) in [
+        (&["--pattern", "2:7"][..], "does not divide"),
+        (&[][..], "say what shall go"),
+        (&["--structured", "0.1"][..], "take more"),
+        (&["--drop-layers", "1"][..], "must be left"),
+    ] {
+        let arguments = [&["prune", "run", "-o", "x"], more].concat();
+        let (code, error) = refused(dir.path(), &arguments);
+        assert!(code == 1 && error.contains(right), "{error}");
+    }
+    let (_, error) = refused(dir.path(), &["prune", "run", "-o", "half", "--sparsity", "0.5"]);
+    assert!(error.contains("holds checkpoints already"), "{error}");
+}
+
+#[test]
 fn eval_measures_the_run_s_text_and_others() {
     let dir = tempfile::tempdir().unwrap();
     checkpoint(dir.path());

@@ -1,18 +1,22 @@
 //! What all peers of a run must agree on. A run's name is the BLAKE3 of this, so agreeing on the name is agreeing on all of it.
 
 pub mod blob;
+pub mod distill;
 mod exchange;
 pub mod gossip;
 mod inner;
 pub mod layout;
+pub mod prune;
 mod regularisation;
 mod stop;
 pub mod strategy;
 
 pub use blob::Blob;
+pub use distill::{Direction, DistillSpec};
 pub use exchange::ExchangeSpec;
 pub use gossip::GossipSpec;
 pub use inner::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
+pub use prune::{PruneKind, PruneSpec};
 pub use regularisation::{DropoutSpec, RegularisationSpec};
 pub use stop::StopSpec;
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
@@ -65,6 +69,12 @@ pub struct RunSpec {
     /// What keeps the model from learning its data by heart.
     #[serde(default, skip_serializing_if = "RegularisationSpec::is_usual")]
     pub regularisation: RegularisationSpec,
+    /// Weights that become zero in the middle of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneSpec>,
+    /// What is learned from a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillSpec>,
 }
 
 /// A Llama-style decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
@@ -77,7 +87,7 @@ pub struct ModelSpec {
     pub dim: u32,
     /// Decoder layers.
     pub layers: u32,
-    /// Query heads; divides `dim`.
+    /// Query heads; divides `dim`, if their width is not given.
     pub heads: u32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: u32,
@@ -85,6 +95,9 @@ pub struct ModelSpec {
     pub hidden: u32,
     /// Tokens in one sequence.
     pub context: u32,
+    /// Width of a head, if it is not `dim / heads`: of a model that has lost heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_width: Option<u32>,
     /// Whether the output head shares the embedding's weights.
     pub tied: bool,
     /// RoPE's base.
@@ -336,6 +349,12 @@ impl RunSpec {
         self.validate_strategy()?;
         self.validate_gossip()?;
         self.validate_stop()?;
+        self.prune.map_or(Ok(()), |prune| prune.validate(self))?;
+        self.distill.as_ref().map_or(Ok(()), DistillSpec::validate)?;
+        let alone = self.distill.is_none() || self.regularisation.is_usual();
+        check(alone, "distill", || {
+            "goes without [regularisation]: the teacher's distribution is what regularises".into()
+        })?;
         self.group.validate()
     }
 }
@@ -390,8 +409,8 @@ impl ModelSpec {
     pub fn params(&self) -> u64 {
         let [vocab, dim, layers, hidden] =
             [self.vocab, self.dim, self.layers, self.hidden].map(u64::from);
-        let kv_dim = dim / u64::from(self.heads.max(1)) * u64::from(self.kv_heads);
-        let attention = 2 * dim * dim + 2 * dim * kv_dim;
+        let head = u64::from(self.head_width.unwrap_or(self.dim / self.heads.max(1)));
+        let attention = 2 * dim * head * (u64::from(self.heads) + u64::from(self.kv_heads));
         let layer = attention + 3 * dim * hidden + 2 * dim;
         let heads = if self.tied { 1 } else { 2 };
         heads * vocab * dim + layers * layer + dim
@@ -399,7 +418,7 @@ impl ModelSpec {
 
     /// Width of one head.
     pub fn head_dim(&self) -> u32 {
-        self.dim / self.heads
+        self.head_width.unwrap_or(self.dim / self.heads)
     }
 
     fn validate(&self) -> Result<(), SpecError> {
@@ -413,11 +432,11 @@ impl ModelSpec {
         within("model.kv_heads", self.kv_heads, self.heads)?;
         within("model.hidden", self.hidden, 1 << 18)?;
         within("model.context", self.context, 1 << 20)?;
-        check(
-            self.dim.is_multiple_of(self.heads) && self.head_dim().is_multiple_of(2),
-            "model.heads",
-            || format!("must divide dim {} into heads of an even width", self.dim),
-        )?;
+        let divides = self.head_width.is_some() || self.dim.is_multiple_of(self.heads);
+        check(divides && self.head_dim().is_multiple_of(2), "model.heads", || {
+            format!("must divide dim {} into heads of an even width", self.dim)
+        })?;
+        within("model.head_width", self.head_dim(), 1 << 12)?;
         check(self.heads.is_multiple_of(self.kv_heads), "model.kv_heads", || {
             format!("must divide heads ({})", self.heads)
         })?;

@@ -470,6 +470,8 @@ impl Scenario {
             gossip: r.gossip,
             stop: r.stop.as_ref().map(|stop| *stop.get_ref()),
             regularisation: Default::default(),
+            prune: None,
+            distill: None,
         };
         self.lesson.iter().for_each(|lesson| lesson.describe(&mut spec));
         if let Some(mb) = &r.data_mb {
@@ -572,6 +574,7 @@ fn model(params: u64, context: u32) -> ModelSpec {
         kv_heads: 2,
         hidden: 3 * dim,
         context,
+        head_width: None,
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

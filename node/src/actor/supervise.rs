@@ -13,17 +13,18 @@ use crate::gossip::GossipThread;
 use crate::message::{
     Answered, Delivered, Evaluate, Happened, Merged, StateCommitted, Stop, Subject, Train,
 };
-use crate::model::initial_params;
+use crate::model::{Thrift, initial_params};
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
 use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::best::BEST;
+use crate::store::teacher::Teacher;
 use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use shoal_protocol::id::{Digest, Keyring, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::recording::Opening;
@@ -317,6 +318,7 @@ pub(super) fn start_devices(
         return Ok(Vec::new());
     }
     let data = Arc::new(dataset(settings, library.clone())?);
+    let teacher = teacher(settings)?.map(Arc::new);
     let start = |(index, device): (usize, &tch::Device)| {
         let faces = faces.clone();
         let answer = move |answer| {
@@ -328,6 +330,7 @@ pub(super) fn start_devices(
             data.clone(),
             (settings.threads, settings.thrift),
             inner.get(&archive::inner_name(index)).cloned(),
+            teacher.clone(),
             Box::new(answer),
         );
         thread.with_context(|| format!("starting device {device:?}"))
@@ -348,6 +351,28 @@ fn dataset(settings: &Settings, library: Arc<Library>) -> anyhow::Result<Late> {
         Dataset::fetched(&spec, &library, brought, &cache)
     };
     Ok(if at_once { open()?.into() } else { Late::new(Box::new(open)) })
+}
+
+/// The teacher that the run's spec names, as it lies on this machine.
+fn teacher(settings: &Settings) -> anyhow::Result<Option<Teacher>> {
+    let Some(distill) = &settings.spec.distill else { return Ok(None) };
+    let path = settings.teacher.as_deref().context(
+        "the run learns from a teacher that each peer brings: name its folder with --teacher",
+    )?;
+    ensure!(
+        settings.thrift == Thrift::default(),
+        "--micro-batch and --recompute do not go with a teacher: leave them out"
+    );
+    let teacher = Teacher::read(path)?;
+    let got = teacher.digest();
+    ensure!(
+        got == distill.teacher,
+        "{} is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
+        path.display(),
+        distill.teacher
+    );
+    teacher.check(&settings.spec.model).map_err(anyhow::Error::msg)?;
+    Ok(Some(teacher))
 }
 
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
@@ -491,6 +516,7 @@ mod tests {
             thrift: Default::default(),
             data: None,
             tokenizer: None,
+            teacher: None,
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("it is an address")],
             peers: Vec::new(),
             mdns: false,

@@ -141,6 +141,7 @@ impl DemoNode {
             threads: self.threads,
             data: self.data,
             tokenizer: None,
+            teacher: None,
             listen: self.listen,
             peers: self.peer,
             mdns: false,

@@ -2,6 +2,7 @@
 
 use super::device::{self, DeviceName};
 use super::place::{self, Address};
+use anyhow::bail;
 use clap::Args;
 use libp2p::Multiaddr;
 use shoal_node::blob;
@@ -26,6 +27,9 @@ pub struct NodeFlags {
     /// The run's tokenizer.json, if it has one [default: as with the text]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// The run's teacher, if it has one: a checkpoint's folder, or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
     /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Vec<DeviceName>,
@@ -102,7 +106,7 @@ impl NodeFlags {
         }
     }
 
-    /// Settings for a run whose text and tokenizer lie at `data` and `tokenizer`.
+    /// Settings for a run whose text, tokenizer and teacher lie there.
     ///
     /// # Errors
     /// A device that is not there, or a text or tokenizer that the run needs and nobody named.
@@ -111,8 +115,10 @@ impl NodeFlags {
         spec: RunSpec,
         data: Option<PathBuf>,
         tokenizer: Option<PathBuf>,
+        teacher: Option<PathBuf>,
     ) -> anyhow::Result<Settings> {
         let tokenizer = tokenizer.or_else(|| data.as_deref().and_then(Tokenizer::prepared));
+        check_teacher(&spec, teacher.as_deref())?;
         check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
         check_cap(&spec, self.data_cap.filter(|_| data.is_none()))?;
         Ok(Settings {
@@ -134,6 +140,7 @@ impl NodeFlags {
             spec,
             data,
             tokenizer,
+            teacher,
         })
     }
 
@@ -166,6 +173,17 @@ fn check_cap(spec: &RunSpec, cap: Option<u64>) -> Result<(), DataError> {
         (Some(cap), least) if cap < least => Err(DataError::Cap { cap, least }),
         _ => Ok(()),
     }
+}
+
+/// A run that learns from a teacher takes no node without it: nobody can send it one yet.
+fn check_teacher(spec: &RunSpec, teacher: Option<&Path>) -> anyhow::Result<()> {
+    if let (Some(distill), None) = (&spec.distill, teacher) {
+        bail!(
+            "the run learns from a teacher that each peer brings, with the digest {}: name its checkpoint or Hugging Face folder with --teacher (peers do not send it to each other yet)",
+            distill.teacher
+        );
+    }
+    Ok(())
 }
 
 /// What the run needs and peers do not give must have been named.

@@ -37,7 +37,8 @@ impl Join {
         let settings = flags.join_settings(Duration::from_secs(patience));
         let complete = move |spec| {
             let (data, tokenizer) = (flags.data.clone(), flags.tokenizer.clone());
-            flags.settings(spec, data, tokenizer)
+            let teacher = flags.teacher.clone();
+            flags.settings(spec, data, tokenizer, teacher)
         };
         node::join(ticket, settings, complete, move |started| announce(&run, started))
     }

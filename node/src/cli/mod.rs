@@ -16,6 +16,7 @@ mod lab;
 mod new;
 mod place;
 mod plan;
+mod prune;
 mod show;
 mod status;
 mod up;
@@ -60,6 +61,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Export(export::Export),
     Import(import::Import),
+    Prune(prune::Prune),
     Bench(bench::Bench),
     Plan(plan::Plan),
     Lab(lab::Lab),
@@ -95,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Prune(prune) => prune.run(),
         Command::Bench(args) => bench::run(args),
         Command::Plan(plan) => plan.run(),
         Command::Lab(lab) => lab.run(),

@@ -30,12 +30,15 @@ It goes on until Ctrl-C or SIGTERM. --data replaces the text that the run file n
 impl Up {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
-        let file = RunFile::read(&self.file)?;
+        let mut file = RunFile::read(&self.file)?;
+        if let (Some(lesson), Some(teacher)) = (&mut file.lesson, &self.flags.teacher) {
+            lesson.teacher = teacher.clone();
+        }
         let (data, tokenizer) = (self.flags.data.as_deref(), self.flags.tokenizer.as_deref());
         let made = file.resolve(data, tokenizer, &self.flags.cache())?;
         let made = made.as_begun(&self.flags.home().join(RUNS));
         let run = format!("{} ({})", made.spec.id(), made.spec.name);
-        let settings = self.flags.settings(made.spec, made.data, made.tokenizer)?;
+        let settings = self.flags.settings(made.spec, made.data, made.tokenizer, made.teacher)?;
         node::run(settings, move |started| announce(&run, started))
     }
 }

@@ -102,6 +102,8 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         gossip: None,
         stop: None,
         regularisation: Default::default(),
+        prune: None,
+        distill: None,
     })
 }
 

@@ -7,7 +7,9 @@ use shoal_protocol::event::{ChunkId, Part, Settle};
 use shoal_protocol::id::{Digest, PeerId, Round};
 use shoal_protocol::ledger::Record;
 use shoal_protocol::math::outer::{self, OuterStep, add_squares};
-use shoal_protocol::math::{self, Average, Merge, Others, Outcome, Replica, Source, Workspace};
+use shoal_protocol::math::{
+    self, Average, Merge, Others, Outcome, Replica, Source, Workspace, prune,
+};
 use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::wire::STATE_CHUNK_BYTES;
 use std::collections::BTreeMap;
@@ -314,6 +316,7 @@ impl Arithmetic {
         self.each_result(round, plan, |range, delta| {
             step.take_range(range, &mut params, &mut momentum, delta);
         })?;
+        prune::after_step(&self.spec, round, &mut params, &mut momentum);
         Ok(State { params: Arc::new(params), momentum: Arc::new(momentum) })
     }
 

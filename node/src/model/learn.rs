@@ -84,6 +84,19 @@ impl Llama {
         Ok(Learned { gradient, loss })
     }
 
+    /// The gradient of a scalar that was computed with this model, and its value; activations were kept.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn learn_by(&self, objective: &Tensor) -> Result<Learned, TchError> {
+        let leaves = self.weights.leaves();
+        let gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
+        let mut sum = None;
+        no_grad(|| add_flat(&mut sum, gradients))?;
+        let gradient = sum.ok_or_else(|| TchError::Shape("a model without weights".into()))?;
+        Ok(Learned { gradient, loss: objective.f_double_value(&[])? })
+    }
+
     /// The gradients of `share` times the loss by the leaves, and the loss; activations are kept.
     fn keep(&self, lesson: &Lesson, share: f64) -> Result<(Vec<Tensor>, f64), TchError> {
         let ready = Ready::new(self.spec(), &self.weights)?;

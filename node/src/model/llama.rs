@@ -12,7 +12,7 @@ use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 /// A model on a device.
 pub struct Llama {
-    spec: ModelSpec,
+    pub(super) spec: ModelSpec,
     device: Device,
     /// `[params]` f32: the master copy, in the order of [`super::Layout`].
     flat: Tensor,
@@ -20,7 +20,7 @@ pub struct Llama {
     half: Option<Tensor>,
     pub(super) weights: Weights,
     /// RoPE's turns, `[context, 1, head_dim / 2]` complex: e^(i * place * theta^(-2 j / head_dim)).
-    turns: Tensor,
+    pub(super) turns: Tensor,
 }
 
 const NO_TENSOR: Option<Tensor> = None;
@@ -121,6 +121,17 @@ impl Llama {
         linear(&self.unit(&x)?, &ready.head)
     }
 
+    /// The last hidden states, `[B, T, dim]` without the last norm's gain, and the logits, `[B, T, vocab]`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or the device failed.
+    pub fn hidden_and_logits(&self, inputs: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+        let ready = Ready::new(&self.spec, &self.weights)?;
+        let hidden = self.unit(&self.body(&ready, inputs, None)?)?;
+        let logits = linear(&hidden, &ready.head)?;
+        Ok((hidden, logits))
+    }
+
     /// An empty cache for [`Llama::next_logits`], of the parameters that the model has now.
     ///
     /// # Errors
@@ -189,7 +200,7 @@ impl Llama {
     }
 
     /// `x`: `[B, T, dim]` -> `[B, T, dim]`
-    fn attention(
+    pub(super) fn attention(
         &self,
         layer: &ReadyLayer,
         x: &Tensor,
@@ -226,7 +237,7 @@ impl Llama {
     }
 
     /// SwiGLU, `x`: `[B, T, dim]` -> `[B, T, dim]`
-    fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn mlp(&self, layer: &ReadyLayer, x: &Tensor) -> Result<Tensor, TchError> {
         let unit = self.unit(x)?;
         let gate = linear(&unit, &layer.gate)?.f_silu()?;
         linear(&gate.f_mul(&linear(&unit, &layer.up)?)?, &layer.down)

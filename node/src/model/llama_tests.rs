@@ -13,6 +13,7 @@ fn tiny(kv_heads: u32, tied: bool) -> ModelSpec {
         kv_heads,
         hidden: 24,
         context: 8,
+        head_width: None,
         tied,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

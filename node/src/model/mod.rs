@@ -3,6 +3,7 @@
 //! Peers exchange, hash and store parameters as one vector, so that vector is the master copy here too:
 //! the protocol's layout says which weight lies where, [`init`] fills it from a seed, [`llama`] computes with views of it.
 
+pub mod activations;
 pub mod cache;
 pub mod dropout;
 pub mod init;

@@ -41,6 +41,7 @@ fn spec(
         kv_heads,
         hidden,
         context,
+        head_width: None,
         tied,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

@@ -8,6 +8,7 @@ mod document;
 mod inner;
 mod read;
 mod reference;
+mod smaller;
 mod stop;
 mod strategy;
 mod template;
@@ -16,10 +17,12 @@ pub use reference::reference;
 pub use template::{Template, template};
 
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
-use shoal_protocol::id::PeerId;
+use crate::store::StoreError;
+use crate::store::teacher::Teacher;
+use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::run::{
-    DataSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
-    PROTOCOL_VERSION, RegularisationSpec, RunSpec, SpecError, StopSpec, StrategySpec,
+    DataSpec, DistillSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
+    PROTOCOL_VERSION, PruneSpec, RegularisationSpec, RunSpec, SpecError, StopSpec, StrategySpec,
     TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
@@ -65,6 +68,19 @@ pub struct RunFile {
     pub stop: Option<StopSpec>,
     /// Dropout and label smoothing.
     pub regularisation: RegularisationSpec,
+    /// Weights that become zero in the middle of the run.
+    pub prune: Option<PruneSpec>,
+    /// What is learned from a teacher.
+    pub lesson: Option<Lesson>,
+}
+
+/// A teacher, and how one learns from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// A checkpoint's folder or a Hugging Face folder.
+    pub teacher: PathBuf,
+    /// The rest; its digest is not the teacher's before that is read.
+    pub spec: DistillSpec,
 }
 
 /// Where a run's text comes from.
@@ -100,6 +116,8 @@ pub struct Resolved {
     pub data: Option<PathBuf>,
     /// The tokenizer's file, unless it is bytes.
     pub tokenizer: Option<PathBuf>,
+    /// The teacher's folder, if there is one.
+    pub teacher: Option<PathBuf>,
 }
 
 /// A fault in a run file: where, which key, why, and what would be right.
@@ -131,6 +149,9 @@ pub enum ResolveError {
     /// The text or the tokenizer is at fault.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The teacher cannot be read.
+    #[error(transparent)]
+    Teacher(#[from] StoreError),
     /// What it says does not fit the text or the tokenizer.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -196,13 +217,17 @@ impl RunFile {
                 format!("{vocab} is less than the tokenizer's {} tokens", tokenizer.vocab());
             return Err(SpecError { key: "model.vocab", reason }.into());
         }
-        let spec = self.spec(vocab, tokenizer.spec(), described);
+        let mut spec = self.spec(vocab, tokenizer.spec(), described);
         spec.validate()?;
+        if let (Some(lesson), Some(distill)) = (&self.lesson, &mut spec.distill) {
+            distill.teacher = lesson.read(&spec.model)?;
+        }
         let data = match source {
             Source::Text(path) => Some(path),
             Source::Stories { .. } => None,
         };
-        Ok(Resolved { spec, data, tokenizer: tokenizer_file })
+        let teacher = self.lesson.as_ref().map(|lesson| lesson.teacher.clone());
+        Ok(Resolved { spec, data, tokenizer: tokenizer_file, teacher })
     }
 
     fn describe(
@@ -245,7 +270,19 @@ impl RunFile {
             gossip: self.gossip,
             stop: self.stop,
             regularisation: self.regularisation,
+            prune: self.prune,
+            distill: self.lesson.as_ref().map(|lesson| lesson.spec.clone()),
         }
+    }
+}
+
+impl Lesson {
+    /// Reads the teacher; its digest.
+    fn read(&self, student: &ModelSpec) -> Result<Digest, ResolveError> {
+        let teacher = Teacher::read(&self.teacher)?;
+        let fits = teacher.check(student);
+        fits.map_err(|reason| SpecError { key: "distill.teacher", reason })?;
+        Ok(teacher.digest())
     }
 }
 

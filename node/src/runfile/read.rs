@@ -2,6 +2,7 @@
 
 use super::document::{Document, Section};
 use super::inner::read_inner;
+use super::smaller::{read_distill, read_prune};
 use super::stop::read_stop;
 use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
@@ -27,6 +28,8 @@ const TABLES: [&str; 10] = [
     "exchange",
     "group",
     "stop",
+    "prune",
+    "distill",
 ];
 /// TOML knows no larger whole number.
 pub(super) const WHOLE_MAX: u64 = i64::MAX as u64;
@@ -72,6 +75,8 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         strategy: pieces,
         gossip,
         stop: read_stop(document.section("stop")?)?,
+        prune: read_prune(document.section("prune")?, rounds)?,
+        lesson: read_distill(document.section("distill")?, folder)?,
     };
     check(&file, document)?;
     Ok(file)
@@ -124,6 +129,10 @@ fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileErr
         kv_heads: model.whole("kv_heads", 1..=U32_MAX, kv_heads)?,
         hidden: model.whole("hidden", 1..=U32_MAX, base.hidden)?,
         context: model.whole("context", 1..=U32_MAX, base.context)?,
+        head_width: match model.whole("head_width", 0..=U32_MAX, base.head_width.unwrap_or(0))? {
+            0 => None,
+            width => Some(width),
+        },
         tied: model.switch("tied", base.tied)?,
         rope_theta: model.number("rope_theta", base.rope_theta)?,
         norm_eps: model.number("norm_eps", base.norm_eps)?,

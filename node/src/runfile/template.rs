@@ -90,7 +90,7 @@ rounds = 100              # the run is over after so many exchanges
 
 [model]
 # A Llama-style decoder. Sizes: {presets}.
-# Any of vocab, dim, layers, heads, kv_heads, hidden, context, tied, rope_theta, norm_eps may stand here as well and
+# Any of vocab, dim, layers, heads, kv_heads, head_width, hidden, context, tied, rope_theta, norm_eps may stand here as well and
 # replaces the preset's.
 preset = "{preset}" # {params} million parameters, sequences of {context} tokens
 
@@ -195,4 +195,18 @@ grace_percent = 50        # longest wait for them, in hundredths of the round's 
 # min_gain = 0.001        # nats per token by which the loss must fall for a gain
 # sequences = 64          # held-out sequences in an evaluation
 # ema = 0.0               # what the average of the committed parameters keeps of itself in a round, like 0.9; 0 for no average
+
+# [prune]
+# Weights of the layers' matrices, those of the smallest magnitude, become zero after some round and stay so:
+# sparsity = 0.5          # share of each matrix; or pattern = "2:4": of four neighbours two stay
+# from = 50               # the first round after which weights become zero; half of all if left out
+# until = 80              # by then all are (arXiv 1710.01878); all at once if left out
+
+# [distill]
+# A larger model, which each peer brings, is learned from as well (arXiv 1503.02531):
+# teacher = "teacher"     # a checkpoint's folder, or one of Hugging Face; path, from this file's folder
+# temperature = 2.0       # what both distributions are softened by
+# weight = 0.5            # of the teacher's distribution; the rest is the text's
+# direction = "forward"   # or "reverse"
+# hidden = 0.0            # weight of the distance of the last hidden states
 "#;

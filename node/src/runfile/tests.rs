@@ -4,7 +4,8 @@ use super::*;
 use crate::model::preset::PRESETS;
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::{
-    GossipSpec, InnerOptimizer, InnerSchedule, OuterKind, Overlap, Strategy, StrategySpec,
+    Direction, GossipSpec, InnerOptimizer, InnerSchedule, OuterKind, Overlap, PruneKind, Strategy,
+    StrategySpec,
 };
 
 const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
@@ -137,6 +138,46 @@ fn keys_replace_the_preset_s() {
     );
     let explicit = "name = \"x\"\n[model]\ndim = 16\nlayers = 1\nheads = 2\nhidden = 0x18\ncontext = 16\n[data]\ntext = \"t\"";
     assert_eq!(parse(explicit).unwrap().source, Source::Text("some/t".into()));
+}
+
+#[test]
+fn what_makes_models_smaller_is_read() {
+    let with = |lines: &str| parse(&format!("{SMALL}{lines}")).unwrap();
+    assert_eq!((with("").prune, with("").lesson), (None, None));
+    let kind = PruneKind::Share { sparsity: 0.75 };
+    let file = with("[prune]\nsparsity = 0.75\nfrom = 20\nuntil = 30");
+    assert_eq!(file.prune, Some(PruneSpec { kind, from: 20, until: 30 }));
+    let kind = PruneKind::Pattern { keep: 2, of: 4 };
+    let file = with("[prune]\npattern = \"2:4\"");
+    assert_eq!(file.prune, Some(PruneSpec { kind, from: 50, until: 50 }));
+    let lesson = with("[distill]\nteacher = \"big\"\ndirection = \"reverse\"").lesson.unwrap();
+    assert_eq!(lesson.teacher, Path::new("some/big"));
+    assert_eq!((lesson.spec.direction, lesson.spec.weight), (Direction::Reverse, 0.5));
+    let dir = tempfile::tempdir().unwrap();
+    let file = with("[distill]\nteacher = \"none\"");
+    assert!(matches!(file.resolve(None, None, dir.path()), Err(ResolveError::Teacher(_))));
+}
+
+/// The teacher's digest is in the spec, so that a run with another teacher is another run.
+#[test]
+fn a_teacher_is_part_of_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = ModelSpec { context: 128, layers: 1, ..crate::model::preset("1m").unwrap() };
+    let ids: Vec<_> = [1, 2]
+        .map(|seed| {
+            let params = crate::model::initial_params(&model, seed);
+            let folder = dir.path().join(format!("t{seed}"));
+            crate::store::hf::export(&model, &params, &TokenizerSpec::Bytes, None, &folder)
+                .unwrap();
+            let file = parse(&format!("{SMALL}[distill]\nteacher = \"x\"")).unwrap();
+            let lesson = Lesson { teacher: folder.clone(), ..file.lesson.clone().unwrap() };
+            let made = RunFile { lesson: Some(lesson), ..file }.resolve(None, None, dir.path());
+            let made = made.unwrap();
+            assert_eq!(made.teacher, Some(folder));
+            made.spec.id()
+        })
+        .into();
+    assert_ne!(ids[0], ids[1]);
 }
 
 #[test]
@@ -304,6 +345,39 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000\n[strategy]\nname = \"demo\"\noverlap = \"delayed\"",
             ":6: `strategy.work`",
             "no overlap",
+        ),
+        (
+            "20_000",
+            "20_000\n[prune]\nsparsity = 1.0",
+            ":7: `prune.sparsity`: 1",
+            "half of the weights",
+        ),
+        ("20_000", "20_000\n[prune]\npattern = \"2\"", ":7: `prune.pattern`: \"2\"", "\"2:4\""),
+        (
+            "20_000",
+            "20_000\n[prune]\npattern = \"2:7\"",
+            ":7: `prune.pattern`: 7 does not divide",
+            "128 long",
+        ),
+        ("20_000", "20_000\n[prune]\nfrom = 3", ":7: `prune.from`: needs", "`pattern`"),
+        (
+            "20_000",
+            "20_000\n[prune]\nsparsity = 0.5\nfrom = 9\nuntil = 8",
+            ":9: `prune.until`: 8",
+            "`from`",
+        ),
+        (
+            "20_000",
+            "20_000\n[prune]\nsparsity = 0.5\n[strategy]\nname = \"eager\"",
+            ":6: `prune`: local parameters",
+            "no overlap",
+        ),
+        ("20_000", "20_000\n[distill]\nweight = 0.5", ":7: `distill.weight`: needs `teacher`", ""),
+        (
+            "20_000",
+            "20_000\n[distill]\nteacher = \"t\"\ntemperature = 0",
+            ":8: `distill.temperature`",
+            "0.05",
         ),
         ("20_000", "20_000\n[grup]\nx = 1", ":6: `grup`", "`group`"),
         ("20_000", "20_000\n[inner", ":6: ", ""),

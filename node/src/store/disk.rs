@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Writes a file beside `path`, flushes it and renames it into place.
@@ -10,8 +10,19 @@ use std::path::Path;
 /// # Errors
 /// The operating system's, with the path and the mend; `path` is then as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_atomic_by(path, |out| out.write_all(bytes))
+}
+
+/// The same with bytes that come one after the other, so that they are never in memory together.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), StoreError> {
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
-    let written = write_flushed(&partial, bytes).and_then(|()| {
+    let written = write_flushed_by(&partial, write).and_then(|()| {
         std::fs::rename(&partial, path).map_err(StoreError::io("renaming", &partial))
     });
     if written.is_err() {
@@ -24,9 +35,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Writes a file and flushes it to the disk.
 pub(super) fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = File::create(path).map_err(StoreError::io("writing", path))?;
-    file.write_all(bytes).map_err(StoreError::io("writing", path))?;
-    file.sync_all().map_err(StoreError::io("flushing", path))
+    write_flushed_by(path, |out| out.write_all(bytes))
+}
+
+fn write_flushed_by(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), StoreError> {
+    let mut file = BufWriter::new(File::create(path).map_err(StoreError::io("writing", path))?);
+    write(&mut file).and_then(|()| file.flush()).map_err(StoreError::io("writing", path))?;
+    file.get_ref().sync_all().map_err(StoreError::io("flushing", path))
 }
 
 /// Flushes a file that somebody else has written.

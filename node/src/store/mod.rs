@@ -1,13 +1,15 @@
-//! What lasts: checkpoints on disk, committed state as bytes for peers that catch up, and Hugging Face folders.
+//! What lasts: checkpoints on disk, committed state as bytes for peers that catch up, Hugging Face folders and GGUF files.
 
 pub mod best;
 pub mod checkpoint;
 pub mod disk;
 pub mod error;
 pub(crate) mod floats;
+pub mod gguf;
 pub mod hf;
 pub mod manifest;
 pub mod state;
+pub mod teacher;
 mod tensors;
 
 pub use checkpoint::{Checkpoint, Found, load, newest_intact, save};

@@ -2,6 +2,7 @@
 //!
 //! The channel holds one job beside the one at work. More are refused, not queued: who sends them decides what to do.
 
+use super::distill::Lesson;
 use super::error::TrainError;
 use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
@@ -9,6 +10,7 @@ use super::trainer::{Trainer, Work, WorkDone};
 use super::{return_memory, set_threads};
 use crate::data::Late;
 use crate::model::Thrift;
+use crate::store::teacher::Teacher;
 use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
@@ -109,7 +111,7 @@ impl DeviceThread {
     /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
     ///
     /// `threads` is how many threads libtorch computes with in this process, `thrift` what memory it may take. The inner optimiser goes on from `state`, or afresh
-    /// without one or if it does not fit.
+    /// without one or if it does not fit. `teacher` is the run's, if it has one.
     ///
     /// # Errors
     /// The device is absent or has too little memory, or no thread can be started.
@@ -119,6 +121,7 @@ impl DeviceThread {
         data: Arc<Late>,
         (threads, thrift): (usize, Thrift),
         state: Option<Arc<Vec<u8>>>,
+        teacher: Option<Arc<Teacher>>,
         answer: Box<dyn Fn(Answer) + Send>,
     ) -> Result<DeviceThread, TrainError> {
         let (jobs, inbox) = sync_channel(1);
@@ -129,7 +132,7 @@ impl DeviceThread {
             if thrift != Thrift::default() {
                 return_memory();
             }
-            match Trainer::new(&spec, device).map(|trainer| trainer.thrifty(thrift)) {
+            match trainer(&spec, device, teacher).map(|trainer| trainer.thrifty(thrift)) {
                 Ok(mut trainer) => {
                     restore(&mut trainer, device, state.as_deref());
                     // Nobody listens only if the starter is gone; then the inbox is closed as well.
@@ -228,6 +231,19 @@ impl Worker {
     }
 }
 
+/// A trainer with the run's teacher, if it has one.
+fn trainer(
+    spec: &RunSpec,
+    device: Device,
+    teacher: Option<Arc<Teacher>>,
+) -> Result<Trainer, TrainError> {
+    let mut trainer = Trainer::new(spec, device)?;
+    if let (Some(distill), Some(teacher)) = (&spec.distill, teacher) {
+        trainer.attend(Lesson::new(&teacher, distill, device)?);
+    }
+    Ok(trainer)
+}
+
 /// Takes over the state of an earlier life, if there is one that fits.
 fn restore(trainer: &mut Trainer, device: Device, state: Option<&Vec<u8>>) {
     let Some(state) = state else { return };
@@ -260,6 +276,7 @@ mod tests {
             data,
             (1, Thrift::default()),
             state.map(Arc::new),
+            None,
             answer,
         )
         .unwrap();

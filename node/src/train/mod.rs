@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod device;
+pub mod distill;
 pub mod error;
 pub mod inner;
 pub mod merge;

@@ -1,5 +1,6 @@
 //! One device's training: load the outer parameters, take local steps, say how far they went.
 
+use super::distill;
 use super::error::TrainError;
 use super::inner::{Inner, StateError};
 use super::merge::Merges;
@@ -7,12 +8,12 @@ use crate::data::{Batch, DataError};
 use crate::model::{Dropout, Layout, Learned, Lesson, Llama, Thrift};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
-use shoal_protocol::math::Merge;
 use shoal_protocol::math::schedule::Schedule;
-use shoal_protocol::run::{InnerSpec, ModelSpec, RegularisationSpec, RunSpec};
+use shoal_protocol::math::{Merge, prune};
+use shoal_protocol::run::{InnerSpec, ModelSpec, PruneSpec, RegularisationSpec, RunSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 /// Elements that one task subtracts.
 const CHUNK: usize = 1 << 16;
@@ -26,6 +27,10 @@ pub struct Trainer {
     /// The run's, which dropout's masks follow from.
     seed: u64,
     thrift: Thrift,
+    prune: Option<PruneSpec>,
+    /// True where weights may move, `[params]`; none as long as all may.
+    mask: Option<Tensor>,
+    teacher: Option<distill::Lesson>,
 }
 
 /// What to do in a round.
@@ -64,7 +69,13 @@ impl Trainer {
     /// The device is absent or has too little memory.
     pub fn new(spec: &RunSpec, device: Device) -> Result<Trainer, TrainError> {
         let trainer = Trainer::with(&spec.model, &spec.inner, Schedule::new(spec), device)?;
-        Ok(trainer.regularised(spec.regularisation, spec.seed))
+        let trainer = trainer.regularised(spec.regularisation, spec.seed);
+        Ok(Trainer { prune: spec.prune, ..trainer })
+    }
+
+    /// From now on it learns from a teacher as well.
+    pub fn attend(&mut self, lesson: distill::Lesson) {
+        self.teacher = Some(lesson);
     }
 
     /// A trainer from a run's parts, without dropout or label smoothing.
@@ -86,6 +97,9 @@ impl Trainer {
             regularisation: RegularisationSpec::default(),
             seed: 0,
             thrift: Thrift::default(),
+            prune: None,
+            mask: None,
+            teacher: None,
         })
     }
 
@@ -138,6 +152,7 @@ impl Trainer {
         work: &Work,
     ) -> Result<WorkDone, TrainError> {
         self.load(outer)?;
+        self.hold_zeros(work.round)?;
         let start = Instant::now();
         let mut done = WorkDone::default();
         for batch in batches {
@@ -208,9 +223,15 @@ impl Trainer {
     /// # Errors
     /// The device failed.
     pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<f64, TrainError> {
-        let Learned { gradient, loss } = self.learn(batch)?;
+        let Learned { mut gradient, loss } = self.learn(batch)?;
         if loss.is_finite() {
+            if let Some(mask) = &self.mask {
+                gradient = gradient.f_mul(mask)?;
+            }
             self.optimiser.step(self.model.flat_mut(), &gradient, lr)?;
+            if let Some(mask) = &self.mask {
+                no_grad(|| self.model.flat_mut().f_mul_(mask).map(drop))?;
+            }
             self.model.refresh()?;
         }
         Ok(loss)
@@ -218,6 +239,9 @@ impl Trainer {
 
     fn learn(&self, batch: &Batch) -> Result<Learned, TrainError> {
         let (inputs, targets) = tensors(batch, self.model.device())?;
+        if let Some(teacher) = &self.teacher {
+            return Ok(self.model.learn_by(&teacher.loss(&self.model, &inputs, &targets)?)?);
+        }
         let RegularisationSpec { dropout, label_smoothing } = self.regularisation;
         let dropped = || Dropout::new(dropout, self.seed, &batch.positions);
         let lesson = Lesson {
@@ -227,6 +251,23 @@ impl Trainer {
             label_smoothing: f64::from(label_smoothing),
         };
         Ok(self.model.learn(&lesson, self.thrift)?)
+    }
+
+    /// In work that leads to `round`, weights that the run has pruned stay zero: those that are zero now.
+    fn hold_zeros(&mut self, round: Round) -> Result<(), TchError> {
+        self.mask = None;
+        if self.prune.is_none_or(|prune| !prune.holds(round)) {
+            return Ok(());
+        }
+        let ranges = prune::ranges(self.model.spec());
+        let flat = self.model.flat_mut();
+        let mask = flat.f_ones_like()?.f_to_kind(Kind::Bool)?;
+        for range in ranges {
+            let cut = |x: &Tensor| x.f_narrow(0, range.start as i64, range.len() as i64);
+            cut(&mask)?.f_copy_(&cut(flat)?.f_ne(0.0)?)?;
+        }
+        self.mask = Some(mask);
+        Ok(())
     }
 
     /// The pseudo-gradient `outer - local`, written over `into`; all have the model's length.

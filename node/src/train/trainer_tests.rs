@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::initial_params;
 use shoal_protocol::id::PeerId;
-use shoal_protocol::math::Replica;
 use shoal_protocol::math::codec::Codec;
+use shoal_protocol::math::{Replica, prune};
 use shoal_protocol::run::*;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub(crate) fn test_spec() -> RunSpec {
             kv_heads: 1,
             hidden: 24,
             context: 16,
+            head_width: None,
             tied: true,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
@@ -54,6 +55,8 @@ pub(crate) fn test_spec() -> RunSpec {
         gossip: None,
         stop: None,
         regularisation: Default::default(),
+        prune: None,
+        distill: None,
     }
 }
 
@@ -96,6 +99,60 @@ fn outer_minus_delta_is_where_it_went() {
     let expected: Vec<f32> = outer.iter().zip(&local).map(|(o, l)| o - l).collect();
     assert_eq!(delta, expected);
     assert!(delta.iter().any(|x| *x != 0.0));
+}
+
+/// With every optimiser, and with a history of steps before weights were pruned.
+#[test]
+fn pruned_weights_stay_zero_through_local_steps() {
+    let muon = InnerOptimizer::Muon { lr: 0.02, momentum: 0.9, nesterov: true };
+    for optimizer in [InnerOptimizer::AdamW, muon] {
+        let kind = PruneKind::Share { sparsity: 0.5 };
+        let mut spec = test_spec();
+        (spec.inner.optimizer, spec.prune) =
+            (optimizer, Some(PruneSpec { kind, from: 3, until: 3 }));
+        let mut trainer = Trainer::new(&spec, Device::Cpu).unwrap();
+        let mut outer = initial_params(&spec.model, spec.seed);
+        let mut moved = |outer: &[f32], round| {
+            let work = Work { round, steps: 3, cancel: &GO, merges: &Merges::default() };
+            trainer.work(outer, (0..3).map(batch).map(Ok), &work).unwrap();
+            let mut delta = Vec::new();
+            trainer.delta(outer, &mut delta).unwrap();
+            delta
+        };
+        assert!(moved(&outer, 3).iter().any(|d| *d != 0.0));
+        prune::after_step(&spec, 3, &mut outer, &mut []);
+        let delta = moved(&outer, 4);
+        let (mut zeros, mut still) = (0, 0);
+        for place in prune::ranges(&spec.model).into_iter().flatten() {
+            zeros += usize::from(outer[place] == 0.0);
+            still += usize::from(delta[place] == 0.0);
+            assert!(outer[place] != 0.0 || delta[place].to_bits() == 0, "{place}");
+        }
+        assert!(zeros > 500 && still < zeros + 20, "{zeros} zeros, {still} did not move");
+    }
+}
+
+#[test]
+fn a_student_learns_from_its_teacher_alone() {
+    use crate::store::teacher::Teacher;
+    use crate::train::distill::Lesson;
+    let spec = test_spec();
+    let teacher = Teacher {
+        model: spec.model.clone(),
+        params: initial_params(&spec.model, 5).iter().map(|w| w * 6.0).collect(),
+    };
+    let distill = DistillSpec {
+        teacher: teacher.digest(),
+        temperature: 1.0,
+        weight: 1.0,
+        direction: Direction::Forward,
+        hidden: 0.1,
+    };
+    let (mut student, outer) = trainer();
+    student.attend(Lesson::new(&teacher, &distill, Device::Cpu).unwrap());
+    let work = Work { round: 2, steps: 80, cancel: &GO, merges: &Merges::default() };
+    let done = student.work(&outer, (0..80).map(|i| batch(i % 4)).map(Ok), &work).unwrap();
+    assert!(done.loss_last < 0.7 * done.loss_mean, "{done:?}");
 }
 
 #[test]

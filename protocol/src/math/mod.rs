@@ -8,6 +8,7 @@
 //! | [`inner`] | the inner optimisers' steps, element by element |
 //! | [`outer`] | the outer optimisers: SGD, Nesterov, sign, the inner one on the mean |
 //! | `average` | a moving average of committed parameters |
+//! | [`prune`] | which weights become zero, and that they stay so |
 //! | [`schedule`] | the learning rate over a run |
 //! | [`mod@partition`] | who adds up which chunks, by measured bandwidth |
 //! | `vector` | elementwise loops |
@@ -26,6 +27,7 @@ pub mod codec;
 pub mod inner;
 pub mod outer;
 pub mod partition;
+pub mod prune;
 pub mod replica;
 pub mod schedule;
 mod vector;

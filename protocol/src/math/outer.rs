@@ -4,6 +4,7 @@
 //! holds the same bits afterwards.
 
 use super::inner::{Pace, Rule, STATES_MAX, clip_factor};
+use super::prune;
 use super::schedule::Schedule;
 use crate::id::Round;
 use crate::run::layout::Layout;
@@ -29,6 +30,8 @@ pub struct OuterStep {
     /// Whether weight decay acts, by runs of the flat vector.
     decays: Vec<(Range<usize>, bool)>,
     gradient: f64,
+    /// Where zeros stay zero.
+    pruned: Vec<Range<usize>>,
 }
 
 impl OuterStep {
@@ -49,6 +52,10 @@ impl OuterStep {
             round,
             decays: if kind == OuterKind::Inner { layout() } else { Vec::new() },
             gradient: 1.0,
+            pruned: match spec.prune {
+                Some(prune) if prune.holds(round) => prune::ranges(&spec.model),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -99,10 +106,23 @@ impl OuterStep {
         momentum: &mut [f32],
         delta: &[f32],
     ) {
+        let zeros = self.zeros(&range, params);
         let (first, second) = momentum.split_at_mut(params.len());
         let second = second.get_mut(range.clone()).unwrap_or_default();
         let state = [&mut first[range.clone()], second];
         self.take(range.start, &mut params[range], state, delta);
+        for place in zeros {
+            let vectors = momentum.chunks_exact_mut(params.len());
+            vectors.for_each(|vector| vector[place] = 0.0);
+            params[place] = 0.0;
+        }
+    }
+
+    /// The pruned weights of a range, by their places in the flat vector.
+    fn zeros(&self, range: &Range<usize>, params: &[f32]) -> Vec<usize> {
+        let runs = self.pruned.iter();
+        let within = runs.map(|run| run.start.max(range.start)..run.end.min(range.end));
+        within.flatten().filter(|place| params[*place] == 0.0).collect()
     }
 
     fn inner_step(
@@ -144,6 +164,7 @@ pub fn step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &mut [f3
     for range in spec.ranges_in(round) {
         step.take_range(range.clone(), params, momentum, &mean[range]);
     }
+    prune::after_step(spec, round, params, momentum);
 }
 
 /// The sum of squares of a part of the mean, added to that of the parts before: see [`OuterStep::clip`].

@@ -102,12 +102,12 @@ impl Layout {
 
     fn push_layer(&mut self, spec: &ModelSpec, layer: u32) {
         let [dim, hidden] = [spec.dim, spec.hidden].map(|n| n as usize);
-        let kv_dim = (spec.head_dim() * spec.kv_heads) as usize;
+        let [q_dim, kv_dim] = [spec.heads, spec.kv_heads].map(|n| (spec.head_dim() * n) as usize);
         let weights = [
-            ("self_attn.q_proj", vec![dim, dim], Role::Inner),
+            ("self_attn.q_proj", vec![q_dim, dim], Role::Inner),
             ("self_attn.k_proj", vec![kv_dim, dim], Role::Inner),
             ("self_attn.v_proj", vec![kv_dim, dim], Role::Inner),
-            ("self_attn.o_proj", vec![dim, dim], Role::Residual),
+            ("self_attn.o_proj", vec![dim, q_dim], Role::Residual),
             ("mlp.gate_proj", vec![hidden, dim], Role::Inner),
             ("mlp.up_proj", vec![hidden, dim], Role::Inner),
             ("mlp.down_proj", vec![dim, hidden], Role::Residual),
@@ -138,6 +138,7 @@ mod tests {
             kv_heads,
             hidden: 352,
             context: 64,
+            head_width: None,
             tied,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
@@ -149,6 +150,9 @@ mod tests {
         for (kv_heads, tied) in [(1, true), (2, false), (4, true)] {
             let spec = spec(kv_heads, tied);
             assert_eq!(Layout::new(&spec).len() as u64, spec.params());
+            // A model that has lost a head of four.
+            let less = ModelSpec { heads: 3, kv_heads: 1, head_width: Some(32), ..spec };
+            assert_eq!(Layout::new(&less).len() as u64, less.params());
         }
     }
 

@@ -42,6 +42,7 @@ pub fn spec() -> RunSpec {
             kv_heads: 2,
             hidden: 16,
             context: 16,
+            head_width: None,
             tied: true,
             rope_theta: 1e4,
             norm_eps: 1e-5,
@@ -72,6 +73,8 @@ pub fn spec() -> RunSpec {
         gossip: None,
         stop: None,
         regularisation: Default::default(),
+        prune: None,
+        distill: None,
     }
 }
 

@@ -307,6 +307,7 @@ pub fn stand_in(params: u64, context: u32) -> ModelSpec {
         kv_heads: 1,
         hidden: 1,
         context,
+        head_width: None,
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

@@ -32,6 +32,8 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         gossip: None,
         stop: None,
         regularisation: Default::default(),
+        prune: None,
+        distill: None,
     }
 }
 
@@ -52,6 +54,7 @@ fn model(dim: u32, layers: u32) -> ModelSpec {
         kv_heads: 2,
         hidden: 2 * dim,
         context: CONTEXT,
+        head_width: None,
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,

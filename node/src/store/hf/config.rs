@@ -78,22 +78,34 @@ pub(super) fn from_json(path: &Path, config: &Value) -> Result<ModelSpec, StoreE
         kv_heads: or("num_key_value_heads", heads)?,
         hidden: read("intermediate_size")?,
         context: or("max_position_embeddings", 2048)?,
+        head_width: head_width(path, config, heads)?,
         tied: config["tie_word_embeddings"].as_bool().unwrap_or(false),
         rope_theta: rope,
         norm_eps: config["rms_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
     };
-    check_shape(path, &spec, or("head_dim", spec.dim / heads.max(1))?)?;
+    check_shape(path, &spec)?;
     Ok(spec)
 }
 
-fn check_shape(path: &Path, spec: &ModelSpec, head_dim: u32) -> Result<(), StoreError> {
+/// A head's width, if it does not follow from the others.
+fn head_width(path: &Path, config: &Value, heads: u32) -> Result<Option<u32>, StoreError> {
+    if config["head_dim"].is_null() {
+        return Ok(None);
+    }
+    let (dim, width) = (number(path, config, "hidden_size")?, number(path, config, "head_dim")?);
+    Ok((u64::from(width) * u64::from(heads) != u64::from(dim)).then_some(width))
+}
+
+fn check_shape(path: &Path, spec: &ModelSpec) -> Result<(), StoreError> {
     let [dim, heads, kv_heads] = [spec.dim, spec.heads, spec.kv_heads];
     let sizes = [spec.vocab, dim, spec.layers, heads, kv_heads, spec.hidden, spec.context];
-    let whole = sizes.iter().all(|size| *size > 0)
-        && dim.is_multiple_of(heads)
+    let positive = sizes.iter().chain(&spec.head_width).all(|size| *size > 0);
+    let whole = positive
+        && (spec.head_width.is_some() || dim.is_multiple_of(heads))
         && heads.is_multiple_of(kv_heads)
-        && (dim / heads).is_multiple_of(2);
-    if !whole || head_dim != dim / heads {
+        && spec.head_dim().is_multiple_of(2);
+    if !whole {
+        let head_dim = if positive { spec.head_dim() } else { 0 };
         let reason = format!(
             "hidden_size {dim}, {heads} heads of {head_dim} and {kv_heads} key and value heads do not divide one another"
         );
@@ -136,6 +148,9 @@ mod tests {
             let json = to_json(&spec);
             assert_eq!(from_json(Path::new("config.json"), &json).unwrap(), spec);
         }
+        let less =
+            ModelSpec { heads: 3, kv_heads: 3, head_width: Some(32), ..preset("1m").unwrap() };
+        assert_eq!(from_json(Path::new("config.json"), &to_json(&less)).unwrap(), less);
         assert_eq!(to_json(&preset("1m").unwrap())["rms_norm_eps"].as_f64(), Some(1e-5));
     }
 

@@ -1,6 +1,7 @@
 //! Out: a folder that `transformers` loads as `LlamaForCausalLM`.
 
 use super::config::{CONFIG, to_json};
+use super::quantised::{self, Bits};
 use super::tokenizer::{byte_tokenizer, tokenizer_config};
 use crate::model::Layout;
 use crate::store::checkpoint::MODEL;
@@ -25,14 +26,34 @@ pub fn export(
     tokenizer_file: Option<&Path>,
     dir: &Path,
 ) -> Result<(), StoreError> {
+    export_in(Bits::All, model, params, (tokenizer, tokenizer_file), dir)
+}
+
+/// The same with the weights of linear layers in so many bits.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_in(
+    bits: Bits,
+    model: &ModelSpec,
+    params: &[f32],
+    (tokenizer, tokenizer_file): (&TokenizerSpec, Option<&Path>),
+    dir: &Path,
+) -> Result<(), StoreError> {
     let layout = Layout::new(model);
     if params.len() != layout.len() {
         let (got, expected) = (params.len(), layout.len());
         return Err(StoreError::Invalid(format!("{got} parameters, the model has {expected}")));
     }
     disk::make_folder(dir)?;
-    tensors::write(&dir.join(MODEL), &layout, params)?;
-    write_json(dir, CONFIG, &to_json(model))?;
+    let mut config = to_json(model);
+    if bits == Bits::All {
+        tensors::write(&dir.join(MODEL), &layout, params)?;
+    } else {
+        quantised::write(&dir.join(MODEL), bits, &layout, params)?;
+        config["quantization_config"] = bits.config(&layout);
+    }
+    write_json(dir, CONFIG, &config)?;
     write_json(
         dir,
         "generation_config.json",

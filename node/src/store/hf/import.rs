@@ -99,7 +99,7 @@ fn read_tokenizer(dir: &Path) -> Result<(TokenizerSpec, Option<PathBuf>), StoreE
     Ok((TokenizerSpec::File { digest: Digest::of(&bytes), pieces: None }, Some(path)))
 }
 
-fn read_json(path: &Path) -> Result<Value, StoreError> {
+pub(super) fn read_json(path: &Path) -> Result<Value, StoreError> {
     let bytes = std::fs::read(path).map_err(StoreError::io("reading", path))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| StoreError::unsupported(path, format!("it is no JSON: {error}")))

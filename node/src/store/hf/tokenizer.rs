@@ -2,7 +2,11 @@
 //!
 //! Byte-level BPE (GPT-2) writes bytes as printable characters; a vocabulary of just those 256 is the byte tokenizer.
 
+use super::import::read_json;
+use crate::store::error::StoreError;
 use serde_json::{Map, Value, json};
+use shoal_protocol::run::TokenizerSpec;
+use std::path::Path;
 
 /// The character that byte-level BPE writes for a byte (GPT-2's `bytes_to_unicode`).
 fn letter(byte: u8) -> char {
@@ -13,6 +17,20 @@ fn letter(byte: u8) -> char {
     // The others follow from 256 on, in order.
     let before = (0..byte).filter(|other| !printable(*other)).count() as u32;
     char::from_u32(256 + before).unwrap_or('\u{fffd}')
+}
+
+/// The `tokenizer.json` of a run: made if it is bytes, read from `file` if it is one.
+///
+/// # Errors
+/// The file was not given, cannot be read or is no JSON.
+pub fn json(tokenizer: &TokenizerSpec, file: Option<&Path>) -> Result<Value, StoreError> {
+    match (tokenizer, file) {
+        (TokenizerSpec::Bytes, _) => Ok(byte_tokenizer()),
+        (TokenizerSpec::File { .. }, Some(file)) => read_json(file),
+        (TokenizerSpec::File { .. }, None) => Err(StoreError::Invalid(
+            "the run's tokenizer is a file: name it with --tokenizer".into(),
+        )),
+    }
 }
 
 /// The tokenizer's file.

@@ -92,7 +92,7 @@ impl Prune {
         let before = &found.checkpoint.params;
         let told = tell(before, &model, &params);
         let spec = RunSpec { model, prune: None, distill: None, ..found.checkpoint.spec.clone() };
-        let path = save(&self.output, &checkpoint_of(spec, params)?, 1)?;
+        let path = save(&self.output, &checkpoint_of(spec, params)?, 1, |_| false)?;
         self.keep_tokenizer(&found)?;
         super::say(&format!("{} {told}\n", path.display()));
         Ok(())

@@ -43,7 +43,7 @@ impl Llama {
         // With the identity in the place of its last matrix, a block gives what goes into that.
         let bare = with_identities(&layer)?;
         let into_attention = self.unit(x)?.f_mul(&weights.attention_norm)?;
-        let mixed = self.attention(&bare, x, &turns, None)?;
+        let mixed = self.attention(&bare, x, &turns, None, None)?;
         let x = x.f_add(&linear(&mixed, &layer.out)?)?;
         let into_mlp = self.unit(&x)?.f_mul(&weights.mlp_norm)?;
         let gated = self.mlp(&bare, &x)?;

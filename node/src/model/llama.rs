@@ -127,7 +127,7 @@ impl Llama {
     /// Shapes do not fit, or the device failed.
     pub fn hidden_and_logits(&self, inputs: &Tensor) -> Result<(Tensor, Tensor), TchError> {
         let ready = Ready::new(&self.spec, &self.weights)?;
-        let hidden = self.unit(&self.body(&ready, inputs, None)?)?;
+        let hidden = self.unit(&self.body(&ready, inputs, None, None)?)?;
         let logits = linear(&hidden, &ready.head)?;
         Ok((hidden, logits))
     }

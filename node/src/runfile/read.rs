@@ -17,7 +17,7 @@ use shoal_protocol::run::{
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "model",
     "tokenizer",
     "data",

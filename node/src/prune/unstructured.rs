@@ -112,7 +112,8 @@ mod tests {
     fn a_model_loses_the_share_that_was_asked_and_nothing_else() {
         let spec = test_spec().model;
         let before = initial_params(&spec, 1);
-        let batch = Batch { tokens: (0..2 * 9).map(|i| i * 7 % 256).collect(), rows: 2 };
+        let tokens = (0..2 * 9).map(|i| i * 7 % 256).collect();
+        let batch = Batch { tokens, rows: 2, ..Batch::default() };
         let wanda = || Calibration::new(&spec, &before, &batch, 1, Device::Cpu).unwrap();
         let layout = Layout::new(&spec);
         for method in [Method::Magnitude, Method::Wanda(Box::new(wanda()))] {

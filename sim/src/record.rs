@@ -252,6 +252,9 @@ impl Recorder {
                 self.activity(now, p, Activity::CatchingUp);
                 self.event(now, p, "catches up", format!("from round {from} to {to}"));
             }
+            Note::Fetched { pieces, .. } => {
+                self.event(now, p, "has its data", format!("{pieces} pieces"));
+            }
             Note::Planned { .. } | Note::Strike { .. } | Note::Finished { .. } => {}
         }
     }

@@ -1,7 +1,7 @@
 //! One file's pieces on disk: the person's own file, read in place, or a folder with the list of digests and a file for each piece.
 
 use crate::data::{Corpus, DataError};
-use crate::store::write_atomic;
+use crate::store::disk::write_atomic;
 use bytes::Bytes;
 use shoal_protocol::exchange::ranges;
 use shoal_protocol::id::Digest;

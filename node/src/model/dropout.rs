@@ -17,8 +17,6 @@ const PURPOSE: u64 = 0x6472_6f70_6f75_7473;
 /// The finaliser's constants.
 const SHIFTS: [u32; 3] = [16, 15, 16];
 const FACTORS: [u32; 2] = [0x7feb_352d, 0x846c_a68b];
-/// Elements that one task fills.
-const CHUNK: usize = 1 << 16;
 
 /// Where numbers are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,22 +101,20 @@ fn mask(share: f32, keys: &[u64], elems: usize, device: Device) -> Result<Tensor
     // SAFETY: a new contiguous f32 tensor of that many elements, which nothing else uses.
     let values: &mut [f32] =
         unsafe { std::slice::from_raw_parts_mut(mask.data_ptr().cast(), keys.len() * elems) };
-    for (row, key) in values.chunks_mut(elems.max(1)).zip(keys) {
-        if tch::get_num_threads() <= 1 {
-            fill(row, share, *key, 0);
-        } else {
-            let parts = row.par_chunks_mut(CHUNK).enumerate();
-            parts.for_each(|(part, row)| fill(row, share, *key, (part * CHUNK) as u32));
-        }
+    if tch::get_num_threads() <= 1 {
+        let rows = values.chunks_mut(elems.max(1)).zip(keys);
+        rows.for_each(|(row, key)| fill(row, share, *key));
+    } else {
+        let rows = values.par_chunks_mut(elems.max(1)).zip(keys);
+        rows.for_each(|(row, key)| fill(row, share, *key));
     }
     Ok(mask)
 }
 
-fn fill(row: &mut [f32], share: f32, key: u64, first: u32) {
+fn fill(row: &mut [f32], share: f32, key: u64) {
     let (least, kept) = (least(share), kept(share));
     for (element, value) in row.iter_mut().enumerate() {
-        let word = word(key, first.wrapping_add(element as u32));
-        *value = if word >= least { kept } else { 0.0 };
+        *value = if word(key, element as u32) >= least { kept } else { 0.0 };
     }
 }
 

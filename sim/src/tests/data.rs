@@ -58,7 +58,10 @@ fn probe() {
             plant(Some(bug));
             let found = sweep::one(&faults(), seed, "", |_| true).err();
             plant(None);
-            if let Some(why) = found { println!("{bug:?} {seed} {:.200}", why.replace('\n', " ")); break; }
+            if let Some(why) = found {
+                println!("{bug:?} {seed} {:.200}", why.replace('\n', " "));
+                break;
+            }
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::losses::Outcome;
 use crate::scenario::Scenario;
 use crate::sweep;
 use crate::world::World;
-use shoal_protocol::id::PeerId;
 use shoal_protocol::ledger::Record;
 use std::ops::Range;
 
@@ -156,41 +155,6 @@ fn a_host_trains_on_its_lease_and_nothing_else() {
     let bits = |all: &[f32]| all.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
     assert_eq!(bits(&store.numbers.params), bits(&params));
     assert!(params.iter().any(|p| *p != 0.0));
-}
-
-/// One local step of SGD, the mean taken as it is: every host's gradient at the same parameters, in one step.
-#[test]
-fn one_step_in_a_round_and_an_outer_rate_of_one_is_data_parallel_sgd() {
-    let scenario = scenario(&[
-        ("dimension = 600", "dimension = 600\noptimizer = \"sgd\"\nlr = 0.05\nclip = 0.0"),
-        ("steps = 10", "steps = 1\nup = \"f32\"\ndown = \"f32\""),
-        ("rounds = 16", "rounds = 8"),
-    ]);
-    let world = run(&scenario);
-    let setup = scenario.lesson.as_ref().expect("it learns");
-    let spec = scenario.spec(0).expect("it was checked");
-    let mut records: Vec<&Record> =
-        world.book.records.values().map(|entry| &entry.record).collect();
-    records.sort_by_key(|record| record.round);
-    let mut local = Local::new(setup.task.clone(), &spec);
-    let mut params = setup.initial(&spec).params;
-    for pair in records.windows(2) {
-        let counted = |peer: &PeerId| pair[1].contributions.iter().any(|part| part.peer == *peer);
-        let leases = pair[0].cursor.leases.iter().filter(|lease| counted(&lease.peer));
-        let samples: Vec<Range<u64>> = leases.flat_map(|lease| lease.ranges.clone()).collect();
-        if samples.is_empty() {
-            continue;
-        }
-        assert_eq!(samples.iter().map(|range| range.end - range.start).sum::<u64>(), 16);
-        let gradient = local.gradient(&params, &samples).expect("it is a number");
-        params.iter_mut().zip(gradient).for_each(|(p, g)| *p -= spec.inner.lr * g);
-    }
-    let store = world.peers[0].running.as_ref().and_then(|running| running.store.real());
-    let committed = &store.expect("it is alive").numbers.params;
-    let norm = |all: &mut dyn Iterator<Item = f32>| all.map(|x| x * x).sum::<f32>().sqrt();
-    let off = norm(&mut committed.iter().zip(&params).map(|(a, b)| a - b));
-    let whole = norm(&mut params.iter().copied());
-    assert!(whole > 0.0 && off < 1e-6 * whole, "{off} of {whole}");
 }
 
 /// What the only host was to work on after this record.

@@ -46,8 +46,8 @@ impl Session {
 
     fn look(&mut self, now: Time, out: &mut Vec<Output>) -> (Option<Time>, Vec<PeerId>) {
         let company = self.members.living(now).any(|(_, entry)| entry.at.is_some());
-        let patience =
-            if company { SETTLE.min(self.settings.alone_after) } else { self.settings.alone_after };
+        let alone_after = self.settings.alone_after;
+        let patience = if company { SETTLE.min(alone_after) } else { alone_after };
         let until = self.stage_since + patience;
         if now < until {
             return (Some(until), Vec::new());
@@ -72,13 +72,6 @@ impl Session {
                 self.train(now, out);
             }
             self.be_ready_unless_training(now, out);
-        }
-    }
-
-    fn be_ready_unless_training(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.work.training_since.is_none() && !self.holds_back(now) {
-            self.say_ready(now, out);
-            self.stage_until = Some(now);
         }
     }
 

@@ -144,6 +144,14 @@ impl Session {
         }
     }
 
+    /// A round begins: who has nothing to train on is ready at once, unless it holds back.
+    pub(crate) fn be_ready_unless_training(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.work.training_since.is_none() && !self.holds_back(now) {
+            self.say_ready(now, out);
+            self.stage_until = Some(now);
+        }
+    }
+
     /// Whoever lacks the data of its lease holds nobody up, and hurries nobody: it is ready as soon as another is that has trained. A
     /// round in which nobody trains would be one of the run's rounds for nothing.
     pub(crate) fn holds_back(&self, now: Time) -> bool {

@@ -321,9 +321,10 @@ impl World {
     fn left(&mut self, from: usize, to: usize, (life, kind): (u32, ChunkKind)) {
         if from < self.peers.len() {
             let to = self.id(to);
-            let piece = kind == ChunkKind::Piece;
-            let input = if piece { Input::PieceSent { to } } else { Input::Sent { to } };
-            let input = Box::new(input);
+            let input = Box::new(match kind {
+                ChunkKind::Piece => Input::PieceSent { to },
+                _ => Input::Sent { to },
+            });
             self.schedule(self.now, Event::Tell { p: from, life, input });
         }
     }
@@ -578,21 +579,6 @@ impl World {
             let goes_on = self.step(until);
             assert!(goes_on, "{what}: not within {:.0} s", patience.as_secs_f64());
         }
-    }
-
-    // ---- how it stands ------------------------------------------------------------------------------------------
-
-    /// The earliest and the latest committed round among the living.
-    pub fn rounds(&self) -> (Round, Round) {
-        let rounds = || self.peers.iter().filter_map(|peer| Some(peer.stands()?.0));
-        (rounds().min().unwrap_or(0), rounds().max().unwrap_or(0))
-    }
-
-    /// Whether all that live stand on one digest.
-    pub fn is_together(&self) -> bool {
-        let mut stands = self.peers.iter().filter_map(Peer::stands);
-        let first = stands.next();
-        stands.all(|other| Some(other) == first)
     }
 }
 

@@ -205,7 +205,7 @@ mod tests {
             .min()
             .unwrap();
         let tight = text(&spec, Device::Cpu, Some(least));
-        assert!(tight.contains("--micro-batch 1 --recompute\n"), "{tight}");
+        assert!(tight.contains("shoal up RUN_FILE --micro-batch 1\n"), "{tight}");
         assert!(tight.contains("does not fit"));
         let none = text(&spec, Device::Cpu, Some(least - 1));
         assert!(none.contains("Nothing fits") && none.contains("smaller model"), "{none}");

@@ -30,7 +30,8 @@ pub fn write_atomic_by(
         let _ = std::fs::remove_file(&partial);
     }
     written?;
-    flush_folder(path.parent().unwrap_or(Path::new(".")))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    flush_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// Writes a file and flushes it to the disk.

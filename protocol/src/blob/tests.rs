@@ -66,7 +66,8 @@ impl Bench {
         let mut record = Record::genesis(spec.id(), state_root(&chunks));
         let lease = Lease { peer: ME, ranges: vec![0..8], then: Vec::new() };
         record.cursor = Cursor { next: 8, pool: Vec::new(), leases: vec![lease] };
-        let settings = Settings { data_cap, ..Settings::default() };
+        let settings =
+            Settings { data_cap, alone_after: Span::from_secs(1), ..Settings::default() };
         let blob = spec.text().expect("it is in pieces").root;
         let standing = Standing { record, chunks };
         let session = Session::new(Time::ZERO, spec, settings, Box::new(Keys(ME)), standing);

@@ -1,7 +1,24 @@
 //! L1: once faults stop, all connected peers are in the same round with the same digest within three rounds (PROTOCOL).
 
+use crate::peer::Peer;
 use crate::world::World;
+use shoal_protocol::id::Round;
 use shoal_protocol::time::Span;
+
+impl World {
+    /// The earliest and the latest committed round among the living.
+    pub fn rounds(&self) -> (Round, Round) {
+        let rounds = || self.peers.iter().filter_map(|peer| Some(peer.stands()?.0));
+        (rounds().min().unwrap_or(0), rounds().max().unwrap_or(0))
+    }
+
+    /// Whether all that live stand on one digest.
+    pub fn is_together(&self) -> bool {
+        let mut stands = self.peers.iter().filter_map(Peer::stands);
+        let first = stands.next();
+        stands.all(|other| Some(other) == first)
+    }
+}
 
 /// Runs until all that live stand on one digest, which must be before any of them is more than three rounds further on.
 pub fn within_three_rounds(world: &mut World, patience: Span) {

@@ -44,7 +44,10 @@ fn who_has_nothing_fetches_it_trains_meanwhile_and_keeps_to_its_cap() {
     assert!(most - least <= 1, "rounds {least} to {most}");
 
     // Before the rest of the text is there.
-    let early = cluster::run(&Scenario { rounds: 3, ..scenario }, 1, "", |_| true);
+    let text = text.replace("data_mb = 200", "data_mb = 3000");
+    let scenario = Scenario::parse(&text, "data-from-peers.toml").expect("it is a scenario");
+    let pieces = 3_000_000_000usize.div_ceil(1 << 20);
+    let early = cluster::run(&Scenario { rounds: 5, ..scenario }, 1, "", |_| true);
     let trains = |p: usize| self::held(&early)[p] < pieces && tokens(&early)[p] > 0;
     assert!((2..6).any(trains), "{:?} {:?}", self::held(&early), tokens(&early));
 }

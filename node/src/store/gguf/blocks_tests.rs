@@ -1,3 +1,5 @@
+//! Blocks against what the reference makes of the same numbers, and there and back.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -274,13 +274,17 @@ impl GossipSession {
     }
 
     /// Who waits for a round's group in vain goes on to the round of those who are beyond it: of the convener, which makes no group
-    /// for that round any more, or of the others, if all of the cell are.
+    /// for that round any more, or of the others, if all of the cell are. After the run's last round there is none to go on to.
     fn follow(&mut self, leader: &PeerId, round: Round, now: Time, out: &mut Vec<Output>) {
         let waits = matches!(self.stage, Stage::Gathering) && round > self.round;
-        if waits && (self.convener() == *leader || self.expected(self.round) <= 1) {
-            self.round = round;
-            self.gather(now, out);
+        if !waits || (self.convener() != *leader && self.expected(self.round) > 1) {
+            return;
         }
+        if self.round >= self.rounds {
+            return self.step(None, now, out);
+        }
+        self.round = round.min(self.rounds);
+        self.gather(now, out);
     }
 
     fn arrived(&mut self, from: PeerId, frame: Frame, now: Time, out: &mut Vec<Output>) {

@@ -331,3 +331,22 @@ fn all_seats_are_taken_once_whoever_comes_and_goes_and_all_meet() {
     let met = |n: u8| hall.met.iter().any(|(peer, _)| *peer == id(n));
     assert!([1, 3, 4, 8, 9].into_iter().all(met), "{:?}", hall.met);
 }
+
+#[test]
+fn who_waits_in_the_last_round_for_those_who_are_done_steps_alone() {
+    let gossip = Some(GossipSpec::noloco(1, 8));
+    let spec = RunSpec { gossip, rounds: 3, ..spec() };
+    for committed in [0, 2] {
+        let mut session = GossipSession::new(at(0), &spec, id(1), committed).unwrap();
+        let round = committed + 1;
+        give(&mut session, 10, Input::Met { peer: id(2) });
+        give(&mut session, 20, says(2, Message::Here { round, seat: None }));
+        give(&mut session, 2000, Input::Wake);
+        give(&mut session, 3000, Input::Trained);
+        let mut out = give(&mut session, 3100, says(2, Message::Here { round: 4, seat: None }));
+        // A peer that was further behind goes on to the last round first, and hears of it again.
+        out.extend(give(&mut session, 3200, says(2, Message::Here { round: 4, seat: None })));
+        assert_eq!(out.last(), Some(&alone(3)));
+        assert_eq!(session.waits().0, "over");
+    }
+}

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(prune(two, &squares), [1.0, 0.0, 0.0, 4.0, -4.0, 0.0, -2.0, 0.0]);
         let mut params = from;
         by_magnitude(&slot, &mut params, Which::Share(0.5));
-        assert_eq!(params, [0.0, 0.0, 0.0, 4.0, -4.0, 3.0, 0.0, 0.0]);
+        assert_eq!(params, [0.0, 0.0, 3.0, 4.0, -4.0, 3.0, 0.0, 0.0]);
     }
 
     #[test]

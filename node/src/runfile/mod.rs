@@ -19,7 +19,7 @@ use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use shoal_protocol::id::PeerId;
 use shoal_protocol::run::{
     DataSpec, ExchangeSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec, PROTOCOL_VERSION, RunSpec,
-    SpecError, StrategySpec, TokenizerSpec,
+    SpecError, StopSpec, StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

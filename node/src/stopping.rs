@@ -41,8 +41,11 @@ impl StoppingStatus {
 
     /// How it stands, in one line.
     pub fn line(&self) -> Option<String> {
+        let average = self.average.map_or(String::new(), |(round, loss)| {
+            format!("; average of {} states {loss:.4} in round {round}", self.average_states)
+        });
         if let Some(stopped) = &self.stopped {
-            return Some(stopped.clone());
+            return Some(format!("{stopped}{average}"));
         }
         let ((round, loss), (best_round, best)) = (self.last?, self.best?);
         let idle = match (self.idle, self.patience) {
@@ -50,9 +53,6 @@ impl StoppingStatus {
             (idle, 0) => format!("; {idle} evaluations without gain"),
             (idle, patience) => format!("; {idle} of {patience} evaluations without gain"),
         };
-        let average = self.average.map_or(String::new(), |(round, loss)| {
-            format!("; average of {} states {loss:.4} in round {round}", self.average_states)
-        });
         Some(format!(
             "held-out loss {loss:.4} in round {round}; best {best:.4} in round {best_round}{idle}{average}"
         ))

@@ -4,14 +4,14 @@
 pub mod actor;
 /// Speed: training, codecs, all-reduce.
 pub mod bench;
+/// The run's files piece by piece: what was brought, what peers gave.
+pub mod blob;
 /// The loss curve as a picture.
 pub mod chart;
 /// A node's status over HTTP.
 pub mod dashboard;
 /// Text as tokens: corpora, tokenizers, the order of samples, the story generator.
 pub mod data;
-/// The run's files piece by piece: what was brought, what peers gave.
-pub mod blob;
 /// Several nodes on this machine, one killed, one late.
 pub mod demo;
 /// The data beside the protocol: workspace, chunks, states.

@@ -492,7 +492,9 @@ fn waiting_line(waiting: &Waiting, me: &PeerId, now: Time) -> String {
 fn data_line(data: &DataView) -> String {
     let DataView { here, needed, from, .. } = data;
     match from {
-        0 => format!("waiting for data: {here} of {needed} pieces, and no peer that gives the rest"),
+        0 => {
+            format!("waiting for data: {here} of {needed} pieces, and no peer that gives the rest")
+        }
         1 => format!("waiting for data: {here} of {needed} pieces from 1 peer"),
         _ => format!("waiting for data: {here} of {needed} pieces from {from} peers"),
     }

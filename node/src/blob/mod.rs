@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        let rows = [("2GB", 2_000_000_000), ("1.5 mb", 1_500_000), ("7", 7), ("3TB", 3_000_000_000_000)];
+        let rows =
+            [("2GB", 2_000_000_000), ("1.5 mb", 1_500_000), ("7", 7), ("3TB", 3_000_000_000_000)];
         for (text, bytes) in rows {
             assert_eq!(size(text), Ok(bytes));
         }

@@ -87,7 +87,9 @@ impl PieceStore {
     pub fn verified(&self) -> Vec<(u32, u32)> {
         match &self.place {
             Place::Own(..) => vec![(0, self.blob.pieces())],
-            Place::Folder(..) => ranges((0..self.blob.pieces()).filter(|index| self.is_sound(*index))),
+            Place::Folder(..) => {
+                ranges((0..self.blob.pieces()).filter(|index| self.is_sound(*index)))
+            }
         }
     }
 
@@ -285,8 +287,7 @@ mod tests {
         let (dir, text) = (tempfile::tempdir().unwrap(), text());
         let corpus = Arc::new(Corpus::from_bytes(text.clone()));
         let list = corpus.piece_digests();
-        let store =
-            PieceStore::own(Blob::of(&list, text.len() as u64).unwrap(), corpus).unwrap();
+        let store = PieceStore::own(Blob::of(&list, text.len() as u64).unwrap(), corpus).unwrap();
         let path = dir.path().join("whole");
         (0..2).for_each(|_| store.assemble(&path).unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), text);

@@ -42,9 +42,8 @@ impl PieceThread {
     ) -> std::io::Result<PieceThread> {
         let (jobs, inbox) = channel();
         let worker = Worker { library, net, tell };
-        let thread = std::thread::Builder::new()
-            .name("pieces".into())
-            .spawn(move || worker.run(&inbox))?;
+        let thread =
+            std::thread::Builder::new().name("pieces".into()).spawn(move || worker.run(&inbox))?;
         Ok(PieceThread { jobs, thread })
     }
 
@@ -106,7 +105,9 @@ impl Worker {
     fn send(&self, to: PeerId, chunk: ChunkId) {
         let Some(store) = self.library.store(&chunk.of) else { return };
         let sent = match store.piece(chunk.index) {
-            Ok(bytes) => self.net.send_bulk(to, to_cbor(&chunk), bytes, Priority::Background).is_ok(),
+            Ok(bytes) => {
+                self.net.send_bulk(to, to_cbor(&chunk), bytes, Priority::Background).is_ok()
+            }
             Err(error) => {
                 tracing::warn!(%error, piece = chunk.index, "a piece of the run's data is damaged here");
                 (self.tell)(holding(store));

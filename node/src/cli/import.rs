@@ -70,8 +70,13 @@ fn spec(imported: &Imported, from: &Path) -> anyhow::Result<RunSpec> {
     let new = Template { name: &name(from), creator: PeerId::default(), preset: "1m" };
     let usual = RunFile::parse(&template(&new).context("there is no such preset")?, from)?;
     let file = RunFile { model: imported.model.clone(), ..usual };
-    let data =
-        DataSpec::Text { digest: Digest::default(), bytes: 0, samples: 1, heldout_permille: 0, pieces: None };
+    let data = DataSpec::Text {
+        digest: Digest::default(),
+        bytes: 0,
+        samples: 1,
+        heldout_permille: 0,
+        pieces: None,
+    };
     let spec = file.spec(imported.model.vocab, imported.tokenizer.clone(), data);
     spec.validate()?;
     Ok(spec)

@@ -84,12 +84,7 @@ impl Tokens {
     ///
     /// # Errors
     /// They lie in a piece that is not here yet.
-    pub fn extend(
-        &self,
-        start: u64,
-        count: usize,
-        into: &mut Vec<i64>,
-    ) -> Result<(), DataError> {
+    pub fn extend(&self, start: u64, count: usize, into: &mut Vec<i64>) -> Result<(), DataError> {
         match &self.0 {
             Kind::Bytes(corpus) => {
                 let mut bytes = vec![0; count];

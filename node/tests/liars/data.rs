@@ -12,7 +12,8 @@ const JOINERS: [&str; 3] = ["b", "c", "d"];
 const PIECES: usize = 6;
 
 fn text() -> Vec<u8> {
-    let words = ["the fish ", "swim in ", "the sea.\n", "a shoal ", "turns as one ", "and is gone.\n"];
+    let words =
+        ["the fish ", "swim in ", "the sea.\n", "a shoal ", "turns as one ", "and is gone.\n"];
     let mut seed = 1u32;
     let mut text = Vec::new();
     while text.len() < PIECES * PIECE_BYTES - 1000 {
@@ -48,7 +49,8 @@ fn joiners_fetch_the_text_from_peers_verify_it_train_and_refuse_who_alters_it() 
         crate::agree(pair, from.unwrap());
     }
     for name in JOINERS {
-        let folder = nodes.home(name).join("data").join(nodes.spec.text().unwrap().root.to_string());
+        let folder =
+            nodes.home(name).join("data").join(nodes.spec.text().unwrap().root.to_string());
         let piece = |index: usize| std::fs::read(folder.join(format!("{index:08}.piece"))).unwrap();
         assert!((0..PIECES).flat_map(piece).eq(text.iter().copied()), "{name}");
     }

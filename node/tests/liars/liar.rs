@@ -16,7 +16,7 @@ use shoal_protocol::math::Codec;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::{Session, Settings, Standing};
 use shoal_protocol::time::Span;
-use shoal_protocol::wire::{self, PIECE_BYTES, ChunkId, ChunkKind, from_cbor, to_cbor};
+use shoal_protocol::wire::{self, ChunkId, ChunkKind, PIECE_BYTES, from_cbor, to_cbor};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;

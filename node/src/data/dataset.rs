@@ -323,6 +323,31 @@ mod tests {
     }
 
     #[test]
+    fn a_text_from_peers_gives_the_sequences_of_the_brought_one_as_far_as_it_is_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        let text: Vec<u8> = (0..2_500_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &text).unwrap();
+        let corpus = Arc::new(Corpus::open(&path).unwrap());
+        let mut spec = test_spec();
+        let context = spec.model.context;
+        spec.data =
+            Dataset::describe_text(&corpus, &Tokenizer::Bytes, context, 20, dir.path()).unwrap();
+        let brought = Dataset::open(&spec, Some(&path), None, dir.path()).unwrap();
+        let library = Library::open(&spec, None, None, &dir.path().join("data")).unwrap();
+        let fetched = Dataset::fetched(&spec, &library, (None, None), dir.path()).unwrap();
+        let lease = Order::of(&spec).place(0).positions;
+        assert!(matches!(fetched.batch(lease.clone()), Err(DataError::Absent { .. })));
+        let store = library.store(&spec.text().unwrap().root).unwrap();
+        store.keep_list(corpus.piece_digests()).unwrap();
+        for (index, bytes) in (0..).zip(text.chunks(shoal_protocol::wire::PIECE_BYTES)) {
+            store.keep(index, bytes.to_vec().into());
+        }
+        assert_eq!(fetched.batch(lease.clone()).unwrap(), brought.batch(lease).unwrap());
+        assert_eq!(fetched.heldout_batch(9).unwrap(), brought.heldout_batch(9).unwrap());
+    }
+
+    #[test]
     fn what_does_not_fit_the_spec_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("text");

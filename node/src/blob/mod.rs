@@ -26,7 +26,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let number: f64 = text[..unit].trim().parse().unwrap_or(0.0);
     let bytes = number * factor;
-    if bytes >= 1.0 && bytes < 1e18 {
+    if (1.0..1e18).contains(&bytes) {
         Ok(bytes as u64)
     } else {
         Err("take a number of bytes, like 500MB or 2GB".into())

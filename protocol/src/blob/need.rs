@@ -80,7 +80,7 @@ impl Need {
         for _ in 0..2 * self.order.shards() {
             let place = self.order.place(at);
             let shard = self.shard(place.shard);
-            if ranks.wanted == ranks.of.len() || ranks.wanted + ranks.new(shard.clone()) > most {
+            if ranks.wanted == ranks.of.len() || ranks.wanted + ranks.unseen(shard.clone()) > most {
                 break;
             }
             rank += 1;
@@ -98,7 +98,7 @@ struct Ranks {
 
 impl Ranks {
     /// Pieces that have no rank yet.
-    fn new(&self, pieces: Range<u32>) -> usize {
+    fn unseen(&self, pieces: Range<u32>) -> usize {
         pieces.filter(|piece| self.of[*piece as usize] == NEVER).count()
     }
 

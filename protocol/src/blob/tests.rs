@@ -1,5 +1,7 @@
 //! One session alone that lacks its data: inputs in, what it does about them out, in few words each.
 
+#![expect(clippy::single_range_in_vec_init, reason = "leases of one range are meant")]
+
 use super::need::{NEVER, Need};
 use super::*;
 use crate::event::{Input, Note};
@@ -59,7 +61,6 @@ struct Bench {
 }
 
 impl Bench {
-    #[expect(clippy::single_range_in_vec_init, reason = "a lease of one range is meant")]
     fn new(pieces: u32, data_cap: Option<u64>) -> Bench {
         let spec = spec(pieces);
         let chunks = vec![Digest([7; 32])];

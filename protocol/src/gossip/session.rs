@@ -150,7 +150,7 @@ impl GossipSession {
         let known = |(peer, n): (&PeerId, &Neighbour)| Known {
             peer: *peer,
             round: n.round,
-            place: n.place.clone(),
+            place: n.place,
         };
         self.neighbours.iter().map(known)
     }

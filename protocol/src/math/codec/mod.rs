@@ -128,6 +128,9 @@ struct Blocks {
     accumulate: fn(bytes: &[u8], weight: f32, acc: &mut [f32]),
 }
 
+/// A block's place in a message, and what is wrong with it; nothing if all are sound.
+type FirstFault = Option<(usize, Fault)>;
+
 /// What a codec does that has to know what it writes.
 struct Chunks {
     name: &'static str,
@@ -137,7 +140,7 @@ struct Chunks {
     bytes: fn(&Context, elems: usize) -> usize,
     encode: fn(&Context, input: &[f32], out: &mut Vec<u8>),
     /// The first block at fault in bytes of the right length.
-    fault: fn(&Context, bytes: &[u8], elems: usize) -> Option<(usize, Fault)>,
+    fault: fn(&Context, bytes: &[u8], elems: usize) -> FirstFault,
     /// Both for sound bytes alone.
     decode: fn(&Context, bytes: &[u8], out: &mut [f32]),
     accumulate: fn(&Context, bytes: &[u8], weight: f32, acc: &mut [f32]),

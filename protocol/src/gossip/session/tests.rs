@@ -218,14 +218,21 @@ fn who_is_ready_for_a_round_that_is_over_here_has_its_group_all_the_same() {
     give(&mut session, 3000, Input::Met { peer: id(4) });
     give(&mut session, 3000, says(4, Message::Here { round: 1, seat: None }));
     let members = vec![id(2), id(1)];
-    let group = Group::name(1, &members);
     give(&mut session, 3100, says(2, Message::Group { round: 1, members }));
     // While it averages, two more come that take it for the round's convener.
     give(&mut session, 3200, says(3, Message::Ready { round: 1 }));
-    session.gathers.entry(1).or_default().ready.insert(id(4));
-    give(&mut session, 3300, Input::Lost { peer: id(2) });
-    assert_eq!(session.round(), 2);
-    assert!(session.gathers.is_empty(), "{:?} {group}", session.gathers);
+    give(&mut session, 3200, says(4, Message::Ready { round: 1 }));
+    let out = give(&mut session, 3300, Input::Lost { peer: id(2) });
+    let told = |output: &Output| match output {
+        Output::Send { to, message: Message::Group { round: 1, members } } => {
+            Some((*to, members.iter().copied().collect::<BTreeSet<_>>()))
+        }
+        _ => None,
+    };
+    let both = BTreeSet::from([id(3), id(4)]);
+    let groups: BTreeSet<_> = out.iter().filter_map(told).collect();
+    assert_eq!(groups, BTreeSet::from([(id(3), both.clone()), (id(4), both)]));
+    assert_eq!((session.round(), session.gathers.len()), (2, 0));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn pairs_learn_together_whoever_dies_or_joins() {
     let folders: Vec<_> = ["a", "b", "c", "d"].map(|name| nodes.kill(name)).into();
     let distance = distance(&folders.iter().map(|folder| params(folder)).collect::<Vec<_>>());
     assert!(distance > 0.0 && distance < DISTANCE_MAX, "{distance}");
-    println!("consensus distance {distance:.4}, losses {:?}", losses);
+    println!("consensus distance {distance:.4}, losses {losses:?}");
 }
 
 /// How these stand, once each has averaged with somebody in a round after this one and has measured its loss.

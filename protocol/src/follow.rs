@@ -51,10 +51,12 @@ impl Session {
         (!head.holders.iter().all(lacks)).then_some(head)
     }
 
-    /// Whether this peer, whose run is over, leaves what it holds for less.
+    /// Whether this peer, whose run is over, leaves what it holds for less: only for another end. Where the others still go on, they
+    /// may come to where it is, and would be left by it again.
     fn yields(&self, record: &Record, now: Time) -> bool {
         let head = self.members.yields_to(&self.position(), now);
-        self.is_over() && head.is_some_and(|head| head.digest == record.digest())
+        let both = self.is_over() && self.spec.is_over(record);
+        both && head.is_some_and(|head| head.digest == record.digest())
     }
 
     fn head(&self, now: Time) -> Option<Head> {
@@ -236,6 +238,8 @@ impl Session {
         if better || yields {
             return catchup.begin_state(manifest);
         }
+        // Neither ahead nor an end: it is not asked for again.
+        self.remember_lacking((manifest.record.digest(), false, from));
         // The donor is honest; whoever made so much of that state is not.
         let reason = "claims more for a state than its record does";
         for peer in self.members.overstated(&manifest.record) {
@@ -263,11 +267,15 @@ impl Session {
         if let Stage::CatchingUp(catchup) = &mut self.stage
             && catchup.requests.is_donor(from)
         {
-            let follows = catchup.follows();
-            if self.lacking.len() < LACKING_MAX {
-                self.lacking.insert((catchup.digest, follows, *from));
-            }
+            let lacks = (catchup.digest, catchup.follows(), *from);
             catchup.requests.drop_donor(from);
+            self.remember_lacking(lacks);
+        }
+    }
+
+    fn remember_lacking(&mut self, lacks: (Digest, bool, PeerId)) {
+        if self.lacking.len() < LACKING_MAX {
+            self.lacking.insert(lacks);
         }
     }
 

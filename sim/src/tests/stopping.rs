@@ -150,6 +150,14 @@ fn all_faults(stop: &str) -> Scenario {
     Scenario::parse(&text, "all-faults.toml").expect("it is a scenario")
 }
 
+/// A peer that had stopped alone went to others that still trained, and back again when they came to less.
+#[test]
+fn who_is_alone_with_an_end_goes_to_another_end_only() {
+    let scenario = all_faults("every = 2, patience = 2, min_gain = 0.1");
+    let lies = Scenario { liars: 2, together: false, ..scenario };
+    assert_eq!(sweep::one(&lies, 101, "seed 101", |_| true).map(|_| ()), Ok(()));
+}
+
 #[test]
 fn whatever_happens_all_stop_on_one_digest() {
     for stop in

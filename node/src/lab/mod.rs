@@ -7,6 +7,7 @@
 //! | [`grid`] | which runs that makes, tuning first |
 //! | [`course`] | the simulator's learner that trains with libtorch as a node does |
 //! | [`direct`] | the baselines that the protocol does not have |
+//! | [`gossip`] | groups and outer steps of runs by gossip |
 //! | [`point`] | one finished run, kept as a file |
 //! | [`network`] | how long a run takes on other networks |
 //! | [`statistics`] | means and intervals of paired differences |
@@ -20,6 +21,7 @@ pub mod course;
 pub mod direct;
 pub mod file;
 pub mod fit;
+pub mod gossip;
 pub mod grid;
 pub mod network;
 pub mod picture;

@@ -1,7 +1,7 @@
 //! How long a run takes on another network than the one it was run on. Losses do not depend on the network while everybody takes
 //! part in every round, so that times are found with sizes alone, and only for a few rounds: all are alike.
 
-use super::file::{Kind, Network};
+use super::file::Network;
 use super::grid::Run;
 use shoal_protocol::run::RunSpec;
 use shoal_sim::cohort;
@@ -38,9 +38,8 @@ impl Pace {
 pub fn pace(run: &Run, mbit: f64) -> Result<Pace, String> {
     let setting = &run.setting;
     let network = Network { up_mbit: mbit, down_mbit: mbit, ..setting.network };
-    if setting.kind != Kind::Shoal {
-        let step_s = setting.step_s(&network);
-        return Ok(Pace { first_s: step_s, round_s: step_s });
+    if let Some(each_s) = setting.direct_s(&network) {
+        return Ok(Pace { first_s: each_s, round_s: each_s });
     }
     let rounds = setting.length.rounds.min(ROUNDS);
     let spec = RunSpec { rounds: rounds + 1, ..setting.spec.clone() };

@@ -3,12 +3,14 @@
 use super::course::{Length, TorchCourse};
 use super::direct;
 use super::file::{Kind, Network};
+use super::gossip::{self, Gossiped};
 use super::text::Text;
 use crate::model::initial_params;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use shoal_protocol::id::Digest;
 use shoal_protocol::run::RunSpec;
+use shoal_protocol::run::gossip::GossipSpec;
 use shoal_sim::cohort::{self, Carried, Hosts};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -103,9 +105,10 @@ impl Setting {
         let measured = (text.heldout.clone(), text.training.clone());
         let course = TorchCourse::new(&self.spec, dataset, measured, self.length, device)?;
         let params = initial_params(&self.spec.model, self.spec.seed);
-        let mut point = match self.kind {
-            Kind::Shoal => self.carry(&course, params)?,
-            Kind::Sync | Kind::Alone => self.compute(&course, &params)?,
+        let mut point = match (self.kind, &self.spec.gossip) {
+            (Kind::Shoal, None) => self.carry(&course, params)?,
+            (Kind::Shoal, Some(spec)) => self.meet(spec, &course, &params)?,
+            (Kind::Sync | Kind::Alone, _) => self.compute(&course, &params)?,
         };
         point.seconds = start.elapsed().as_secs_f64();
         point.arithmetic_s = course.spent_s();
@@ -120,17 +123,36 @@ impl Setting {
         let carried = carried.map_err(anyhow::Error::msg)?;
         let mut point = self.of_carried(&carried);
         point.curve.iter_mut().for_each(|at| at.training = course.training_loss(at.round));
-        point.failed = match course.failure() {
-            Some(why @ crate::train::TrainError::Diverged { .. }) => Some(why.to_string()),
-            Some(why) => return Err(why.into()),
-            None => None,
-        };
+        point.failed = diverged(course)?;
         let last = point.curve.last().map(|last| last.round);
         anyhow::ensure!(
             point.failed.is_some() || last == Some(rounds),
             "the loss of round {rounds} was never taken: another round than the first counted no work"
         );
         Ok(point)
+    }
+
+    /// By gossip, computed directly.
+    fn meet(
+        &self,
+        spec: &GossipSpec,
+        course: &TorchCourse,
+        params: &[f32],
+    ) -> anyhow::Result<Point> {
+        let Gossiped { curve, bytes } = gossip::carry(self, spec, course, params);
+        let failed = diverged(course)?;
+        let last = curve.last();
+        Ok(Point {
+            failed,
+            bytes,
+            tokens: last.map_or(0, |last| last.tokens),
+            short_rounds: 0,
+            virtual_s: last.map_or(0.0, |last| last.at_s),
+            curve,
+            trace: String::new(),
+            seconds: 0.0,
+            arithmetic_s: 0.0,
+        })
     }
 
     fn of_carried(&self, carried: &Carried) -> Point {
@@ -197,10 +219,27 @@ impl Setting {
         })
     }
 
-    /// How long a step of a direct computation takes on a network.
-    pub fn step_s(&self, network: &Network) -> f64 {
+    /// How long a step of a direct computation takes on a network, or a round of one by gossip; `None` if the simulator has to tell.
+    pub fn direct_s(&self, network: &Network) -> Option<f64> {
+        match (self.kind, &self.spec.gossip) {
+            (Kind::Shoal, None) => None,
+            (Kind::Shoal, Some(spec)) => Some(gossip::round_s(self, spec, network)),
+            (Kind::Sync | Kind::Alone, _) => Some(self.step_s(network)),
+        }
+    }
+
+    fn step_s(&self, network: &Network) -> f64 {
         let tokens = u64::from(self.spec.inner.batch) * u64::from(self.spec.model.context);
         direct::step_s(self.workers, self.spec.elems(), tokens, network)
+    }
+}
+
+/// Why the course came to nothing, if its loss was no number.
+fn diverged(course: &TorchCourse) -> anyhow::Result<Option<String>> {
+    match course.failure() {
+        Some(why @ crate::train::TrainError::Diverged { .. }) => Ok(Some(why.to_string())),
+        Some(why) => Err(why.into()),
+        None => Ok(None),
     }
 }
 

@@ -104,6 +104,10 @@ impl<'a> Report<'a> {
             remarks.push("Methods of kind \"sync\" are direct computations: one model on all workers' batches; bytes and times are the \
                           ring's by formula.".into());
         }
+        if self.runs().any(|(_, run)| run.setting.spec.gossip.is_some()) {
+            remarks.push("Methods by gossip are direct computations too, in which nobody is late: losses are those of the first worker's \
+                          own parameters, bytes are payloads alone, times follow by formula.".into());
+        }
         let short: u64 = self.runs().map(|(_, run)| run.point.short_rounds).sum();
         if short > 0 {
             remarks.push(format!("In {short} rounds not all workers had a part."));

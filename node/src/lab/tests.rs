@@ -66,6 +66,11 @@ exchange.chunk_elems = 4096
 name = "eager"
 strategy.name = "eager"
 inner.steps = 8
+
+[[method]]
+name = "noloco"
+strategy.name = "noloco"
+inner.steps = 8
 "#;
 
 fn run(out: &Path) -> Vec<Cell> {
@@ -102,6 +107,10 @@ fn the_same_lab_gives_the_same_bits_and_finished_runs_are_not_run_again() {
         let off = (direct.loss - exchanged.loss).abs();
         assert!(off < 1e-4, "data parallel training: {} {}", direct.loss, exchanged.loss);
     }
+    let pair = &first[6].runs[0];
+    // Four rounds, in which each sends half of its numbers and the mean of the other half, in two bytes a number.
+    let each = 4 * 2 * pair.setting.spec.elems();
+    assert_eq!(pair.point.bytes, [(each, each); 2]);
     let cost =
         |cells: &[Cell]| cells.iter().map(|cell| cell.runs[0].point.seconds).collect::<Vec<_>>();
     assert_eq!(cost(&run(folders[0].path())), cost(&first), "read from its file");

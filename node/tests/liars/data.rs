@@ -2,7 +2,7 @@
 
 use crate::liar::{Garbage, Liar, Lie};
 use crate::nodes::Nodes;
-use crate::{ROUNDS, refusal};
+use crate::refusal;
 use shoal_node::status::NodeStatus;
 use shoal_protocol::wire::{ChunkKind, PIECE_BYTES};
 
@@ -41,15 +41,11 @@ fn joiners_fetch_the_text_from_peers_verify_it_train_and_refuse_who_alters_it() 
         statuses.iter().all(done).then_some(statuses)
     });
     let from = statuses.iter().filter_map(|status| status.rounds.back()).map(|r| r.round).max();
-    let past = from.unwrap() + ROUNDS;
-    let statuses = nodes.until("more rounds together", |nodes| {
-        let statuses = nodes.statuses()?;
-        let there = |s: &NodeStatus| s.rounds.iter().any(|r| r.round >= past && r.members >= 4);
-        statuses.iter().all(there).then_some(statuses)
+    nodes.until("more rounds together", |nodes| {
+        let statuses = crate::in_step(nodes, from.unwrap())?;
+        let last = statuses.iter().filter_map(|status| status.rounds.back());
+        (last.min_by_key(|last| last.members)?.members > JOINERS.len()).then_some(())
     });
-    for pair in statuses.windows(2) {
-        crate::agree(pair, from.unwrap());
-    }
     for name in JOINERS {
         let folder =
             nodes.home(name).join("data").join(nodes.spec.text().unwrap().root.to_string());

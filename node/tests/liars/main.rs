@@ -34,8 +34,7 @@ fn nodes_refuse_a_member_that_sends_garbage_and_go_on() {
         let liar = Liar::start(&nodes.spec, &nodes.local(), lie);
         let joined = nodes.until("the liar's first plan", |_| liar.member_of());
         nodes.until("a refusal with a reason", |nodes| refusal(nodes, liar.peer, lie));
-        let statuses = nodes.until("more rounds", |nodes| both_past(nodes, joined + ROUNDS));
-        agree(&statuses, joined);
+        let statuses = nodes.until("more rounds in step", |nodes| in_step(nodes, joined));
         statuses.iter().for_each(learns);
         println!("{lie:?}, member in round {joined}:\n{}", about(&nodes, liar.peer).join("\n"));
     }
@@ -60,16 +59,19 @@ fn about(nodes: &Nodes, peer: PeerId) -> Vec<String> {
     lines.filter(|line| line.contains(&peer.short())).collect()
 }
 
-/// Both have the same digest at every round that both know of since `round`.
-fn agree(statuses: &[NodeStatus], round: Round) {
-    let digests = |status: &NodeStatus| -> BTreeMap<Round, String> {
-        let since = status.rounds.iter().filter(|known| known.round >= round);
-        since.map(|known| (known.round, known.digest.clone())).collect()
-    };
-    let (a, b) = (digests(&statuses[0]), digests(&statuses[1]));
-    let common: Vec<_> = a.iter().filter(|(round, _)| b.contains_key(round)).collect();
-    assert!(common.len() as u64 >= ROUNDS, "{a:?}\n{b:?}");
-    common.into_iter().for_each(|(round, digest)| assert_eq!(&b[round], digest, "round {round}"));
+/// How all stand, once they have committed enough rounds in step since this one, which are all that all know of; each with one digest.
+/// One that the others left behind, when the liar's plan held it up, has a gap before them.
+fn in_step(nodes: &Nodes, since: Round) -> Option<Vec<NodeStatus>> {
+    let statuses = nodes.statuses()?;
+    let mut known: BTreeMap<Round, Vec<&String>> = BTreeMap::new();
+    for round in statuses.iter().flat_map(|status| &status.rounds).filter(|r| r.round >= since) {
+        known.entry(round.round).or_default().push(&round.digest);
+    }
+    known.retain(|_, digests| digests.len() == statuses.len());
+    for (round, digests) in &known {
+        assert!(digests.iter().all(|digest| digest == &digests[0]), "round {round}: {digests:?}");
+    }
+    (known.len() as u64 > ROUNDS).then_some(statuses)
 }
 
 /// The held-out loss is a number (JSON has none for NaN), and not that of a spoilt model.

@@ -29,4 +29,4 @@ pub mod step;
 
 pub use event::{Frame, FrameKind, Input, Message, Output};
 pub use numbers::Numbers;
-pub use session::{GossipSession, Known};
+pub use session::{GossipSession, Known, groups};

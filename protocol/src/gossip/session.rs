@@ -455,8 +455,7 @@ impl GossipSession {
                 gather.ready.remove(&self.me);
             }
             let ready: Vec<PeerId> = gather.ready.into_iter().collect();
-            let order = rank(&self.run, round, &ready);
-            for group in divide(order, self.spec.pairs) {
+            for group in groups(&self.run, round, &ready, self.spec.pairs) {
                 self.tell(round, &group, now, out);
             }
         }
@@ -542,6 +541,11 @@ impl GossipSession {
         }
         self.train(now, out);
     }
+}
+
+/// The groups of those of a cell that are ready for a round, in an order that only these follow from.
+pub fn groups(run: &RunId, round: Round, ready: &[PeerId], pairs: bool) -> Vec<Vec<PeerId>> {
+    divide(rank(run, round, ready), pairs)
 }
 
 /// Pairs, the last of which may be three; or one group, cut so that none is too large.

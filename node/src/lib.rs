@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod gossip;
 /// Ctrl-C as a flag.
 pub mod interrupt;
+pub mod joining;
 /// Methods of training together, compared in virtual time.
 pub mod lab;
 /// What is logged, where, and in which form.

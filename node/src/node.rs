@@ -2,17 +2,17 @@
 
 use crate::actor::supervise::Supervisor;
 use crate::dashboard;
+use crate::joining;
 use crate::net::identity::{self, NodeKeyring};
 use crate::net::ticket::Ticket;
 use crate::net::{self, Limits, NetConfig, NetEvent, NetHandle};
 use crate::settings::{KEY, Settings};
 use crate::status::SharedStatus;
+use crate::store;
 use anyhow::Context;
 use libp2p::Multiaddr;
-use shoal_protocol::event::Input;
-use shoal_protocol::id::{Digest, RunId};
-use shoal_protocol::run::RunSpec;
-use shoal_protocol::wire::{self, Message, from_cbor, to_cbor};
+use shoal_protocol::id::RunId;
+use shoal_protocol::run::{Blob, RunSpec};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,8 +23,6 @@ use tokio::time::Instant;
 const LISTENING: Duration = Duration::from_secs(2);
 /// Addresses in a ticket: more make the line too long to copy.
 const TICKET_ADDRESSES: usize = 8;
-/// How often a joiner asks again for the run's spec.
-const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A node that has started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +88,30 @@ pub fn join(
     settings.peers.extend(ticket.addresses.iter().cloned());
     let mut connected = connect(&settings, ticket.run)?;
     actix::System::new().block_on(async move {
-        let spec = fetch_spec(&mut connected, ticket.run, join.patience).await?;
+        let Connected { net, events, .. } = &mut connected;
+        let spec = joining::fetch_spec(net, events, ticket.run, join.patience).await?;
         let mut settings = complete(spec)?;
+        for file in first_files(&settings)? {
+            joining::fetch_file(net, events, file, &settings.fetched(), join.patience).await?;
+        }
         settings.peers.extend(ticket.addresses);
         live(settings, connected, ready).await
     })
+}
+
+/// What a joiner cannot begin without, and does not bring.
+fn first_files(settings: &Settings) -> anyhow::Result<Vec<(&'static str, Blob)>> {
+    let spec = &settings.spec;
+    let mut files = Vec::new();
+    if let Some(start) = spec.start {
+        // Who has been there before goes on from its checkpoint.
+        let new = store::newest_intact(&settings.checkpoints())?.is_none();
+        files.extend(new.then_some(("the parameters that the run begins with", start)));
+    }
+    let teacher = spec.distill.as_ref().and_then(|distill| distill.pieces);
+    let teacher = teacher.filter(|_| settings.teacher.is_none() && !settings.devices.is_empty());
+    files.extend(teacher.map(|teacher| ("the run's teacher", teacher)));
+    Ok(files)
 }
 
 /// The line that others join with.
@@ -131,50 +148,6 @@ fn connect(settings: &JoinSettings, run: RunId) -> anyhow::Result<Connected> {
     };
     let (net, events) = net::start(config).context("the network cannot be started")?;
     Ok(Connected { net, events, keyring })
-}
-
-/// Asks every peer that is there for the run's spec until one gives what the run's id names.
-async fn fetch_spec(
-    connected: &mut Connected,
-    run: RunId,
-    patience: Duration,
-) -> anyhow::Result<RunSpec> {
-    let deadline = Instant::now() + patience;
-    loop {
-        for peer in connected.net.peers() {
-            // Not connected any more: the next turn sees to it.
-            let _ = connected.net.send(peer, to_cbor(&Message::WantSpec));
-        }
-        let turn = (Instant::now() + ASK_EVERY).min(deadline);
-        if let Some(spec) = hear_spec(&mut connected.events, run, turn).await {
-            spec.validate().context("the run's spec is not one that this version can carry out")?;
-            return Ok(spec);
-        }
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "no peer of the run {} answered within {} s: is one of the ticket's nodes alive and reachable from here?",
-            run.short(),
-            patience.as_secs()
-        );
-    }
-}
-
-async fn hear_spec(events: &mut Receiver<NetEvent>, run: RunId, until: Instant) -> Option<RunSpec> {
-    while let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await {
-        let NetEvent::Frame { from, bytes, .. } = event else { continue };
-        let Input::Received { message: Message::Spec(spec), .. } = wire::decode(from, &bytes)
-        else {
-            continue;
-        };
-        if Digest::of(&spec).0 != run.0 {
-            tracing::info!(peer = %from.short(), "gave the spec of another run");
-            continue;
-        }
-        if let Ok(spec) = from_cbor::<RunSpec>(&spec) {
-            return Some(spec);
-        }
-    }
-    None
 }
 
 /// The node's life.

@@ -491,6 +491,19 @@ pub fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_cbor::from_slice(bytes).map_err(|error| error.to_string())
 }
 
+/// What CBOR at the beginning of these bytes says, and how many of them it takes.
+///
+/// # Errors
+/// They begin with none, or with something else.
+pub fn from_cbor_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), String> {
+    let mut head = serde_cbor::Deserializer::from_slice(bytes).into_iter::<T>();
+    match head.next() {
+        Some(Ok(told)) => Ok((told, head.byte_offset())),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("there is nothing".into()),
+    }
+}
+
 /// A control frame as the input it is: a message, or the reason why it is none.
 pub fn decode(from: PeerId, frame: &[u8]) -> Input {
     match decode_message(frame) {

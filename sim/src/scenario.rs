@@ -451,6 +451,7 @@ impl Scenario {
             seed: run as u64 + 1,
             rounds: 1_000_000,
             model: r.model(self.lesson.is_some())?,
+            start: None,
             tokenizer: TokenizerSpec::Bytes,
             data: DataSpec::Stories {
                 seed: 1,

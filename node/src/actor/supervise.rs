@@ -5,7 +5,7 @@ use crate::actor::gossip::{self, GossipActor};
 use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
-use crate::blob::{Library, PieceThread};
+use crate::blob::{Library, PieceThread, first};
 use crate::data::{Dataset, Late};
 use crate::exchange::average::AVERAGE;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, Job, State};
@@ -20,6 +20,7 @@ use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::best::BEST;
+use crate::store::floats::bytes_of_mut;
 use crate::store::teacher::Teacher;
 use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
@@ -28,6 +29,7 @@ use anyhow::{Context as _, ensure};
 use shoal_protocol::id::{Digest, Keyring, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::recording::Opening;
+use shoal_protocol::run::DistillSpec;
 use shoal_protocol::session::{self, Standing};
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::from_cbor;
@@ -356,23 +358,32 @@ fn dataset(settings: &Settings, library: Arc<Library>) -> anyhow::Result<Late> {
 /// The teacher that the run's spec names, as it lies on this machine.
 fn teacher(settings: &Settings) -> anyhow::Result<Option<Teacher>> {
     let Some(distill) = &settings.spec.distill else { return Ok(None) };
-    let path = settings.teacher.as_deref().context(
-        "the run learns from a teacher that each peer brings: name its folder with --teacher",
-    )?;
     ensure!(
         settings.thrift == Thrift::default(),
         "--micro-batch and --recompute do not go with a teacher: leave them out"
     );
-    let teacher = Teacher::read(path)?;
+    let teacher = match &settings.teacher {
+        Some(path) => Teacher::read(path)?,
+        None => fetched_teacher(settings, distill)?,
+    };
     let got = teacher.digest();
     ensure!(
         got == distill.teacher,
-        "{} is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
-        path.display(),
+        "this is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
         distill.teacher
     );
     teacher.check(&settings.spec.model).map_err(anyhow::Error::msg)?;
     Ok(Some(teacher))
+}
+
+/// The teacher as peers gave it.
+fn fetched_teacher(settings: &Settings, distill: &DistillSpec) -> anyhow::Result<Teacher> {
+    let blob = distill.pieces.context(
+        "the run learns from a teacher that each peer brings: name its folder with --teacher",
+    )?;
+    let mut bytes = vec![0; blob.bytes as usize];
+    first::read(&settings.fetched(), blob, &mut bytes).context("the teacher is not here")?;
+    Teacher::of_bytes(&bytes).map_err(anyhow::Error::msg)
 }
 
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
@@ -393,23 +404,31 @@ fn beginning(settings: &Settings) -> anyhow::Result<Beginning> {
             let path = found.path.display().to_string();
             resume(settings, found.checkpoint).with_context(|| format!("resuming from {path}"))
         }
-        None => Ok(first(settings)),
+        None => round_zero(settings),
     }
 }
 
-fn first(settings: &Settings) -> Beginning {
+fn round_zero(settings: &Settings) -> anyhow::Result<Beginning> {
     let spec = &settings.spec;
-    let params = initial_params(&spec.model, spec.seed);
+    let params = match spec.start {
+        None => initial_params(&spec.model, spec.seed),
+        Some(blob) => {
+            let mut params = vec![0.0; spec.elems() as usize];
+            first::read(&settings.fetched(), blob, bytes_of_mut(&mut params))
+                .context("the parameters that the run begins with are not here")?;
+            params
+        }
+    };
     let momentum = vec![0.0; params.len() * spec.outer_states()];
     let state = State { momentum: Arc::new(momentum), params: Arc::new(params) };
     let chunks = StateBytes::new(&state.params, &state.momentum).chunk_digests();
     let record = Record::genesis(spec.id(), state_root(&chunks));
-    Beginning {
+    Ok(Beginning {
         standing: Standing { record, chunks },
         state,
         residuals: [vec![], vec![]],
         checkpoint: None,
-    }
+    })
 }
 
 fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beginning> {
@@ -476,6 +495,7 @@ pub(super) fn tell_beginning(
 mod tests {
     use super::*;
     use crate::net::{self, NetConfig, identity};
+    use crate::store::floats::bytes_of;
     use crate::train::trainer::test_spec;
 
     /// Longer than any machine takes, so that a death that nobody sees fails the test.
@@ -529,6 +549,21 @@ mod tests {
             data_cap: None,
             record: None,
         }
+    }
+
+    #[test]
+    fn round_zero_is_the_model_that_the_spec_names() {
+        let home = tempfile::tempdir().expect("the folder can be made");
+        let mut settings = settings(home.path());
+        let usual = beginning(&settings).expect("it follows from the seed");
+        let params: Vec<f32> = usual.state.params.iter().map(|weight| weight + 1.0).collect();
+        settings.spec.start = first::blob(bytes_of(&params));
+        let blob = settings.spec.start.expect("it is small");
+        assert!(beginning(&settings).is_err());
+        first::keep(&settings.fetched(), blob, bytes_of(&params)).expect("it is written");
+        let begun = beginning(&settings).expect("it is here");
+        assert_eq!(*begun.state.params, params);
+        assert_ne!(begun.standing.record.state, usual.standing.record.state);
     }
 
     fn start(home: &std::path::Path) -> Supervisor {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Library {
     stores: Vec<Arc<PieceStore>>,
+    /// Those that were needed before the node began: they are always in folders of pieces, and only given on.
+    first: Vec<Blob>,
 }
 
 impl Library {
@@ -28,10 +30,12 @@ impl Library {
         tokenizer: Option<&Path>,
         folder: &Path,
     ) -> Result<Library, DataError> {
+        let first = spec.first_blobs();
         let open = |blob: Blob| {
-            let (own, what) = match spec.text() == Some(blob) {
-                true => (text, "the text"),
-                false => (tokenizer, "the tokenizer file"),
+            let (own, what) = match blob {
+                _ if first.contains(&blob) => (None, "what the run begins with"),
+                _ if spec.text() == Some(blob) => (text, "the text"),
+                _ => (tokenizer, "the tokenizer file"),
             };
             let store = match own {
                 Some(path) => own_store(blob, path, what)?,
@@ -40,7 +44,7 @@ impl Library {
             Ok(Arc::new(store))
         };
         let stores = spec.blobs().into_iter().map(open).collect::<Result<_, DataError>>()?;
-        Ok(Library { stores })
+        Ok(Library { stores, first })
     }
 
     /// The pieces of a file.
@@ -48,9 +52,10 @@ impl Library {
         self.stores.iter().find(|store| store.blob().root == *blob)
     }
 
-    /// Whether the person brought all of them.
+    /// Whether the person brought all that is learned from.
     pub fn is_own(&self) -> bool {
-        self.stores.iter().all(|store| store.is_own())
+        let mut learned = self.stores.iter().filter(|store| !self.first.contains(&store.blob()));
+        learned.all(|store| store.is_own())
     }
 
     /// What the protocol's machine has to be told of each at the start. Reads everything that is here.

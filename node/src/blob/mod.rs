@@ -1,7 +1,9 @@
 //! The run's files on this machine, piece by piece: what the person brought, and what peers have given.
 //!
-//! [`PieceStore`] is one file's pieces; [`Library`] all files of a run; [`PieceThread`] writes what came and reads what others ask for.
+//! [`PieceStore`] is one file's pieces; [`Library`] all files of a run; [`PieceThread`] writes what came and reads what others ask for;
+//! [`first`] what a node needs before it begins.
 
+pub mod first;
 mod library;
 mod store;
 mod thread;

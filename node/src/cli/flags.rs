@@ -11,7 +11,7 @@ use shoal_node::model::Thrift;
 use shoal_node::net::{self, local};
 use shoal_node::node::{JoinSettings, Started};
 use shoal_node::settings::{CACHE, Settings};
-use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
+use shoal_protocol::run::{DataSpec, DistillSpec, RunSpec, TokenizerSpec};
 use shoal_protocol::session::least_data;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct NodeFlags {
     /// The run's tokenizer.json, if it has one [default: as with the text]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
-    /// The run's teacher, if it has one: a checkpoint's folder, or a Hugging Face folder
+    /// The run's teacher, if it has one: a checkpoint's folder, or a Hugging Face folder [default: from peers]
     #[arg(long, value_name = "PATH")]
     pub teacher: Option<PathBuf>,
     /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
@@ -175,12 +175,11 @@ fn check_cap(spec: &RunSpec, cap: Option<u64>) -> Result<(), DataError> {
     }
 }
 
-/// A run that learns from a teacher takes no node without it: nobody can send it one yet.
+/// A teacher that peers do not give must have been named.
 fn check_teacher(spec: &RunSpec, teacher: Option<&Path>) -> anyhow::Result<()> {
-    if let (Some(distill), None) = (&spec.distill, teacher) {
+    if let (Some(DistillSpec { teacher, pieces: None, .. }), None) = (&spec.distill, teacher) {
         bail!(
-            "the run learns from a teacher that each peer brings, with the digest {}: name its checkpoint or Hugging Face folder with --teacher (peers do not send it to each other yet)",
-            distill.teacher
+            "the run learns from a teacher that each peer brings, with the digest {teacher}: name its checkpoint or Hugging Face folder with --teacher"
         );
     }
     Ok(())

@@ -2,9 +2,12 @@
 
 use super::flags::{NodeFlags, announce};
 use clap::Args;
+use shoal_node::blob::first;
 use shoal_node::node;
 use shoal_node::runfile::RunFile;
-use shoal_node::settings::RUNS;
+use shoal_node::settings::{RUNS, Settings};
+use shoal_node::store::floats::bytes_of;
+use shoal_node::store::teacher::Teacher;
 use std::path::PathBuf;
 
 /// Starts a node for a run: alone or with whoever is there. Resumes from its last committed round.
@@ -27,6 +30,19 @@ EXAMPLE
 
 It goes on until Ctrl-C or SIGTERM. --data replaces the text that the run file names: with another text it is another run.";
 
+/// Keeps what the run begins with where others fetch it from.
+fn keep_first(settings: &Settings, start: Option<Vec<f32>>) -> anyhow::Result<()> {
+    let (spec, fetched) = (&settings.spec, settings.fetched());
+    if let (Some(blob), Some(params)) = (spec.start, start) {
+        first::keep(&fetched, blob, bytes_of(&params))?;
+    }
+    let teacher = spec.distill.as_ref().and_then(|distill| distill.pieces);
+    if let (Some(blob), Some(path)) = (teacher, &settings.teacher) {
+        first::keep(&fetched, blob, &Teacher::read(path)?.bytes())?;
+    }
+    Ok(())
+}
+
 impl Up {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
@@ -39,6 +55,7 @@ impl Up {
         let made = made.as_begun(&self.flags.home().join(RUNS));
         let run = format!("{} ({})", made.spec.id(), made.spec.name);
         let settings = self.flags.settings(made.spec, made.data, made.tokenizer, made.teacher)?;
+        keep_first(&settings, made.start)?;
         node::run(settings, move |started| announce(&run, started))
     }
 }

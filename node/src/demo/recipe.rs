@@ -92,6 +92,7 @@ fn spec(plan: &Plan, model: ModelSpec, data: DataSpec) -> anyhow::Result<RunSpec
         seed: plan.seed,
         rounds: plan.rounds,
         model,
+        start: None,
         tokenizer: TokenizerSpec::Bytes,
         data,
         inner: inner(plan.rounds),

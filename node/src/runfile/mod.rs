@@ -18,10 +18,12 @@ pub use template::{Template, template};
 
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use crate::store::StoreError;
+use crate::blob::first;
+use crate::store::floats::bytes_of;
 use crate::store::teacher::Teacher;
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::run::{
-    DataSpec, DistillSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
+    Blob, DataSpec, DistillSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
     PROTOCOL_VERSION, PruneSpec, RegularisationSpec, RunSpec, SpecError, StopSpec, StrategySpec,
     TokenizerSpec,
 };
@@ -44,6 +46,8 @@ pub struct RunFile {
     pub rounds: u64,
     /// The architecture; its vocabulary is the tokenizer's unless `vocab` says otherwise.
     pub model: ModelSpec,
+    /// Whose parameters it begins with: a checkpoint's folder or a Hugging Face folder. None: at random.
+    pub start: Option<PathBuf>,
     /// The vocabulary, if the file gives one.
     pub vocab: Option<u32>,
     /// The tokenizer's file; none for bytes.
@@ -118,6 +122,8 @@ pub struct Resolved {
     pub tokenizer: Option<PathBuf>,
     /// The teacher's folder, if there is one.
     pub teacher: Option<PathBuf>,
+    /// The parameters that it begins with, `[elems]`, if they do not follow from its seed.
+    pub start: Option<Vec<f32>>,
 }
 
 /// A fault in a run file: where, which key, why, and what would be right.
@@ -149,7 +155,7 @@ pub enum ResolveError {
     /// The text or the tokenizer is at fault.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The teacher cannot be read.
+    /// The teacher, or the model to begin with, cannot be read.
     #[error(transparent)]
     Teacher(#[from] StoreError),
     /// What it says does not fit the text or the tokenizer.
@@ -218,16 +224,20 @@ impl RunFile {
             return Err(SpecError { key: "model.vocab", reason }.into());
         }
         let mut spec = self.spec(vocab, tokenizer.spec(), described);
+        let start = self.read_start(&spec.model)?;
+        spec.start = start.as_deref().and_then(|params| first::blob(bytes_of(params)));
         spec.validate()?;
         if let (Some(lesson), Some(distill)) = (&self.lesson, &mut spec.distill) {
-            distill.teacher = lesson.read(&spec.model)?;
+            (distill.teacher, distill.pieces) = lesson.read(&spec.model)?;
+            // By gossip nobody fetches files from others yet.
+            distill.pieces = distill.pieces.filter(|_| spec.gossip.is_none());
         }
         let data = match source {
             Source::Text(path) => Some(path),
             Source::Stories { .. } => None,
         };
         let teacher = self.lesson.as_ref().map(|lesson| lesson.teacher.clone());
-        Ok(Resolved { spec, data, tokenizer: tokenizer_file, teacher })
+        Ok(Resolved { spec, data, tokenizer: tokenizer_file, teacher, start })
     }
 
     fn describe(
@@ -251,6 +261,21 @@ impl RunFile {
         }
     }
 
+    /// The parameters that it begins with, which must be of this shape.
+    fn read_start(&self, model: &ModelSpec) -> Result<Option<Vec<f32>>, ResolveError> {
+        let Some(path) = &self.start else { return Ok(None) };
+        let Teacher { model: theirs, params } = Teacher::read(path)?;
+        // How long sequences are does not show in the parameters.
+        if *model != (ModelSpec { context: model.context, ..theirs.clone() }) {
+            let reason = format!(
+                "{} is of another shape ({theirs:?}): leave the other keys of [model] out, but `context`",
+                path.display()
+            );
+            return Err(SpecError { key: "model.start", reason }.into());
+        }
+        Ok(Some(params))
+    }
+
     /// The spec, given what only the tokenizer and the text can tell. It is not validated.
     pub fn spec(&self, vocab: u32, tokenizer: TokenizerSpec, data: DataSpec) -> RunSpec {
         RunSpec {
@@ -260,6 +285,7 @@ impl RunFile {
             seed: self.seed,
             rounds: self.rounds,
             model: ModelSpec { vocab, ..self.model.clone() },
+            start: None,
             tokenizer,
             data,
             inner: self.inner.clone(),
@@ -277,12 +303,13 @@ impl RunFile {
 }
 
 impl Lesson {
-    /// Reads the teacher; its digest.
-    fn read(&self, student: &ModelSpec) -> Result<Digest, ResolveError> {
+    /// Reads the teacher; what it is known by.
+    fn read(&self, student: &ModelSpec) -> Result<(Digest, Option<Blob>), ResolveError> {
         let teacher = Teacher::read(&self.teacher)?;
         let fits = teacher.check(student);
         fits.map_err(|reason| SpecError { key: "distill.teacher", reason })?;
-        Ok(teacher.digest())
+        let bytes = teacher.bytes();
+        Ok((Digest::of(&bytes), first::blob(&bytes)))
     }
 }
 

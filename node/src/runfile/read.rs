@@ -7,6 +7,7 @@ use super::stop::read_stop;
 use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
 use crate::model::preset::{PRESETS, preset};
+use crate::store::teacher::Teacher;
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::math::codec::{BLOCK_MAX, Codec, Context, RANK_MAX};
 use shoal_protocol::run::strategy::Usual;
@@ -54,7 +55,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
     let seed = root.whole("seed", 0..=WHOLE_MAX, 1)?;
     let rounds = root.whole("rounds", 1..=1_000_000_000, 100)?;
     root.finish()?;
-    let (model, vocab) = read_model(document.section("model")?)?;
+    let (model, start, vocab) = read_model(document.section("model")?, folder)?;
     let (source, heldout_permille) = read_data(document.section("data")?, folder)?;
     let strategy::Told { pieces, gossip, usual } = read_strategy(document.section("strategy")?)?;
     let file = RunFile {
@@ -63,6 +64,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         seed,
         rounds,
         model,
+        start,
         vocab,
         tokenizer: read_tokenizer(document.section("tokenizer")?, folder)?,
         source,
@@ -100,9 +102,19 @@ fn check(file: &RunFile, document: &Document) -> Result<(), RunFileError> {
     spec.validate().map_err(|fault| document.fault_of(&key(fault.key), fault.reason))
 }
 
-fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileError> {
+/// Shape, whose parameters to begin with, and vocabulary.
+type Told = (ModelSpec, Option<PathBuf>, Option<u32>);
+
+fn read_model(mut model: Section, folder: &Path) -> Result<Told, RunFileError> {
     let right = format!("one of {}", PRESETS.join(", "));
-    let given = model.parsed("preset", preset, &right)?;
+    let start = model.text("start")?.map(|path| folder.join(path));
+    if start.is_some() && model.has("preset") {
+        return Err(model.fault("preset", "does not go with `start`, which has a shape: drop one"));
+    }
+    let given = match &start {
+        Some(path) => Some(shape(path).map_err(|why| model.fault("start", why))?),
+        None => model.parsed("preset", preset, &right)?,
+    };
     let needed = ["dim", "layers", "heads", "hidden", "context"];
     let missing = needed.into_iter().find(|key| !model.has(key));
     let base = match (given, missing) {
@@ -138,7 +150,14 @@ fn read_model(mut model: Section) -> Result<(ModelSpec, Option<u32>), RunFileErr
         norm_eps: model.number("norm_eps", base.norm_eps)?,
     };
     model.finish()?;
-    Ok((spec, (vocab > 0).then_some(vocab)))
+    // A model that there is already brings its vocabulary.
+    let vocab = Some(vocab).filter(|vocab| *vocab > 0).or(start.as_ref().map(|_| base.vocab));
+    Ok((spec, start, vocab))
+}
+
+/// The shape of a model that there is already.
+fn shape(path: &Path) -> Result<ModelSpec, String> {
+    Teacher::read(path).map(|found| found.model).map_err(|why| why.to_string())
 }
 
 fn read_tokenizer(mut table: Section, folder: &Path) -> Result<Option<PathBuf>, RunFileError> {

@@ -51,6 +51,14 @@ const TOLD: &[Told] = &[
         "any would do",
     ),
     told("rounds", "rounds", "", "The run is over after so many exchanges.", GUESS),
+    told(
+        "model.start",
+        "",
+        "none",
+        "Folder of a checkpoint, or of Hugging Face, from the run file's folder: the run begins with its parameters and has its shape. \
+         Who joins fetches them from peers.",
+        "",
+    ),
     told("model.preset", "", "", "A size by its name, which sets the keys below.", ""),
     told("model.heads", "", "", "Attention heads.", PRESET),
     told("model.vocab", "tokens", "the tokenizer's", "Size of the vocabulary.", "the tokenizer"),
@@ -434,7 +442,7 @@ const TOLD: &[Told] = &[
         "distill.teacher",
         "",
         "none",
-        "Folder of a checkpoint, or of Hugging Face, from the run file's folder; each peer brings it.",
+        "Folder of a checkpoint, or of Hugging Face, from the run file's folder. Who joins fetches it from peers (by gossip each brings it).",
         "",
     ),
     told(

@@ -47,6 +47,7 @@ pub(super) fn read_distill(
     let right = "\"forward\" or \"reverse\"";
     let spec = DistillSpec {
         teacher: Digest::default(),
+        pieces: None,
         temperature: table.number("temperature", 2.0)?,
         weight: table.number("weight", 0.5)?,
         direction: table.parsed("direction", direction, right)?.unwrap_or_default(),

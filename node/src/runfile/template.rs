@@ -93,6 +93,7 @@ rounds = 100              # the run is over after so many exchanges
 # Any of vocab, dim, layers, heads, kv_heads, head_width, hidden, context, tied, rope_theta, norm_eps may stand here as well and
 # replaces the preset's.
 preset = "{preset}" # {params} million parameters, sequences of {context} tokens
+# start = "checkpoint"    # instead of a preset: begins with the parameters of a checkpoint's folder, or of one of Hugging Face, and has its shape
 
 [tokenizer]
 kind = "bytes"            # one token per byte; "file" takes a Hugging Face tokenizer.json, which others get with the run:
@@ -203,7 +204,7 @@ grace_percent = 50        # longest wait for them, in hundredths of the round's 
 # until = 80              # by then all are (arXiv 1710.01878); all at once if left out
 
 # [distill]
-# A larger model, which each peer brings, is learned from as well (arXiv 1503.02531):
+# A larger model, which others get with the run, is learned from as well (arXiv 1503.02531):
 # teacher = "teacher"     # a checkpoint's folder, or one of Hugging Face; path, from this file's folder
 # temperature = 2.0       # what both distributions are softened by
 # weight = 0.5            # of the teacher's distribution; the rest is the text's

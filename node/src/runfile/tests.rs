@@ -180,6 +180,37 @@ fn a_teacher_is_part_of_the_run() {
     assert_ne!(ids[0], ids[1]);
 }
 
+/// A model that there is already has its shape; its parameters are in the run's id.
+#[test]
+fn a_run_begins_with_a_model_that_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = ModelSpec { context: 128, layers: 1, ..crate::model::preset("1m").unwrap() };
+    let params = crate::model::initial_params(&model, 1);
+    let begin = dir.path().join("begin");
+    crate::store::hf::export(&model, &params, &TokenizerSpec::Bytes, None, &begin).unwrap();
+    let with = |keys: &str| {
+        let text = format!("name = \"x\"\n[model]\n{keys}\n[data]\nstories_bytes = 20_000\n");
+        RunFile::parse(&text, &dir.path().join("run.toml")).map_err(|fault| fault.to_string())
+    };
+    let file = with("start = \"begin\"\ncontext = 32").unwrap();
+    assert_eq!(file.model, ModelSpec { context: 32, ..model.clone() });
+    let made = file.resolve(None, None, dir.path()).unwrap();
+    let blob = crate::blob::first::blob(bytes_of(&params));
+    assert_eq!((made.spec.start, made.start.as_ref()), (blob, Some(&params)));
+    assert_eq!(made.spec.first_blobs(), made.spec.blobs());
+    let fault = |keys: &str, expected: &str| {
+        let why = match with(keys) {
+            Ok(file) => file.resolve(None, None, dir.path()).unwrap_err().to_string(),
+            Err(why) => why,
+        };
+        assert!(why.contains(expected), "{why}");
+    };
+    fault("start = \"begin\"\nlayers = 2", "`model.start`: ");
+    fault("start = \"begin\"\nlayers = 2", "of another shape");
+    fault("start = \"none\"", ":3: `model.start`: ");
+    fault("start = \"begin\"\npreset = \"1m\"", "`model.preset`: does not go with `start`");
+}
+
 #[test]
 fn each_fault_names_line_and_key_and_what_would_be_right() {
     let rows = [

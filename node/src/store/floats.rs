@@ -6,7 +6,7 @@ compile_error!(
 );
 
 /// The bytes of floats, in place.
-pub(crate) fn bytes_of(floats: &[f32]) -> &[u8] {
+pub fn bytes_of(floats: &[f32]) -> &[u8] {
     // SAFETY: every f32 is four initialised bytes, and u8 asks for no alignment.
     unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) }
 }

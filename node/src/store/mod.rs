@@ -4,7 +4,7 @@ pub mod best;
 pub mod checkpoint;
 pub mod disk;
 pub mod error;
-pub(crate) mod floats;
+pub mod floats;
 pub mod gguf;
 pub mod hf;
 pub mod manifest;

@@ -2,12 +2,12 @@
 
 use super::checkpoint::{load, newest_intact};
 use super::error::StoreError;
-use super::floats::bytes_of;
+use super::floats::{bytes_of, bytes_of_mut};
 use super::hf;
 use super::manifest::MANIFEST;
 use shoal_protocol::id::Digest;
 use shoal_protocol::run::ModelSpec;
-use shoal_protocol::wire::to_cbor;
+use shoal_protocol::wire::{from_cbor_head, to_cbor};
 use std::path::Path;
 
 /// A model and its parameters.
@@ -44,12 +44,29 @@ impl Teacher {
         Ok(Teacher { model: checkpoint.spec.model, params: checkpoint.params })
     }
 
-    /// What it is known by: BLAKE3 of the shape's canonical CBOR and the parameters.
+    /// What it is known by: BLAKE3 of [`bytes`](Self::bytes).
     pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&to_cbor(&self.model));
-        hasher.update(bytes_of(&self.params));
-        Digest(*hasher.finalize().as_bytes())
+        Digest::of(&self.bytes())
+    }
+
+    /// The file that peers give each other: the shape's canonical CBOR, then the parameters, little-endian.
+    pub fn bytes(&self) -> Vec<u8> {
+        [&to_cbor(&self.model), bytes_of(&self.params)].concat()
+    }
+
+    /// Reads that file.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Teacher, String> {
+        let (model, head) = from_cbor_head::<ModelSpec>(bytes)?;
+        let rest = &bytes[head..];
+        let mut params = vec![0.0; rest.len() / 4];
+        if rest.len() as u64 != 4 * model.params() {
+            return Err(format!("{} bytes are not {} numbers", rest.len(), model.params()));
+        }
+        bytes_of_mut(&mut params).copy_from_slice(rest);
+        Ok(Teacher { model, params })
     }
 
     /// Whether `student` can learn from it.
@@ -94,6 +111,8 @@ mod tests {
         let wider =
             Teacher { model: ModelSpec { rope_theta: 5e5, ..model.clone() }, ..teacher.clone() };
         assert_ne!(wider.digest(), teacher.digest());
+        assert_eq!(Teacher::of_bytes(&teacher.bytes()), Ok(teacher.clone()));
+        assert!(Teacher::of_bytes(&teacher.bytes()[..99]).is_err());
         assert_eq!(teacher.check(&model), Ok(()));
         let long = ModelSpec { context: 4096, ..model.clone() };
         assert!(teacher.check(&long).unwrap_err().contains("places"));

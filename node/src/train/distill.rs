@@ -157,6 +157,7 @@ mod tests {
         let teacher = Teacher { model: spec.model.clone(), params: params.clone() };
         let distill = DistillSpec {
             teacher: Digest::default(),
+            pieces: None,
             temperature: 2.0,
             weight: 0.75,
             direction: Direction::Forward,

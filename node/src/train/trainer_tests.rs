@@ -29,6 +29,7 @@ pub(crate) fn test_spec() -> RunSpec {
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
         },
+        start: None,
         tokenizer: TokenizerSpec::Bytes,
         data: DataSpec::Stories { seed: 1, bytes: 20_000, samples: 1187, heldout_permille: 50 },
         inner: InnerSpec {
@@ -143,6 +144,7 @@ fn a_student_learns_from_its_teacher_alone() {
     };
     let distill = DistillSpec {
         teacher: teacher.digest(),
+        pieces: None,
         temperature: 1.0,
         weight: 1.0,
         direction: Direction::Forward,

@@ -25,6 +25,8 @@ const FALSE_PIECE_STRIKES: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Blobs {
     shelves: Vec<Shelf>,
+    /// How many of them, from the first on, are only given on: they were needed before this peer began.
+    spare: usize,
     need: Option<Need>,
     serve: Serve,
     /// Pieces of the text that may be held.
@@ -65,6 +67,7 @@ impl Blobs {
         let cap = settings.data_cap.unwrap_or(u64::MAX);
         Blobs {
             shelves: spec.blobs().into_iter().map(|blob| Shelf::new(blob, me)).collect(),
+            spare: spec.first_blobs().len(),
             need: Need::of(spec),
             serve: Serve::default(),
             most: usize::try_from(cap / PIECE_BYTES as u64).unwrap_or(usize::MAX),
@@ -101,11 +104,12 @@ impl Blobs {
 
     /// Whether all is here that it takes to train on these positions.
     fn suffice(&mut self, positions: &[Range<u64>]) -> bool {
-        let Blobs { shelves, need, .. } = self;
+        let Blobs { shelves, spare, need, .. } = self;
         let text = need.as_mut().map(|need| need.of_positions(positions));
-        let (last, others) = match (&text, shelves.split_last()) {
+        let needed = &shelves[*spare..];
+        let (last, others) = match (&text, needed.split_last()) {
             (Some(_), Some((last, others))) => (Some(last), others),
-            _ => (None, &shelves[..]),
+            _ => (None, needed),
         };
         let has = |shelf: &Shelf| text.iter().flatten().all(|index| shelf.has(*index));
         others.iter().all(Shelf::is_whole) && last.is_none_or(has)
@@ -117,7 +121,7 @@ impl Session {
     pub fn data(&self) -> Option<DataView> {
         let mut view =
             DataView { waits: self.work.lacks, needed: 0, here: 0, from: 0, all: 0, held: 0 };
-        for shelf in &self.blobs.shelves {
+        for shelf in &self.blobs.shelves[self.blobs.spare..] {
             let (needed, here, from) = shelf.needs();
             view.needed += needed;
             view.here += here;
@@ -161,8 +165,8 @@ impl Session {
     /// A record was committed, or this peer begins: other pieces are wanted than before.
     fn want_anew(&mut self, now: Time, out: &mut Vec<Output>) {
         let cursor = &self.standing.record.cursor;
-        let Blobs { shelves, need, most, .. } = &mut self.blobs;
-        let most = *most;
+        let Blobs { shelves, spare, need, most, .. } = &mut self.blobs;
+        let (shelves, most) = (&mut shelves[*spare..], *most);
         let texts = usize::from(need.is_some());
         let others = shelves.len() - texts;
         let wants = self.settings.trains && !matches!(self.stage, Stage::Finished);

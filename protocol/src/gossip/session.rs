@@ -160,17 +160,28 @@ impl GossipSession {
         &self.place
     }
 
-    /// In one word what it does, on whom it waits, since when and until when.
+    /// In one word what it does.
+    pub fn doing(&self) -> &'static str {
+        match &self.stage {
+            Stage::Listening => "listening",
+            Stage::Fetching(_) => "fetching",
+            Stage::Training => "training",
+            Stage::Gathering => "gathering",
+            Stage::Averaging(_) => "averaging",
+            Stage::Over => "over",
+        }
+    }
+
+    /// What it does, on whom it waits, since when and until when.
     pub fn waits(&self) -> (&'static str, Vec<PeerId>, Time, Option<Time>) {
-        let (what, on) = match &self.stage {
-            Stage::Listening => ("listening", Vec::new()),
-            Stage::Fetching(from) => ("fetching", vec![*from]),
-            Stage::Training => ("training", vec![self.me]),
-            Stage::Gathering => ("gathering", vec![self.convener()]),
-            Stage::Averaging(group) => ("averaging", group.missing()),
-            Stage::Over => ("over", Vec::new()),
+        let on = match &self.stage {
+            Stage::Fetching(from) => vec![*from],
+            Stage::Training => vec![self.me],
+            Stage::Gathering => vec![self.convener()],
+            Stage::Averaging(group) => group.missing(),
+            Stage::Listening | Stage::Over => Vec::new(),
         };
-        (what, on, self.since, self.until)
+        (self.doing(), on, self.since, self.until)
     }
 
     /// When it wants [`Input::Wake`], if nothing else comes before.

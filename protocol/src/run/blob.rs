@@ -58,13 +58,19 @@ impl Blob {
 }
 
 impl RunSpec {
-    /// The files that peers of this run can fetch from each other: the tokenizer, then the text.
+    /// Those that a peer needs before it begins: the initial parameters, and the teacher.
+    pub fn first_blobs(&self) -> Vec<Blob> {
+        let teacher = self.distill.as_ref().and_then(|distill| distill.pieces);
+        self.start.into_iter().chain(teacher).collect()
+    }
+
+    /// The files that peers of this run can fetch from each other: the first ones, the tokenizer, then the text.
     pub fn blobs(&self) -> Vec<Blob> {
         let tokenizer = match self.tokenizer {
             TokenizerSpec::File { pieces, .. } => pieces,
             TokenizerSpec::Bytes => None,
         };
-        tokenizer.into_iter().chain(self.text()).collect()
+        self.first_blobs().into_iter().chain(tokenizer).chain(self.text()).collect()
     }
 
     /// The text, if peers can fetch it from each other.
@@ -84,6 +90,9 @@ impl RunSpec {
         if let DataSpec::Text { pieces, .. } = &mut spec.data {
             *pieces = None;
         }
+        if let Some(distill) = &mut spec.distill {
+            distill.pieces = None;
+        }
         spec
     }
 
@@ -102,8 +111,21 @@ impl RunSpec {
                 format!("ids of {bytes} bytes are none: it must be 1, 2 or 4")
             })?;
         }
+        if let Some(start) = self.start {
+            check(start.bytes == 4 * self.elems(), "model.start", || {
+                format!("{} bytes are not {} numbers of four", start.bytes, self.elems())
+            })?;
+            check(self.gossip.is_none(), "model.start", || {
+                "does not go with gossip yet: its peers fetch no files from each other".into()
+            })?;
+        }
         for blob in self.blobs() {
-            let key = if self.text() == Some(blob) { "data.text" } else { "model.tokenizer" };
+            let key = match blob {
+                _ if self.start == Some(blob) => "model.start",
+                _ if self.first_blobs().contains(&blob) => "distill.teacher",
+                _ if self.text() == Some(blob) => "data.text",
+                _ => "model.tokenizer",
+            };
             let pieces = blob.bytes.div_ceil(PIECE_BYTES as u64);
             check((1..=PIECES_MAX as u64).contains(&pieces), key, || {
                 format!("{pieces} pieces are outside 1..={PIECES_MAX}: bring it without `pieces`")

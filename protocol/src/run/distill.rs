@@ -1,7 +1,7 @@
 //! Distillation: what peers learn from a teacher beside the text. The teacher is not part of the run's state: each peer has it, by its
-//! digest, and computes with it.
+//! digest, brought or fetched from others, and computes with it.
 
-use super::{SpecError, check};
+use super::{Blob, SpecError, check};
 use crate::id::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct DistillSpec {
     /// BLAKE3 of the teacher: of its shape's canonical CBOR, followed by its parameters in flat order.
     pub teacher: Digest,
+    /// The same file by its pieces: then peers fetch it from each other. Without, each brings it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Blob>,
     /// What both distributions are softened by.
     pub temperature: f32,
     /// Weight of the teacher's distribution against the text's.
@@ -58,6 +61,7 @@ mod tests {
     fn bounds_are_told_by_their_keys() {
         let plain = DistillSpec {
             teacher: Digest::default(),
+            pieces: None,
             temperature: 2.0,
             weight: 0.5,
             direction: Direction::Forward,

@@ -321,7 +321,7 @@ impl World {
     }
 
     fn keep(&mut self, p: usize) {
-        let doing = self.peers[p].session.as_ref().map(|session| session.waits().0);
+        let doing = self.peers[p].session.as_ref().map(GossipSession::doing);
         self.kept.does(p, self.now, doing);
     }
 

@@ -18,6 +18,7 @@ pub fn small(rng: &mut Rng) -> RunSpec {
         seed: rng.next() >> 1,
         rounds: 1_000_000,
         model: model(8, layers),
+        start: None,
         tokenizer: TokenizerSpec::Bytes,
         data: DataSpec::Stories { seed: 1, bytes: 1 << 20, samples: 1000, heldout_permille: 10 },
         inner: inner(),

@@ -39,6 +39,23 @@ impl Nodes {
         nodes
     }
 
+    /// Starts three nodes of a small run with this table more.
+    pub fn three(table: &str) -> Nodes {
+        let mut nodes = Nodes::of(&format!("{RUN}{table}"), tempfile::tempdir().unwrap());
+        ["a", "b", "c"].into_iter().for_each(|name| nodes.begin(name, "up run.toml"));
+        nodes
+    }
+
+    /// Starts one node of a small run that begins with the model in the folder `begin`, and has this table more.
+    pub fn beginning_with(folder: TempDir, table: &str) -> Nodes {
+        let (head, tail) = RUN.split_once("[model]").unwrap();
+        let (_, tail) = tail.split_once("[data]").unwrap();
+        let run = format!("{head}[model]\nstart = \"begin\"\n[data]{tail}{table}");
+        let mut nodes = Nodes::of(&run, folder);
+        nodes.begin("a", "up run.toml");
+        nodes
+    }
+
     /// Starts one node of a small run that learns from a text, which this node alone has.
     pub fn with_text(text: &[u8]) -> Nodes {
         let folder = tempfile::tempdir().unwrap();

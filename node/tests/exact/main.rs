@@ -1,8 +1,10 @@
-//! Real nodes and a member that sends garbage: they refuse it, say why, and go on.
+//! Real nodes of a run with one state for all: with a member that sends garbage they refuse it, say why, and go on.
 
 mod data;
 mod liar;
 mod nodes;
+mod start;
+mod stopping;
 
 use liar::{Garbage, Liar, Lie};
 use nodes::Nodes;

@@ -16,6 +16,7 @@ use crate::peer::Peer;
 use crate::phantom;
 use crate::record::{Recorder, RoundRow};
 use crate::rng::Rng;
+use crate::shelf;
 use crate::store::{Disk, Saved};
 use crate::world::{Chance, World};
 use shoal_protocol::id::Digest;
@@ -83,7 +84,7 @@ pub fn carry(
     course: Option<(Box<dyn Course>, Vec<f32>)>,
 ) -> Result<Carried, String> {
     let end = Time::ZERO + seconds(patience_s(&spec, hosts, rounds));
-    let mut world = assemble(spec, hosts, seed, course);
+    let mut world = assemble(shelf::at_hand(spec), hosts, seed, course);
     let begins = begins(&mut world);
     let (mut seen, mut counted) = (0, 0);
     while counted < rounds {
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
     use crate::scenario::Scenario;
     use shoal_protocol::math::Codec;
-    use shoal_protocol::run::{InnerSchedule, Strategy};
+    use shoal_protocol::run::{Blob, DataSpec, InnerSchedule, Strategy, TokenizerSpec};
 
     const HOSTS: Hosts =
         Hosts { count: 4, tokens_per_s: 200.0, up_mbit: 20.0, down_mbit: 200.0, latency_ms: 10.0 };
@@ -252,6 +253,23 @@ mod tests {
             (spec.strategy, spec.outer) = (sync.pieces, sync.outer.clone());
         });
         same_to_rounding(&averaged, &alone);
+    }
+
+    #[test]
+    fn a_text_and_a_tokenizer_of_some_name_are_at_hand() {
+        let (scenario, mut spec) = learning(2);
+        let pieces = Some(Blob { root: Digest([7; 32]), bytes: 9 });
+        spec.tokenizer = TokenizerSpec::File { digest: Digest([7; 32]), pieces };
+        let samples = spec.data.samples();
+        spec.data = DataSpec::Text {
+            digest: Digest([7; 32]),
+            bytes: 5_000_000,
+            samples,
+            heldout_permille: 10,
+            pieces: Some(Digest([7; 32])),
+            id_bytes: Some(1),
+        };
+        assert_eq!(teach(scenario, spec, &HOSTS, 2).rounds.len(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use shoal_protocol::data::Order;
 use shoal_protocol::event::Input;
 use shoal_protocol::exchange::ranges;
 use shoal_protocol::id::Digest;
-use shoal_protocol::run::{Blob, DataSpec, RunSpec};
+use shoal_protocol::run::{Blob, DataSpec, RunSpec, TokenizerSpec};
 use shoal_protocol::wire::PIECE_BYTES;
 use std::ops::Range;
 
@@ -33,6 +33,18 @@ pub fn text(bytes: u64, context: u32) -> DataSpec {
         pieces: Blob::of(&list, bytes).map(|blob| blob.root),
         id_bytes: None,
     }
+}
+
+/// The same run on hosts that have its files: virtual pieces, with names of their own, stand for what is in them.
+pub fn at_hand(mut spec: RunSpec) -> RunSpec {
+    if let TokenizerSpec::File { pieces, .. } = &mut spec.tokenizer {
+        *pieces = None;
+    }
+    if let DataSpec::Text { bytes, pieces: pieces @ Some(_), .. } = &mut spec.data {
+        let list = list(bytes.div_ceil(PIECE_BYTES as u64));
+        *pieces = Blob::of(&list, *bytes).map(|blob| blob.root);
+    }
+    spec
 }
 
 fn list(pieces: u64) -> Vec<Digest> {

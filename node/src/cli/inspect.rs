@@ -1,6 +1,5 @@
 //! `shoal inspect`: what a checkpoint holds, every digest verified.
 
-use super::checkpoint::{Place, locate};
 use super::show;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -10,6 +9,7 @@ use shoal_node::net::identity::NodeKeyring;
 use shoal_node::store::best::pointed_at;
 use shoal_node::store::checkpoint::rounds;
 use shoal_node::store::manifest::{MANIFEST, Manifest};
+use shoal_node::store::place::{Place, locate};
 use shoal_node::store::{Checkpoint, StateBytes, load};
 use shoal_protocol::id::{Digest, Keyring, PeerId, Signature};
 use shoal_protocol::ledger::{Record, state_root};

@@ -16,16 +16,16 @@ mod template;
 pub use reference::reference;
 pub use template::{Template, template};
 
+use crate::blob::first;
 use crate::data::{Corpus, DataError, Dataset, Tokenizer, stories};
 use crate::store::StoreError;
-use crate::blob::first;
 use crate::store::floats::bytes_of;
 use crate::store::teacher::Teacher;
 use shoal_protocol::id::{Digest, PeerId};
 use shoal_protocol::run::{
-    Blob, DataSpec, DistillSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec, OuterSpec,
-    PROTOCOL_VERSION, PruneSpec, RegularisationSpec, RunSpec, SpecError, StopSpec, StrategySpec,
-    TokenizerSpec,
+    Blob, DataSpec, DistillSpec, ExchangeSpec, GossipSpec, GroupSpec, InnerSpec, ModelSpec,
+    OuterSpec, PROTOCOL_VERSION, PruneSpec, RegularisationSpec, RunSpec, SpecError, StopSpec,
+    StrategySpec, TokenizerSpec,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

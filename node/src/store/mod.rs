@@ -8,6 +8,7 @@ pub mod floats;
 pub mod gguf;
 pub mod hf;
 pub mod manifest;
+pub mod place;
 pub mod state;
 pub mod teacher;
 mod tensors;

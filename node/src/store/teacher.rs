@@ -1,10 +1,10 @@
 //! A teacher: a model that others learn from, out of a checkpoint or a Hugging Face folder, known by its digest.
 
-use super::checkpoint::{load, newest_intact};
+use super::checkpoint::Checkpoint;
 use super::error::StoreError;
 use super::floats::{bytes_of, bytes_of_mut};
 use super::hf;
-use super::manifest::MANIFEST;
+use super::place;
 use shoal_protocol::id::Digest;
 use shoal_protocol::run::ModelSpec;
 use shoal_protocol::wire::{from_cbor_head, to_cbor};
@@ -20,7 +20,7 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Reads a checkpoint's folder, a folder of checkpoints or a run's (then the newest intact one), or a Hugging Face folder.
+    /// Reads a checkpoint's folder, a folder of checkpoints, a run's or a node's (then the newest intact one), or a Hugging Face folder.
     ///
     /// # Errors
     /// There is none of these, or it is not intact.
@@ -29,19 +29,12 @@ impl Teacher {
             let hf::Imported { model, params, .. } = hf::import(path)?;
             return Ok(Teacher { model, params });
         }
-        let found = if path.join(MANIFEST).exists() {
-            Some(load(path)?)
-        } else {
-            let below = path.join("checkpoints");
-            let folder = if below.exists() { &below } else { path };
-            newest_intact(folder)?.map(|found| found.checkpoint)
-        };
-        let checkpoint = found.ok_or_else(|| {
-            let reason =
-                "it is neither a checkpoint, nor a folder of them, nor a Hugging Face folder";
+        let found = place::open(path).map_err(|why| {
+            let reason = format!("it is no Hugging Face folder, and as a checkpoint: {why:#}");
             StoreError::unsupported(path, reason)
         })?;
-        Ok(Teacher { model: checkpoint.spec.model, params: checkpoint.params })
+        let Checkpoint { spec, params, .. } = found.checkpoint;
+        Ok(Teacher { model: spec.model, params })
     }
 
     /// What it is known by: BLAKE3 of [`bytes`](Self::bytes).
@@ -119,6 +112,8 @@ mod tests {
         let wide = ModelSpec { vocab: 300, ..model };
         assert!(teacher.check(&wide).unwrap_err().contains("tokens"));
         let none = tempfile::tempdir().unwrap();
-        assert!(Teacher::read(none.path()).unwrap_err().to_string().contains("neither"));
+        assert!(
+            Teacher::read(none.path()).unwrap_err().to_string().contains("no Hugging Face folder")
+        );
     }
 }

@@ -11,7 +11,7 @@ const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 80.0;
 const TOP: f64 = 56.0;
 /// Room for the legend.
-const RIGHT: f64 = 260.0;
+const RIGHT: f64 = 320.0;
 /// Okabe and Ito's colours, which most people can tell apart.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
@@ -23,25 +23,28 @@ const DASHED: &str = " stroke-dasharray=\"4 3\"";
 struct Axis {
     low: f64,
     high: f64,
+    /// From tick to tick, if it is not by powers of ten.
+    step: f64,
     logarithmic: bool,
 }
 
 impl Axis {
-    /// From the least to the greatest, with some air; by powers of ten whole ones.
+    /// From the least to the greatest, and on to whole ticks.
     fn over(values: impl Iterator<Item = f64>, logarithmic: bool) -> Axis {
         let told = |x: f64| if logarithmic { x.log10() } else { x };
         let all: Vec<f64> = values.map(told).filter(|x| x.is_finite()).collect();
         let low = all.iter().copied().fold(f64::INFINITY, f64::min);
         let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if low > high {
-            return Axis { low: 0.0, high: 1.0, logarithmic };
+            return Axis { low: 0.0, high: 1.0, step: 0.2, logarithmic };
         }
         if logarithmic {
             let (low, high) = ((low - 0.05).floor(), (high + 0.05).ceil());
-            return Axis { low, high, logarithmic };
+            return Axis { low, high, step: 1.0, logarithmic };
         }
-        let air = 0.08 * (high - low).max(1e-3);
-        Axis { low: low - air, high: high + air, logarithmic }
+        let step = step(high - low);
+        let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
+        Axis { low, high: high.max(low + step), step, logarithmic }
     }
 
     fn share(&self, x: f64) -> f64 {
@@ -54,9 +57,19 @@ impl Axis {
             let powers = self.low as i32..=self.high as i32;
             return powers.map(|power| (10f64.powi(power), plain(power))).collect();
         }
-        let value = |i: i32| self.low + (self.high - self.low) * f64::from(i) / 4.0;
-        (0..=4).map(|i| (value(i), format!("{:.3}", value(i)))).collect()
+        let places = (-self.step.log10().floor()).max(0.0) as usize;
+        let first = (self.low / self.step).round();
+        let count = ((self.high - self.low) / self.step).round() as i32;
+        let value = |i: i32| (first + f64::from(i)) * self.step;
+        (0..=count).map(|i| (value(i), format!("{:.places$}", value(i)))).collect()
     }
+}
+
+/// A round number that goes some five times into a span.
+fn step(span: f64) -> f64 {
+    let least = span.max(1e-3) / 5.0;
+    let power = 10f64.powf(least.log10().floor());
+    power * [1.0, 2.0, 5.0].into_iter().find(|times| times * power >= least).unwrap_or(10.0)
 }
 
 /// A power of ten as people write it.
@@ -253,7 +266,10 @@ fn axes_by_hand() {
     let ticks: Vec<String> = by_tens.ticks().into_iter().map(|tick| tick.1).collect();
     assert_eq!(ticks, ["10", "100", "1000", "10000"]);
     assert_eq!([-2, 0, 6].map(plain), ["0.01", "1", "1e6"]);
-    let linear = Axis::over([0.0, 1.0].into_iter(), false);
-    assert!((linear.low + 0.08).abs() < 1e-12 && (linear.share(0.5) - 0.5).abs() < 1e-12);
+    let linear = Axis::over([0.96, 3.19].into_iter(), false);
+    assert_eq!((linear.low, linear.high, linear.share(2.0)), (0.5, 3.5, 0.5));
+    let ticks: Vec<String> = linear.ticks().into_iter().map(|tick| tick.1).collect();
+    assert_eq!(ticks, ["0.5", "1.0", "1.5", "2.0", "2.5", "3.0", "3.5"]);
+    assert_eq!(Axis::over([7.0].into_iter(), false).ticks().len(), 2);
     assert_eq!(Axis::over(std::iter::empty(), true).low, 0.0);
 }

@@ -48,7 +48,7 @@ pub(super) fn read_distill(
     let spec = DistillSpec {
         teacher: Digest::default(),
         pieces: None,
-        temperature: table.number("temperature", 2.0)?,
+        temperature: table.number("temperature", 1.0)?,
         weight: table.number("weight", 0.5)?,
         direction: table.parsed("direction", direction, right)?.unwrap_or_default(),
         hidden: table.number("hidden", 0.0)?,

@@ -206,7 +206,7 @@ grace_percent = 50        # longest wait for them, in hundredths of the round's 
 # [distill]
 # A larger model, which others get with the run, is learned from as well (arXiv 1503.02531):
 # teacher = "teacher"     # a checkpoint's folder, or one of Hugging Face; path, from this file's folder
-# temperature = 2.0       # what both distributions are softened by
+# temperature = 1.0       # what both distributions are softened by
 # weight = 0.5            # of the teacher's distribution; the rest is the text's
 # direction = "forward"   # or "reverse"
 # hidden = 0.0            # weight of the distance of the last hidden states

@@ -12,12 +12,12 @@ impl Place {
     pub fn of(run: &RunId, peer: &PeerId, spec: &GossipSpec) -> Place {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"place").update(&run.0).update(&peer.0);
-        // All at once: each call makes a block of 64 bytes anew.
-        let mut drawn = [0; 8 * AXES_MAX as usize];
-        hasher.finalize_xof().fill(&mut drawn);
-        let (words, _) = drawn.as_chunks::<8>();
-        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
-        let mut draw = || (words.next().unwrap_or(0) % u64::from(spec.places.max(1))) as u8;
+        let mut reader = hasher.finalize_xof();
+        let mut draw = || {
+            let mut bytes = [0; 8];
+            reader.fill(&mut bytes);
+            (u64::from_le_bytes(bytes) % u64::from(spec.places.max(1))) as u8
+        };
         Place::drawn(spec, &mut draw)
     }
 

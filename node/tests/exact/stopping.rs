@@ -22,8 +22,11 @@ fn all_stop_in_the_round_in_which_the_loss_stands_still() {
     assert_eq!((stopping.idle, stopping.patience), (2, 2), "{stopping:?}");
 }
 
-/// How all stand, once the run is over for all of them.
+/// How all stand, once the run is over for all of them and its last round is on their disks, which is what `round` tells.
 fn over(nodes: &Nodes) -> Option<Vec<NodeStatus>> {
     let statuses = nodes.statuses()?;
-    statuses.iter().all(|status| status.phase == "finished").then_some(statuses)
+    let written =
+        |status: &NodeStatus| status.rounds.back().is_some_and(|last| last.round == status.round);
+    let over = |status: &NodeStatus| status.phase == "finished" && written(status);
+    statuses.iter().all(over).then_some(statuses)
 }

@@ -1,6 +1,6 @@
 //! What a joiner fetches before its actors start: the run's spec, and the files that it cannot begin without.
 
-use crate::blob::{PieceStore, first};
+use crate::blob::PieceStore;
 use crate::net::{NetEvent, NetHandle};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -82,7 +82,7 @@ pub async fn fetch_file(
     fetched: &Path,
     patience: Duration,
 ) -> anyhow::Result<()> {
-    let mut fetch = Fetch::new(first::open(fetched, blob)?);
+    let mut fetch = Fetch::new(PieceStore::below(fetched, blob)?);
     tracing::info!(what, bytes = blob.bytes, here = fetch.here.len(), "fetching from peers");
     let mut deadline = Instant::now() + patience;
     while !fetch.is_done() {

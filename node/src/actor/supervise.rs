@@ -362,14 +362,14 @@ fn teacher(settings: &Settings) -> anyhow::Result<Option<Teacher>> {
         settings.thrift == Thrift::default(),
         "--micro-batch and --recompute do not go with a teacher: leave them out"
     );
-    let teacher = match &settings.teacher {
-        Some(path) => Teacher::read(path)?,
-        None => fetched_teacher(settings, distill)?,
+    let (teacher, from) = match &settings.teacher {
+        Some(path) => (Teacher::read(path)?, path.display().to_string()),
+        None => (fetched_teacher(settings, distill)?, "what peers gave".into()),
     };
     let got = teacher.digest();
     ensure!(
         got == distill.teacher,
-        "this is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
+        "{from} is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
         distill.teacher
     );
     teacher.check(&settings.spec.model).map_err(anyhow::Error::msg)?;

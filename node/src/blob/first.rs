@@ -19,8 +19,8 @@ pub fn blob(bytes: &[u8]) -> Option<Blob> {
 /// # Errors
 /// The disk's.
 pub fn keep(fetched: &Path, blob: Blob, bytes: &[u8]) -> Result<(), DataError> {
-    let store = open(fetched, blob)?;
-    if is_whole(&store) {
+    let store = PieceStore::below(fetched, blob)?;
+    if store.verified() == [(0, blob.pieces())] {
         return Ok(());
     }
     store.keep_list(digests(bytes))?;
@@ -31,25 +31,12 @@ pub fn keep(fetched: &Path, blob: Blob, bytes: &[u8]) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Where the pieces lie.
-///
-/// # Errors
-/// The disk's.
-pub fn open(fetched: &Path, blob: Blob) -> Result<PieceStore, DataError> {
-    PieceStore::open(blob, fetched.join(blob.root.to_string()))
-}
-
-/// Whether all pieces are here and sound.
-pub fn is_whole(store: &PieceStore) -> bool {
-    store.verified() == [(0, store.blob().pieces())]
-}
-
 /// Reads the file into as many bytes as it has.
 ///
 /// # Errors
 /// A piece is not here, or damaged.
 pub fn read(fetched: &Path, blob: Blob, into: &mut [u8]) -> Result<(), DataError> {
-    let store = open(fetched, blob)?;
+    let store = PieceStore::below(fetched, blob)?;
     for (index, into) in (0..).zip(into.chunks_mut(PIECE_BYTES)) {
         into.copy_from_slice(&store.piece(index)?);
     }

@@ -39,7 +39,7 @@ impl Library {
             };
             let store = match own {
                 Some(path) => own_store(blob, path, what)?,
-                None => PieceStore::open(blob, folder.join(blob.root.to_string()))?,
+                None => PieceStore::below(folder, blob)?,
             };
             Ok(Arc::new(store))
         };

@@ -65,6 +65,14 @@ impl PieceStore {
         Ok(PieceStore { blob, place: Place::Folder(folder, Mutex::new(fetched)) })
     }
 
+    /// What lies, or will, below the folder of all files that come in pieces.
+    ///
+    /// # Errors
+    /// As [`PieceStore::open`].
+    pub fn below(fetched: &Path, blob: Blob) -> Result<PieceStore, DataError> {
+        PieceStore::open(blob, fetched.join(blob.root.to_string()))
+    }
+
     /// Which file.
     pub fn blob(&self) -> Blob {
         self.blob

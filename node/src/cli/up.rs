@@ -5,9 +5,7 @@ use clap::Args;
 use shoal_node::blob::first;
 use shoal_node::node;
 use shoal_node::runfile::RunFile;
-use shoal_node::settings::{RUNS, Settings};
-use shoal_node::store::floats::bytes_of;
-use shoal_node::store::teacher::Teacher;
+use shoal_node::settings::RUNS;
 use std::path::PathBuf;
 
 /// Starts a node for a run: alone or with whoever is there. Resumes from its last committed round.
@@ -30,19 +28,6 @@ EXAMPLE
 
 It goes on until Ctrl-C or SIGTERM. --data replaces the text that the run file names: with another text it is another run.";
 
-/// Keeps what the run begins with where others fetch it from.
-fn keep_first(settings: &Settings, start: Option<Vec<f32>>) -> anyhow::Result<()> {
-    let (spec, fetched) = (&settings.spec, settings.fetched());
-    if let (Some(blob), Some(params)) = (spec.start, start) {
-        first::keep(&fetched, blob, bytes_of(&params))?;
-    }
-    let teacher = spec.distill.as_ref().and_then(|distill| distill.pieces);
-    if let (Some(blob), Some(path)) = (teacher, &settings.teacher) {
-        first::keep(&fetched, blob, &Teacher::read(path)?.bytes())?;
-    }
-    Ok(())
-}
-
 impl Up {
     /// Does it.
     pub fn run(self) -> anyhow::Result<()> {
@@ -55,7 +40,10 @@ impl Up {
         let made = made.as_begun(&self.flags.home().join(RUNS));
         let run = format!("{} ({})", made.spec.id(), made.spec.name);
         let settings = self.flags.settings(made.spec, made.data, made.tokenizer, made.teacher)?;
-        keep_first(&settings, made.start)?;
+        let wanted = settings.spec.first_blobs();
+        for (blob, bytes) in made.first.iter().filter(|(blob, _)| wanted.contains(blob)) {
+            first::keep(&settings.fetched(), *blob, bytes)?;
+        }
         node::run(settings, move |started| announce(&run, started))
     }
 }

@@ -6,6 +6,7 @@ use super::file::{Kind, Network};
 use super::gossip::{self, Gossiped};
 use super::text::Text;
 use crate::model::initial_params;
+use crate::train::TrainError;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use shoal_protocol::id::Digest;
@@ -74,6 +75,27 @@ pub struct Point {
 }
 
 impl Point {
+    /// Of a direct computation, in which nobody is late: at its end so many tokens are counted, after so many virtual seconds.
+    fn direct(
+        failed: Option<String>,
+        curve: Vec<Measured>,
+        bytes: Vec<(u64, u64)>,
+        (tokens, virtual_s): (u64, f64),
+    ) -> Point {
+        let (short_rounds, trace, seconds, arithmetic_s) = (0, String::new(), 0.0, 0.0);
+        Point {
+            failed,
+            curve,
+            bytes,
+            tokens,
+            short_rounds,
+            virtual_s,
+            trace,
+            seconds,
+            arithmetic_s,
+        }
+    }
+
     /// The loss of the last parameters; none if the run came to nothing.
     pub fn final_loss(&self) -> Option<f64> {
         if self.failed.is_some() { None } else { self.curve.last().map(|last| last.loss) }
@@ -123,7 +145,7 @@ impl Setting {
         let carried = carried.map_err(anyhow::Error::msg)?;
         let mut point = self.of_carried(&carried);
         point.curve.iter_mut().for_each(|at| at.training = course.training_loss(at.round));
-        point.failed = diverged(course)?;
+        point.failed = diverged(course.failure())?;
         let last = point.curve.last().map(|last| last.round);
         anyhow::ensure!(
             point.failed.is_some() || last == Some(rounds),
@@ -140,19 +162,8 @@ impl Setting {
         params: &[f32],
     ) -> anyhow::Result<Point> {
         let Gossiped { curve, bytes } = gossip::carry(self, spec, course, params);
-        let failed = diverged(course)?;
-        let last = curve.last();
-        Ok(Point {
-            failed,
-            bytes,
-            tokens: last.map_or(0, |last| last.tokens),
-            short_rounds: 0,
-            virtual_s: last.map_or(0.0, |last| last.at_s),
-            curve,
-            trace: String::new(),
-            seconds: 0.0,
-            arithmetic_s: 0.0,
-        })
+        let last = curve.last().map_or((0, 0.0), |last| (last.tokens, last.at_s));
+        Ok(Point::direct(diverged(course.failure())?, curve, bytes, last))
     }
 
     fn of_carried(&self, carried: &Carried) -> Point {
@@ -199,24 +210,13 @@ impl Setting {
             direct::train(course, params, self.length, (batch, together), step_s, context);
         let (curve, failed) = match trained {
             Ok(curve) => (curve, None),
-            Err(why @ crate::train::TrainError::Diverged { .. }) => {
-                (Vec::new(), Some(why.to_string()))
-            }
-            Err(why) => return Err(why.into()),
+            Err(why) => (Vec::new(), diverged(Some(why))?),
         };
         let step = direct::ring_bytes(self.workers, self.spec.elems(), direct::F32_BYTES);
         let each = (step * self.length.steps as f64).round() as u64;
-        Ok(Point {
-            failed,
-            curve,
-            bytes: vec![(each, each); self.workers],
-            tokens: self.length.steps * batch * context * together,
-            short_rounds: 0,
-            virtual_s: self.length.steps as f64 * step_s,
-            trace: String::new(),
-            seconds: 0.0,
-            arithmetic_s: 0.0,
-        })
+        let tokens = self.length.steps * batch * context * together;
+        let end = (tokens, self.length.steps as f64 * step_s);
+        Ok(Point::direct(failed, curve, vec![(each, each); self.workers], end))
     }
 
     /// How long a step of a direct computation takes on a network, or a round of one by gossip; `None` if the simulator has to tell.
@@ -234,10 +234,10 @@ impl Setting {
     }
 }
 
-/// Why the course came to nothing, if its loss was no number.
-fn diverged(course: &TorchCourse) -> anyhow::Result<Option<String>> {
-    match course.failure() {
-        Some(why @ crate::train::TrainError::Diverged { .. }) => Ok(Some(why.to_string())),
+/// Why training came to nothing, if its loss was no number.
+fn diverged(failure: Option<TrainError>) -> anyhow::Result<Option<String>> {
+    match failure {
+        Some(why @ TrainError::Diverged { .. }) => Ok(Some(why.to_string())),
         Some(why) => Err(why.into()),
         None => Ok(None),
     }

@@ -46,8 +46,8 @@ pub struct RunFile {
     pub rounds: u64,
     /// The architecture; its vocabulary is the tokenizer's unless `vocab` says otherwise.
     pub model: ModelSpec,
-    /// Whose parameters it begins with: a checkpoint's folder or a Hugging Face folder. None: at random.
-    pub start: Option<PathBuf>,
+    /// The model that it begins with. None: parameters that follow from the seed.
+    pub start: Option<Teacher>,
     /// The vocabulary, if the file gives one.
     pub vocab: Option<u32>,
     /// The tokenizer's file; none for bytes.
@@ -122,8 +122,8 @@ pub struct Resolved {
     pub tokenizer: Option<PathBuf>,
     /// The teacher's folder, if there is one.
     pub teacher: Option<PathBuf>,
-    /// The parameters that it begins with, `[elems]`, if they do not follow from its seed.
-    pub start: Option<Vec<f32>>,
+    /// The files that a node needs before it begins, for others to fetch.
+    pub first: Vec<(Blob, Vec<u8>)>,
 }
 
 /// A fault in a run file: where, which key, why, and what would be right.
@@ -224,20 +224,23 @@ impl RunFile {
             return Err(SpecError { key: "model.vocab", reason }.into());
         }
         let mut spec = self.spec(vocab, tokenizer.spec(), described);
-        let start = self.read_start(&spec.model)?;
-        spec.start = start.as_deref().and_then(|params| first::blob(bytes_of(params)));
+        let start = self.start_bytes(&spec.model)?;
+        spec.start = start.as_deref().and_then(first::blob);
         spec.validate()?;
+        let mut first: Vec<_> = spec.start.zip(start).into_iter().collect();
         if let (Some(lesson), Some(distill)) = (&self.lesson, &mut spec.distill) {
-            (distill.teacher, distill.pieces) = lesson.read(&spec.model)?;
+            let teacher = lesson.read(&spec.model)?;
+            distill.teacher = Digest::of(&teacher);
             // By gossip nobody fetches files from others yet.
-            distill.pieces = distill.pieces.filter(|_| spec.gossip.is_none());
+            distill.pieces = first::blob(&teacher).filter(|_| spec.gossip.is_none());
+            first.extend(distill.pieces.map(|pieces| (pieces, teacher)));
         }
         let data = match source {
             Source::Text(path) => Some(path),
             Source::Stories { .. } => None,
         };
         let teacher = self.lesson.as_ref().map(|lesson| lesson.teacher.clone());
-        Ok(Resolved { spec, data, tokenizer: tokenizer_file, teacher, start })
+        Ok(Resolved { spec, data, tokenizer: tokenizer_file, teacher, first })
     }
 
     fn describe(
@@ -261,19 +264,17 @@ impl RunFile {
         }
     }
 
-    /// The parameters that it begins with, which must be of this shape.
-    fn read_start(&self, model: &ModelSpec) -> Result<Option<Vec<f32>>, ResolveError> {
-        let Some(path) = &self.start else { return Ok(None) };
-        let Teacher { model: theirs, params } = Teacher::read(path)?;
+    /// The file of the parameters that it begins with, which must be of this shape.
+    fn start_bytes(&self, model: &ModelSpec) -> Result<Option<Vec<u8>>, SpecError> {
+        let Some(Teacher { model: theirs, params }) = &self.start else { return Ok(None) };
         // How long sequences are does not show in the parameters.
         if *model != (ModelSpec { context: model.context, ..theirs.clone() }) {
             let reason = format!(
-                "{} is of another shape ({theirs:?}): leave the other keys of [model] out, but `context`",
-                path.display()
+                "the model there is of another shape ({theirs:?}): leave the other keys of [model] out, but `context`"
             );
-            return Err(SpecError { key: "model.start", reason }.into());
+            return Err(SpecError { key: "model.start", reason });
         }
-        Ok(Some(params))
+        Ok(Some(bytes_of(params).to_vec()))
     }
 
     /// The spec, given what only the tokenizer and the text can tell. It is not validated.
@@ -303,13 +304,12 @@ impl RunFile {
 }
 
 impl Lesson {
-    /// Reads the teacher; what it is known by.
-    fn read(&self, student: &ModelSpec) -> Result<(Digest, Option<Blob>), ResolveError> {
+    /// Reads the teacher; its file.
+    fn read(&self, student: &ModelSpec) -> Result<Vec<u8>, ResolveError> {
         let teacher = Teacher::read(&self.teacher)?;
         let fits = teacher.check(student);
         fits.map_err(|reason| SpecError { key: "distill.teacher", reason })?;
-        let bytes = teacher.bytes();
-        Ok((Digest::of(&bytes), first::blob(&bytes)))
+        Ok(teacher.bytes())
     }
 }
 

@@ -102,17 +102,18 @@ fn check(file: &RunFile, document: &Document) -> Result<(), RunFileError> {
     spec.validate().map_err(|fault| document.fault_of(&key(fault.key), fault.reason))
 }
 
-/// Shape, whose parameters to begin with, and vocabulary.
-type Told = (ModelSpec, Option<PathBuf>, Option<u32>);
+/// Shape, what to begin with, and vocabulary.
+type Told = (ModelSpec, Option<Teacher>, Option<u32>);
 
 fn read_model(mut model: Section, folder: &Path) -> Result<Told, RunFileError> {
     let right = format!("one of {}", PRESETS.join(", "));
-    let start = model.text("start")?.map(|path| folder.join(path));
+    let start = model.text("start")?.map(|path| Teacher::read(&folder.join(path))).transpose();
+    let start = start.map_err(|why| model.fault("start", why.to_string()))?;
     if start.is_some() && model.has("preset") {
         return Err(model.fault("preset", "does not go with `start`, which has a shape: drop one"));
     }
     let given = match &start {
-        Some(path) => Some(shape(path).map_err(|why| model.fault("start", why))?),
+        Some(found) => Some(found.model.clone()),
         None => model.parsed("preset", preset, &right)?,
     };
     let needed = ["dim", "layers", "heads", "hidden", "context"];
@@ -153,11 +154,6 @@ fn read_model(mut model: Section, folder: &Path) -> Result<Told, RunFileError> {
     // A model that there is already brings its vocabulary.
     let vocab = Some(vocab).filter(|vocab| *vocab > 0).or(start.as_ref().map(|_| base.vocab));
     Ok((spec, start, vocab))
-}
-
-/// The shape of a model that there is already.
-fn shape(path: &Path) -> Result<ModelSpec, String> {
-    Teacher::read(path).map(|found| found.model).map_err(|why| why.to_string())
 }
 
 fn read_tokenizer(mut table: Section, folder: &Path) -> Result<Option<PathBuf>, RunFileError> {

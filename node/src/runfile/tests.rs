@@ -195,8 +195,9 @@ fn a_run_begins_with_a_model_that_there_is() {
     let file = with("start = \"begin\"\ncontext = 32").unwrap();
     assert_eq!(file.model, ModelSpec { context: 32, ..model.clone() });
     let made = file.resolve(None, None, dir.path()).unwrap();
-    let blob = crate::blob::first::blob(bytes_of(&params));
-    assert_eq!((made.spec.start, made.start.as_ref()), (blob, Some(&params)));
+    let bytes = bytes_of(&params).to_vec();
+    let blob = crate::blob::first::blob(&bytes);
+    assert_eq!((made.spec.start, made.first), (blob, vec![(blob.unwrap(), bytes)]));
     assert_eq!(made.spec.first_blobs(), made.spec.blobs());
     let fault = |keys: &str, expected: &str| {
         let why = match with(keys) {

@@ -39,7 +39,10 @@ impl Teacher {
 
     /// What it is known by: BLAKE3 of [`bytes`](Self::bytes).
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.bytes())
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&to_cbor(&self.model));
+        hasher.update(bytes_of(&self.params));
+        Digest(*hasher.finalize().as_bytes())
     }
 
     /// The file that peers give each other: the shape's canonical CBOR, then the parameters, little-endian.
@@ -104,6 +107,7 @@ mod tests {
         let wider =
             Teacher { model: ModelSpec { rope_theta: 5e5, ..model.clone() }, ..teacher.clone() };
         assert_ne!(wider.digest(), teacher.digest());
+        assert_eq!(Digest::of(&teacher.bytes()), teacher.digest());
         assert_eq!(Teacher::of_bytes(&teacher.bytes()), Ok(teacher.clone()));
         assert!(Teacher::of_bytes(&teacher.bytes()[..99]).is_err());
         assert_eq!(teacher.check(&model), Ok(()));

@@ -528,11 +528,8 @@ impl Session {
         let message = self.endorsement();
         let everybody = self.everybody(now).into_iter();
         out.extend(everybody.map(|to| Output::Send { to, message: message.clone() }));
-        // Between rounds shorter than beacons the endorsement tells enough.
-        if self.beacon_is_near(now) {
-            let message = Message::Beacon(self.beacon(now));
-            out.push(Output::Broadcast { message });
-        }
+        let message = Message::Beacon(self.beacon(now));
+        out.push(Output::Broadcast { message });
         for (peer, signed) in std::mem::take(&mut self.endorsements) {
             if signed.digest == digest {
                 out.push(Output::Endorsed { round, peer, signature: signed.signature });

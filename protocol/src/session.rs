@@ -287,11 +287,6 @@ impl Session {
         self.speed.tokens_per_s
     }
 
-    /// Whether the next beacon is due within half of the time between two.
-    pub(crate) fn beacon_is_near(&self, now: Time) -> bool {
-        now + Span(self.settings.beacon_every.0 / 2) >= self.beacon_due
-    }
-
     /// A fresh beacon; the next one is due after a jittered while.
     pub(crate) fn beacon(&mut self, now: Time) -> Beacon {
         self.jitter = rng::mix(self.jitter);

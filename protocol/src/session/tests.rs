@@ -209,8 +209,7 @@ fn alone_two_rounds() {
     bench.check(5_000, Input::Wake, &["beacon"]);
     let first = ["planned 1 by 1 attempt 0", "exchanged 1", "apply 1 step false"];
     bench.check(5_000, Input::Wake, &first);
-    // A beacon has left a moment before, so that the commit brings none; two seconds later it does.
-    let commit = ["commit 1 0 tokens []", "train 2 [0..8]"];
+    let commit = ["commit 1 0 tokens []", "beacon", "train 2 [0..8]"];
     bench.check(5_001, applied(1), &commit);
     let chunks = bench.spec.chunks();
     let out = bench.raw(7_000, Input::LocalWorkReady { round: 2, tokens: 128 });
@@ -255,7 +254,7 @@ fn a_run_whose_loss_stands_still_is_over_with_the_record_that_says_so() {
     let mut bench = Bench::of(1, RunSpec { stop: Some(stop), ..spec() });
     bench.raw(5_000, Input::Wake);
     bench.raw(5_000, Input::Wake);
-    let commit = ["commit 1 0 tokens []", "evaluate 1", "train 2 [0..8]"];
+    let commit = ["commit 1 0 tokens []", "beacon", "evaluate 1", "train 2 [0..8]"];
     bench.check(5_001, applied(1), &commit);
     let goes_on = |round: u64| {
         let lease = 8 * (round - 1)..8 * round;

@@ -16,7 +16,7 @@ pub use distill::{Direction, DistillSpec};
 pub use exchange::ExchangeSpec;
 pub use gossip::GossipSpec;
 pub use inner::{DecaySpec, InnerOptimizer, InnerSchedule, InnerSpec};
-pub use prune::{PruneKind, PruneSpec};
+pub use prune::{PruneKind, PruneMethod, PruneSpec};
 pub use regularisation::{DropoutSpec, RegularisationSpec};
 pub use stop::StopSpec;
 pub use strategy::{LocalWork, Overlap, Strategy, StrategySpec};
@@ -222,9 +222,9 @@ impl RunSpec {
         RunId(Digest::of(&wire::to_cbor(self)).0)
     }
 
-    /// Elements of the one fragment: the model's parameters.
+    /// Elements of the flat vector that is exchanged: the model's parameters, and behind them what pruning measures.
     pub fn elems(&self) -> u64 {
-        self.model.params()
+        self.model.params() + self.prune.map_or(0, |prune| prune.measured(&self.model))
     }
 
     /// Vectors that a state holds beside the parameters: the outer optimiser's, one at least.

@@ -6,7 +6,7 @@ use crate::exchange::{Committed, State};
 use crate::message::{Archive, Archived, InnerState, Stop};
 use crate::settings::Settings;
 use crate::store::floats::bytes_of;
-use crate::store::{self, Checkpoint};
+use crate::store::{self, Checkpoint, committed};
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use shoal_protocol::id::{Digest, PeerId, Round, Signature};
 use shoal_protocol::ledger::Record;
@@ -296,14 +296,21 @@ impl Writer {
         let vectors =
             kept.vectors.into_iter().map(|(name, values)| (name, bytes_of(&values).to_vec()));
         let extras = vectors.chain(kept.extras).map(|(name, bytes)| (name.to_owned(), bytes));
+        let whole = |vector| Arc::unwrap_or_clone(vector);
+        let (params, momentum, measured) = committed::split(
+            &self.settings.spec,
+            whole(kept.state.params),
+            whole(kept.state.momentum),
+        );
+        let extras = extras.chain(measured.map(|bytes| (committed::MEASURED.to_owned(), bytes)));
         let mut local = self.inner.clone();
         local.extend(kept.local.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));
         Checkpoint {
             round: kept.round,
             digest: kept.digest,
             spec: self.settings.spec.clone(),
-            params: Arc::unwrap_or_clone(kept.state.params),
-            momentum: Arc::unwrap_or_clone(kept.state.momentum),
+            params,
+            momentum,
             extras: extras.collect(),
             local,
             losses: self.losses.clone(),

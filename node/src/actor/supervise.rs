@@ -410,15 +410,17 @@ fn beginning(settings: &Settings) -> anyhow::Result<Beginning> {
 
 fn round_zero(settings: &Settings) -> anyhow::Result<Beginning> {
     let spec = &settings.spec;
-    let params = match spec.start {
+    let mut params = match spec.start {
         None => initial_params(&spec.model, spec.seed),
         Some(blob) => {
-            let mut params = vec![0.0; spec.elems() as usize];
+            let mut params = vec![0.0; spec.model.params() as usize];
             first::read(&settings.fetched(), blob, bytes_of_mut(&mut params))
                 .context("the parameters that the run begins with are not here")?;
             params
         }
     };
+    // Nothing has been measured yet.
+    params.resize(spec.elems() as usize, 0.0);
     let momentum = vec![0.0; params.len() * spec.outer_states()];
     let state = State { momentum: Arc::new(momentum), params: Arc::new(params) };
     let chunks = StateBytes::new(&state.params, &state.momentum).chunk_digests();
@@ -440,10 +442,7 @@ fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beg
         checkpoint.extras.get(archive::RECORD).context("the checkpoint has no ledger record")?;
     let record: Record =
         from_cbor(record).map_err(anyhow::Error::msg).context("the ledger record is damaged")?;
-    let params = std::mem::take(&mut checkpoint.params);
-    let momentum = std::mem::take(&mut checkpoint.momentum);
-    let states = settings.spec.outer_states();
-    let momentum = if momentum.is_empty() { vec![0.0; params.len() * states] } else { momentum };
+    let (params, momentum) = store::committed::take(&mut checkpoint);
     let chunks: Vec<Digest> = StateBytes::new(&params, &momentum).chunk_digests();
     anyhow::ensure!(
         record.state == state_root(&chunks) && record.digest() == checkpoint.digest,

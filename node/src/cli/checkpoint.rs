@@ -18,13 +18,14 @@ pub fn params(checkpoint: &mut Checkpoint, average: bool) -> anyhow::Result<Vec<
         return Ok(std::mem::take(&mut checkpoint.params));
     }
     let kept = checkpoint.local.get(AVERAGE).and_then(|bytes| read(bytes));
-    let (_, params) = kept.context(
+    let (_, mut params) = kept.context(
         "the checkpoint holds no average: a node keeps one if the run file's [stop] has an `ema` above 0",
     )?;
     anyhow::ensure!(
         params.len() as u64 == checkpoint.spec.elems(),
         "the checkpoint's average is of another model"
     );
+    params.truncate(checkpoint.spec.model.params() as usize);
     Ok(params)
 }
 

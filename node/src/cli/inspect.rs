@@ -10,7 +10,7 @@ use shoal_node::store::best::pointed_at;
 use shoal_node::store::checkpoint::rounds;
 use shoal_node::store::manifest::{MANIFEST, Manifest};
 use shoal_node::store::place::{Place, locate};
-use shoal_node::store::{Checkpoint, StateBytes, load};
+use shoal_node::store::{Checkpoint, StateBytes, committed, load};
 use shoal_protocol::id::{Digest, Keyring, PeerId, Signature};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::run::{DataSpec, RunSpec, TokenizerSpec};
@@ -55,7 +55,7 @@ impl Inspect {
                 path.display()
             );
         }
-        let lines = ledger(&path, &load(&path)?)?;
+        let lines = ledger(&path, &mut load(&path)?)?;
         super::say(&lines);
         Ok(())
     }
@@ -168,7 +168,7 @@ fn losses(manifest: &Manifest) -> String {
 }
 
 /// What the ledger's record says, and whether it fits the state and its signatures.
-fn ledger(path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<String> {
+fn ledger(path: &Path, checkpoint: &mut Checkpoint) -> anyhow::Result<String> {
     let Some(bytes) = checkpoint.extras.get(RECORD) else {
         return Ok(lines(&[vec!["record".into(), "none kept".into()]]));
     };
@@ -196,14 +196,10 @@ fn ledger(path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<String> {
     Ok(lines(&rows))
 }
 
-/// The root over the state; momentum that is not kept is zero.
-fn state(checkpoint: &Checkpoint) -> Digest {
-    let zeros = match checkpoint.momentum.is_empty() {
-        true => vec![0.0; checkpoint.params.len()],
-        false => Vec::new(),
-    };
-    let momentum = if zeros.is_empty() { &checkpoint.momentum } else { &zeros };
-    state_root(&StateBytes::new(&checkpoint.params, momentum).chunk_digests())
+/// The root over the state, which is taken out of the checkpoint; momentum that is not kept is zero.
+fn state(checkpoint: &mut Checkpoint) -> Digest {
+    let (params, momentum) = committed::take(checkpoint);
+    state_root(&StateBytes::new(&params, &momentum).chunk_digests())
 }
 
 fn summary(record: &Record) -> String {

@@ -28,6 +28,21 @@ impl Llama {
         no_grad(|| Tensor::f_embedding(embedding, inputs, -1, false, false)?.f_to_kind(Kind::Float))
     }
 
+    /// What goes into the matrices of each layer, of a text. `inputs`: `[B, T]` i64.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or the device failed.
+    pub fn inputs(&self, inputs: &Tensor) -> Result<Vec<Inputs>, TchError> {
+        let mut x = self.embed(inputs)?;
+        let layers = 0..self.spec.layers as usize;
+        let through = layers.map(|layer| {
+            let (after, inputs) = self.through_layer(layer, &x)?;
+            x = after;
+            Ok(inputs)
+        });
+        through.collect()
+    }
+
     /// The residual stream after a layer, `[B, T, dim]`, and the sums of squares on the way. `x`: what came before it.
     ///
     /// # Errors

@@ -439,6 +439,13 @@ const TOLD: &[Told] = &[
         "arXiv 1710.01878",
     ),
     told(
+        "prune.method",
+        "",
+        "\"magnitude\"",
+        "By what a weight is judged: with \"wanda\" by what goes into it as well, which members measure on their data and exchange.",
+        "arXiv 2306.11695 for \"wanda\"",
+    ),
+    told(
         "distill.teacher",
         "",
         "none",

@@ -3,7 +3,7 @@
 use super::document::Section;
 use super::{Lesson, RunFileError};
 use shoal_protocol::id::Digest;
-use shoal_protocol::run::{Direction, DistillSpec, PruneKind, PruneSpec};
+use shoal_protocol::run::{Direction, DistillSpec, PruneKind, PruneMethod, PruneSpec};
 use std::path::Path;
 
 pub(super) fn read_prune(
@@ -14,6 +14,8 @@ pub(super) fn read_prune(
     let pattern = table.parsed("pattern", pattern, "N:M in quotation marks, like \"2:4\"")?;
     let from = table.whole("from", 1..=1_000_000_000, rounds.div_ceil(2))?;
     let until = table.whole("until", 1..=1_000_000_000, from)?;
+    let right = "\"magnitude\" or \"wanda\"";
+    let method = table.parsed("method", method, right)?.unwrap_or_default();
     let kind = match pattern {
         Some(_) if table.has("sparsity") => {
             return Err(table.fault("sparsity", "does not go with `pattern`: keep one of the two"));
@@ -21,12 +23,20 @@ pub(super) fn read_prune(
         Some((keep, of)) => Some(PruneKind::Pattern { keep, of }),
         None => table.has("sparsity").then_some(PruneKind::Share { sparsity }),
     };
-    let idle = ["from", "until"].into_iter().find(|key| kind.is_none() && table.has(key));
+    let idle = ["from", "until", "method"].into_iter().find(|key| kind.is_none() && table.has(key));
     if let Some(key) = idle {
         return Err(table.fault(key, "needs `sparsity` or `pattern`: what shall become zero?"));
     }
     table.finish()?;
-    Ok(kind.map(|kind| PruneSpec { kind, from, until }))
+    Ok(kind.map(|kind| PruneSpec { kind, from, until, method }))
+}
+
+fn method(name: &str) -> Option<PruneMethod> {
+    match name {
+        "magnitude" => Some(PruneMethod::Magnitude),
+        "wanda" => Some(PruneMethod::Wanda),
+        _ => None,
+    }
 }
 
 fn pattern(text: &str) -> Option<(u8, u8)> {

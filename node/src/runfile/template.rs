@@ -198,10 +198,11 @@ grace_percent = 50        # longest wait for them, in hundredths of the round's 
 # ema = 0.0               # what the average of the committed parameters keeps of itself in a round, like 0.9; 0 for no average
 
 # [prune]
-# Weights of the layers' matrices, those of the smallest magnitude, become zero after some round and stay so:
+# Weights of the layers' matrices become zero after some round and stay so:
 # sparsity = 0.5          # share of each matrix; or pattern = "2:4": of four neighbours two stay
 # from = 50               # the first round after which weights become zero; half of all if left out
 # until = 80              # by then all are (arXiv 1710.01878); all at once if left out
+# method = "magnitude"    # or "wanda": what goes into a weight counts as well, of all members' data (arXiv 2306.11695)
 
 # [distill]
 # A larger model, which others get with the run, is learned from as well (arXiv 1503.02531):

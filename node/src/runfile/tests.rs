@@ -4,8 +4,8 @@ use super::*;
 use crate::model::preset::PRESETS;
 use shoal_protocol::math::codec::Codec;
 use shoal_protocol::run::{
-    Direction, GossipSpec, InnerOptimizer, InnerSchedule, OuterKind, Overlap, PruneKind, Strategy,
-    StrategySpec,
+    Direction, GossipSpec, InnerOptimizer, InnerSchedule, OuterKind, Overlap, PruneKind,
+    PruneMethod, Strategy, StrategySpec,
 };
 
 const SMALL: &str = "name = \"small\"\n[model]\npreset = \"1m\"\n[data]\nstories_bytes = 20_000\n";
@@ -144,12 +144,13 @@ fn keys_replace_the_preset_s() {
 fn what_makes_models_smaller_is_read() {
     let with = |lines: &str| parse(&format!("{SMALL}{lines}")).unwrap();
     assert_eq!((with("").prune, with("").lesson), (None, None));
-    let kind = PruneKind::Share { sparsity: 0.75 };
+    let (kind, method) = (PruneKind::Share { sparsity: 0.75 }, PruneMethod::Magnitude);
     let file = with("[prune]\nsparsity = 0.75\nfrom = 20\nuntil = 30");
-    assert_eq!(file.prune, Some(PruneSpec { kind, from: 20, until: 30 }));
+    assert_eq!(file.prune, Some(PruneSpec { kind, from: 20, until: 30, method }));
     let kind = PruneKind::Pattern { keep: 2, of: 4 };
-    let file = with("[prune]\npattern = \"2:4\"");
-    assert_eq!(file.prune, Some(PruneSpec { kind, from: 50, until: 50 }));
+    let method = PruneMethod::Wanda;
+    let file = with("[prune]\npattern = \"2:4\"\nmethod = \"wanda\"");
+    assert_eq!(file.prune, Some(PruneSpec { kind, from: 50, until: 50, method }));
     let lesson = with("[distill]\nteacher = \"big\"\ndirection = \"reverse\"").lesson.unwrap();
     assert_eq!(lesson.teacher, Path::new("some/big"));
     assert_eq!((lesson.spec.direction, lesson.spec.weight), (Direction::Reverse, 0.5));
@@ -390,6 +391,18 @@ fn each_fault_names_line_and_key_and_what_would_be_right() {
             "20_000\n[prune]\npattern = \"2:7\"",
             ":7: `prune.pattern`: 7 does not divide",
             "128 long",
+        ),
+        (
+            "20_000",
+            "20_000\n[prune]\nsparsity = 0.5\nmethod = \"wanda\"\n[exchange]\ncodec = \"topk\"",
+            ":8: `prune.method`: \"wanda\" wants all",
+            "\"bf16\"",
+        ),
+        (
+            "20_000",
+            "20_000\n[prune]\nsparsity = 0.5\nmethod = \"obs\"",
+            ":8: `prune.method`",
+            "\"magnitude\" or \"wanda\"",
         ),
         ("20_000", "20_000\n[prune]\nfrom = 3", ":7: `prune.from`: needs", "`pattern`"),
         (

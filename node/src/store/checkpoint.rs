@@ -45,7 +45,7 @@ pub struct Checkpoint {
     pub digest: Digest,
     /// What all peers agree on.
     pub spec: RunSpec,
-    /// Outer parameters, `[params]`.
+    /// Outer parameters, `[params]`; what the state has behind them is an extra: see [`super::committed`].
     pub params: Vec<f32>,
     /// The outer optimiser's vectors one after the other, `[params]` each, or empty.
     pub momentum: Vec<f32>,
@@ -157,7 +157,7 @@ pub fn rounds(dir: &Path) -> Result<BTreeMap<Round, PathBuf>, StoreError> {
 }
 
 fn check(checkpoint: &Checkpoint) -> Result<(), StoreError> {
-    let params = checkpoint.spec.elems();
+    let params = checkpoint.spec.model.params();
     let wrong = |what: &str, len: usize| {
         Err(StoreError::Invalid(format!("{len} {what} were given, the model has {params}")))
     };

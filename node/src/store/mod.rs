@@ -2,6 +2,7 @@
 
 pub mod best;
 pub mod checkpoint;
+pub mod committed;
 pub mod disk;
 pub mod error;
 pub mod floats;

@@ -8,7 +8,7 @@ use super::merge::Merges;
 use super::sample::{SampleSpec, sample};
 use super::trainer::{Trainer, Work, WorkDone};
 use super::{return_memory, set_threads};
-use crate::data::Late;
+use crate::data::{Batch, DataError, Late};
 use crate::model::Thrift;
 use crate::store::teacher::Teacher;
 use shoal_protocol::id::Round;
@@ -20,13 +20,17 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tch::Device;
 
+/// Sequences of a lease on which is measured what goes into the matrices. Wanda (arXiv 2306.11695, section 4.1) takes 128; of
+/// several members each brings some.
+const MEASURED: u32 = 64;
+
 /// Something for a device to do.
 pub enum Job {
     /// Train from the committed parameters, or from local ones that outlast rounds.
     Work {
         /// The round that the work leads to, from 1.
         round: Round,
-        /// Where from, `[params]`.
+        /// Where from: the parameters, and what pruning has measured behind them.
         from: Arc<Vec<f32>>,
         /// The positions to train on, in order.
         positions: Vec<Range<u64>>,
@@ -55,8 +59,8 @@ pub enum Job {
 
 /// What a job came to.
 pub enum Done {
-    /// The pseudo-gradient, `[params]`: where it began, moved along by every merge, minus where it ended, or the mean gradient; and the
-    /// account of the work.
+    /// The pseudo-gradient, as long as where it began: that, moved along by every merge, minus where it ended, or the mean gradient;
+    /// and the account of the work.
     Worked {
         /// The account.
         done: WorkDone,
@@ -189,16 +193,36 @@ impl Worker {
             Job::Evaluate { params, sequences } => {
                 let batch = self.data.get()?.heldout_batch(sequences)?;
                 let rows = self.spec.inner.batch as usize;
-                let loss = self.trainer.evaluate(&params, &batch, rows)?;
+                let loss = self.trainer.evaluate(self.model(&params), &batch, rows)?;
                 Ok(Done::Evaluated { loss })
             }
             Job::Generate { params, sample: spec } => {
-                self.trainer.load(&params)?;
+                self.trainer.load(self.model(&params))?;
                 let data = self.data.get()?;
                 let text = sample(self.trainer.model(), data.tokenizer(), &spec)?;
                 Ok(Done::Generated { text })
             }
         }
+    }
+
+    /// The model's part of a state's parameters.
+    fn model<'a>(&self, params: &'a [f32]) -> &'a [f32] {
+        &params[..params.len().min(self.spec.model.params() as usize)]
+    }
+
+    /// How far what pruning measures, on the model as it is now, is from what was `committed` of it, as a pseudo-gradient.
+    fn measure(
+        &self,
+        round: Round,
+        committed: &[f32],
+        batches: impl Iterator<Item = Result<Batch, DataError>>,
+    ) -> Result<Vec<f32>, TrainError> {
+        if !self.spec.prune.is_some_and(|prune| prune.measures(round)) {
+            return Ok(vec![0.0; committed.len()]);
+        }
+        let batches = batches.take(MEASURED.div_ceil(self.spec.inner.batch) as usize);
+        let here = self.trainer.measure(batches)?;
+        Ok(committed.iter().zip(here).map(|(committed, here)| committed - here).collect())
     }
 
     fn work(
@@ -216,6 +240,7 @@ impl Worker {
         let data = self.data.get()?;
         let batches = data.batches(positions, size);
         let work = Work { round, steps, cancel, merges };
+        let (from, measured) = from.split_at(self.model(from).len());
         let done = match self.spec.strategy.work {
             LocalWork::Gradient => self.trainer.mean_gradient(from, batches, &work, &mut buffer)?,
             LocalWork::Steps => {
@@ -224,6 +249,7 @@ impl Worker {
                 let mut origin = std::borrow::Cow::Borrowed(from);
                 seen.iter().for_each(|merge| merge.apply(origin.to_mut()));
                 self.trainer.delta(&origin, &mut buffer)?;
+                buffer.extend(self.measure(round, measured, data.batches(positions, size))?);
                 done
             }
         };
@@ -260,19 +286,27 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::model::initial_params;
+    use crate::prune::Calibration;
     use crate::train::trainer::test_spec;
+    use shoal_protocol::run::{PruneKind, PruneMethod, PruneSpec};
     use std::path::Path;
     use std::sync::mpsc::channel;
 
     fn start(state: Option<Vec<u8>>) -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
-        let spec = test_spec();
-        let data = Dataset::open(&spec, None, None, Path::new("unused")).unwrap();
+        start_of(&test_spec(), state)
+    }
+
+    fn start_of(
+        spec: &RunSpec,
+        state: Option<Vec<u8>>,
+    ) -> (DeviceThread, Receiver<Answer>, Arc<Vec<f32>>) {
+        let data = Dataset::open(spec, None, None, Path::new("unused")).unwrap();
         let data = Arc::new(Late::from(data));
         let (answers, inbox) = channel();
         let answer = Box::new(move |answer| drop(answers.send(answer)));
         let thread = DeviceThread::spawn(
             Device::Cpu,
-            &spec,
+            spec,
             data,
             (1, Thrift::default()),
             state.map(Arc::new),
@@ -310,6 +344,47 @@ mod tests {
         assert!(matches!(inbox.recv().unwrap().result, Ok(Done::Generated { .. })));
         thread.join();
         assert!(inbox.recv().is_err(), "the callback goes with the thread");
+    }
+
+    /// Behind the pseudo-gradient is how far what was committed of the inputs is from those of the model after its steps, until all is
+    /// pruned. The same model measured from outside is in `prune::calibrate`.
+    #[test]
+    fn what_pruning_measures_goes_with_the_work() {
+        let (kind, method) = (PruneKind::Share { sparsity: 0.5 }, PruneMethod::Wanda);
+        let spec =
+            RunSpec { prune: Some(PruneSpec { kind, from: 2, until: 2, method }), ..test_spec() };
+        let model = spec.model.params() as usize;
+        let (thread, inbox, outer) = start_of(&spec, None);
+        let mut from = outer.to_vec();
+        from.resize(spec.elems() as usize, 0.5);
+        let from = Arc::new(from);
+        let delta_of = |round| {
+            let (cancel, merges) = Default::default();
+            let positions = vec![0..8];
+            let from = from.clone();
+            let job = Job::Work { round, from, positions, cancel, merges, buffer: Vec::new() };
+            submit(&thread, round, job);
+            let Ok(Done::Worked { delta, .. }) = inbox.recv().unwrap().result else {
+                panic!("worked")
+            };
+            assert_eq!(delta.len() as u64, spec.elems());
+            delta
+        };
+        let delta = delta_of(2);
+        let mut after = from[..model].to_vec();
+        after.iter_mut().zip(&delta).for_each(|(after, delta)| *after -= delta);
+        let data = Dataset::open(&spec, None, None, Path::new("unused")).unwrap();
+        let batch = data.batch(0..8).unwrap();
+        let calibration = Calibration::new(&spec.model, &after, &batch, 8, Device::Cpu).unwrap();
+        let tokens = 8.0 * f64::from(spec.model.context);
+        let first = calibration.look().unwrap().inputs.attention;
+        for (delta, sum) in delta[model..].iter().zip(first) {
+            let here = f64::from(0.5 - delta);
+            assert!((here - sum / tokens).abs() < 1e-4 * (1.0 + here), "{here} {sum}");
+        }
+        assert!(delta_of(3)[model..].iter().all(|delta| *delta == 0.0));
+        submit(&thread, 4, Job::Evaluate { params: from, sequences: 8 });
+        assert!(matches!(inbox.recv().unwrap().result, Ok(Done::Evaluated { .. })));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::error::TrainError;
 use super::inner::{Inner, StateError};
 use super::merge::Merges;
 use crate::data::{Batch, DataError};
+use crate::model::activations::Inputs;
 use crate::model::{Dropout, Layout, Learned, Lesson, Llama, Thrift};
 use rayon::prelude::*;
 use shoal_protocol::id::Round;
@@ -281,6 +282,28 @@ impl Trainer {
             into.iter_mut().zip(outer).for_each(|(local, outer)| *local = outer - *local);
         });
         Ok(())
+    }
+
+    /// Mean squares over tokens of what goes into each matrix of the model as it is, in the order of [`inputs`](shoal_protocol::run::prune::inputs).
+    ///
+    /// # Errors
+    /// A batch that could not be read, or the device failed.
+    pub fn measure(
+        &self,
+        batches: impl IntoIterator<Item = Result<Batch, DataError>>,
+    ) -> Result<Vec<f32>, TrainError> {
+        let mut layers = vec![Inputs::default(); self.model.spec().layers as usize];
+        let mut tokens = 0.0;
+        for batch in batches {
+            let (inputs, _) = tensors(&batch?, self.model.device())?;
+            tokens += inputs.numel() as f64;
+            let new = self.model.inputs(&inputs)?;
+            layers.iter_mut().zip(&new).for_each(|(layer, new)| layer.add(new));
+        }
+        let sums = layers.iter().flat_map(|layer| {
+            [&layer.attention, &layer.out, &layer.mlp, &layer.down].into_iter().flatten()
+        });
+        Ok(sums.map(|sum| (sum / tokens) as f32).collect())
     }
 
     /// Mean loss of `params` over the rows of `batch` (in nats per token), `rows` sequences at a time.

@@ -107,10 +107,10 @@ fn outer_minus_delta_is_where_it_went() {
 fn pruned_weights_stay_zero_through_local_steps() {
     let muon = InnerOptimizer::Muon { lr: 0.02, momentum: 0.9, nesterov: true };
     for optimizer in [InnerOptimizer::AdamW, muon] {
-        let kind = PruneKind::Share { sparsity: 0.5 };
+        let (kind, method) = (PruneKind::Share { sparsity: 0.5 }, PruneMethod::Magnitude);
         let mut spec = test_spec();
         (spec.inner.optimizer, spec.prune) =
-            (optimizer, Some(PruneSpec { kind, from: 3, until: 3 }));
+            (optimizer, Some(PruneSpec { kind, from: 3, until: 3, method }));
         let mut trainer = Trainer::new(&spec, Device::Cpu).unwrap();
         let mut outer = initial_params(&spec.model, spec.seed);
         let mut moved = |outer: &[f32], round| {

@@ -32,6 +32,8 @@ pub struct OuterStep {
     gradient: f64,
     /// Where zeros stay zero.
     pruned: Vec<Range<usize>>,
+    /// Elements of the model: what lies behind them was measured.
+    model: usize,
 }
 
 impl OuterStep {
@@ -56,6 +58,7 @@ impl OuterStep {
                 Some(prune) if prune.holds(round) => prune::ranges(&spec.model),
                 _ => Vec::new(),
             },
+            model: spec.model.params() as usize,
         }
     }
 
@@ -95,7 +98,7 @@ impl OuterStep {
     }
 
     /// Moves the elements `range` of a state in place: `params`, `[params]`, and the optimiser's vectors one after the other, `[params]`
-    /// each. `delta` is the part of the mean.
+    /// each. `delta` is the part of the mean. What was measured beside the model becomes what the members measured.
     ///
     /// # Panics
     /// If the lengths do not go together: a caller's fault that no peer can provoke.
@@ -106,6 +109,10 @@ impl OuterStep {
         momentum: &mut [f32],
         delta: &[f32],
     ) {
+        let model = range.start.min(self.model)..range.end.min(self.model);
+        let (delta, measured) = delta.split_at(model.len());
+        sgd(1.0, &mut params[range.start.max(self.model).min(range.end)..range.end], measured);
+        let range = model;
         let zeros = self.zeros(&range, params);
         let (first, second) = momentum.split_at_mut(params.len());
         let second = second.get_mut(range.clone()).unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use crate::id::Round;
 use crate::run::layout::Layout;
-use crate::run::prune::{PruneKind, PruneSpec, is_pruned};
+use crate::run::prune::{PruneKind, PruneMethod, PruneSpec, inputs, is_pruned};
 use crate::run::{ModelSpec, RunSpec};
 use std::ops::Range;
 
@@ -34,28 +34,46 @@ pub fn pattern(weights: &mut [f32], scores: &[f32], keep: usize, of: usize) {
     groups.for_each(|(group, scores)| smallest(group, scores, of - keep));
 }
 
-/// After the outer step of a round, in place: what the spec's schedule wants pruned becomes zero, in the parameters, `[params]`, and
-/// in the outer optimiser's vectors, one after the other.
+/// After the outer step of a round, in place: what the spec's schedule wants pruned becomes zero, in the parameters, with what was
+/// measured behind them, and in the outer optimiser's vectors, of as many elements, one after the other.
 pub fn after_step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &mut [f32]) {
     let Some(prune) = spec.prune.filter(|prune| round >= prune.from) else { return };
-    for range in ranges(&spec.model) {
-        prune_matrix(&prune, round, &mut params[range.clone()]);
-        for vector in momentum.chunks_exact_mut(params.len()) {
-            let both = vector[range.clone()].iter_mut().zip(&params[range.clone()]);
+    let elems = params.len();
+    let (model, measured) = params.split_at_mut(spec.model.params() as usize);
+    for (slot, inputs) in inputs(&spec.model) {
+        let range = slot.range();
+        let inputs = inputs.start - model.len()..inputs.end - model.len();
+        let squares = measured.get(inputs).unwrap_or_default();
+        prune_matrix(&prune, round, &mut model[range.clone()], squares);
+        for vector in momentum.chunks_exact_mut(elems) {
+            let both = vector[range.clone()].iter_mut().zip(&model[range.clone()]);
             both.filter(|(_, p)| **p == 0.0).for_each(|(m, _)| *m = 0.0);
         }
     }
 }
 
-fn prune_matrix(prune: &PruneSpec, round: Round, weights: &mut [f32]) {
-    let scores: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
+/// `squares`: `[in]`, mean squares of what goes into the matrix; magnitudes alone count if there are none, or nobody has measured yet.
+fn prune_matrix(prune: &PruneSpec, round: Round, weights: &mut [f32], squares: &[f32]) {
+    // Lossy codecs may bring what is near zero below it.
+    let norms: Vec<f32> = squares.iter().map(|square| square.max(0.0).sqrt()).collect();
+    if prune.method == PruneMethod::Magnitude || norms.iter().all(|norm| *norm == 0.0) {
+        let scores: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
+        return take(prune, round, weights, &scores);
+    }
+    for row in weights.chunks_exact_mut(norms.len()) {
+        let scores: Vec<f32> = row.iter().zip(&norms).map(|(w, norm)| w.abs() * norm).collect();
+        take(prune, round, row, &scores);
+    }
+}
+
+fn take(prune: &PruneSpec, round: Round, weights: &mut [f32], scores: &[f32]) {
     match prune.kind {
         PruneKind::Share { .. } => {
             let count = (prune.share(round) * weights.len() as f64) as usize;
-            smallest(weights, &scores, count);
+            smallest(weights, scores, count);
         }
         PruneKind::Pattern { keep, of } => {
-            pattern(weights, &scores, usize::from(keep), usize::from(of));
+            pattern(weights, scores, usize::from(keep), usize::from(of));
         }
     }
 }
@@ -125,7 +143,8 @@ mod tests {
             spec.rounds = 20;
             spec.outer.kind = kind;
             let share = PruneKind::Share { sparsity: 0.5 };
-            spec.prune = Some(PruneSpec { kind: share, from: 3, until: 6 });
+            let method = PruneMethod::Magnitude;
+            spec.prune = Some(PruneSpec { kind: share, from: 3, until: 6, method });
             assert_eq!(spec.validate(), Ok(()));
             let n = spec.elems() as usize;
             let all: usize = ranges(&spec.model).iter().map(|range| range.len()).sum();
@@ -158,6 +177,47 @@ mod tests {
             }
             assert!(zeros(&spec, &params) < all * 6 / 10);
         }
+    }
+
+    /// What is measured becomes the members' mean in one step, whatever the model's rate and momentum; then each row loses what
+    /// has the smallest products, and a weight that is small stays where much goes in.
+    #[test]
+    fn wanda_weighs_by_what_the_members_measured() {
+        let mut spec = spec();
+        (spec.rounds, spec.outer.kind) = (10, OuterKind::Nesterov);
+        let kind = PruneKind::Share { sparsity: 0.5 };
+        spec.prune = Some(PruneSpec { kind, from: 3, until: 3, method: PruneMethod::Wanda });
+        assert_eq!(spec.validate(), Ok(()));
+        let (n, model) = (spec.elems() as usize, spec.model.params() as usize);
+        let (slot, range) = inputs(&spec.model).remove(0);
+        let mut params: Vec<f32> = (0..n).map(|i| if i < model { 1.0 } else { 0.0 }).collect();
+        let width = range.len();
+        // In each row weights grow from left to right; the first feature is a hundred times as strong as the others.
+        slot.range().for_each(|i| params[i] = 1.0 + ((i - slot.offset) % width) as f32);
+        let mut momentum = vec![0.0; n * spec.outer_states()];
+        let squares = |i: usize| if i == range.start { 1e4 } else { 1.0 };
+        for round in [2, 3] {
+            let mean: Vec<f32> =
+                (0..n).map(|i| if i < model { 0.0 } else { params[i] - squares(i) }).collect();
+            outer::step(&spec, round, &mut params, &mut momentum, &mean);
+            assert!((model..n).all(|i| params[i] == squares(i)), "round {round}");
+        }
+        assert!(momentum.iter().all(|m| *m == 0.0));
+        for row in params[slot.range()].chunks(width) {
+            let kept: Vec<usize> = (0..width).filter(|i| row[*i] != 0.0).collect();
+            let wanted: Vec<usize> = std::iter::once(0).chain(width / 2 + 1..width).collect();
+            assert_eq!(kept, wanted);
+        }
+    }
+
+    /// Before anybody has measured, magnitudes count.
+    #[test]
+    fn wanda_without_measures_goes_by_magnitude() {
+        let kind = PruneKind::Share { sparsity: 0.5 };
+        let prune = PruneSpec { kind, from: 2, until: 2, method: PruneMethod::Wanda };
+        let mut weights = [3.0, -1.0, 2.0, -4.0];
+        prune_matrix(&prune, 2, &mut weights, &[0.0, -1e-9]);
+        assert_eq!(weights, [3.0, 0.0, 0.0, -4.0]);
     }
 
     proptest! {

@@ -112,8 +112,8 @@ impl RunSpec {
             })?;
         }
         if let Some(start) = self.start {
-            check(start.bytes == 4 * self.elems(), "model.start", || {
-                format!("{} bytes are not {} numbers of four", start.bytes, self.elems())
+            check(start.bytes == 4 * self.model.params(), "model.start", || {
+                format!("{} bytes are not {} numbers of four", start.bytes, self.model.params())
             })?;
             check(self.gossip.is_none(), "model.start", || {
                 "does not go with gossip yet: its peers fetch no files from each other".into()

@@ -1,9 +1,15 @@
 //! Pruning in the middle of a run: how many weights become zero, which of them, and at which rounds.
+//!
+//! Whoever judges weights by what goes into them has to know that of everybody's data. It is measured by each peer on its own and
+//! exchanged like the model: the flat vector goes on behind the parameters, with a mean square for each feature that goes into a
+//! matrix (see [`inputs`]), which the outer step sets to what the members measured, by tokens.
 
 use super::layout::{Layout, Slot};
-use super::{ModelSpec, Overlap, RunSpec, SpecError, check};
+use super::{LocalWork, ModelSpec, OuterKind, Overlap, RunSpec, SpecError, check};
 use crate::id::Round;
+use crate::math::Codec;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What is pruned, and when. From the first of its rounds on, a weight that is zero stays zero.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,9 +21,30 @@ pub struct PruneSpec {
     pub from: Round,
     /// The round at which all that shall be zero is; `from` for all at once.
     pub until: Round,
+    /// By what weights are judged.
+    #[serde(default, skip_serializing_if = "PruneMethod::is_magnitude")]
+    pub method: PruneMethod,
 }
 
-/// Which weights of the layers' matrices become zero: those of the smallest magnitude.
+/// By what a weight is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PruneMethod {
+    /// Its magnitude, against the others of its matrix.
+    #[default]
+    Magnitude,
+    /// Its magnitude times the norm of what goes into it, against the others of its output row (Wanda, arXiv 2306.11695,
+    /// section 3). Unlike there a layer is measured with all layers as they are, not with those before it pruned already.
+    Wanda,
+}
+
+impl PruneMethod {
+    fn is_magnitude(&self) -> bool {
+        *self == PruneMethod::Magnitude
+    }
+}
+
+/// How many weights of the layers' matrices become zero.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 pub enum PruneKind {
@@ -55,6 +82,23 @@ impl PruneSpec {
         most * (1.0 - left * left * left)
     }
 
+    /// Whether what goes into the matrices is measured in the work that leads to this round.
+    pub fn measures(&self, round: Round) -> bool {
+        self.method == PruneMethod::Wanda && round <= self.until
+    }
+
+    /// How many numbers there are to measure: so many does the flat vector have behind the parameters.
+    pub fn measured(&self, model: &ModelSpec) -> u64 {
+        match self.method {
+            PruneMethod::Magnitude => 0,
+            PruneMethod::Wanda => {
+                let [dim, hidden, heads] = [model.dim, model.hidden, model.heads].map(u64::from);
+                let into_out = heads * u64::from(model.head_dim());
+                u64::from(model.layers) * (2 * dim + into_out + hidden)
+            }
+        }
+    }
+
     /// Whether zeros stay zero in the work that leads to this round.
     pub fn holds(&self, round: Round) -> bool {
         round > self.from
@@ -75,9 +119,27 @@ impl PruneSpec {
             }
             PruneKind::Pattern { keep, of } => self.validate_pattern(&spec.model, keep, of)?,
         }
+        self.validate_method(spec)?;
         let plain = spec.strategy.fragments == 1 && spec.strategy.overlap == Overlap::None;
         check(plain && spec.gossip.is_none(), "prune", || {
             "local parameters that outlast rounds would bring pruned weights back: it goes with one fragment, no overlap and no gossip".into()
+        })
+    }
+
+    fn validate_method(&self, spec: &RunSpec) -> Result<(), SpecError> {
+        if self.method == PruneMethod::Magnitude {
+            return Ok(());
+        }
+        check(self.from > 1, "prune.from", || {
+            "must be 2 at least with \"wanda\": nobody works before the first round, and nothing is measured".into()
+        })?;
+        let steps = matches!(spec.outer.kind, OuterKind::Sgd | OuterKind::Nesterov);
+        check(steps && spec.strategy.work == LocalWork::Steps, "prune.method", || {
+            "\"wanda\" goes with local steps and the outer optimisers \"sgd\" and \"nesterov\"; or take \"magnitude\"".into()
+        })?;
+        let dense = |codec| matches!(codec, Codec::F32 | Codec::Bf16 | Codec::Int8 | Codec::Fp4);
+        check(dense(spec.exchange.up) && dense(spec.exchange.down), "prune.method", || {
+            "\"wanda\" wants all that was measured in each exchange: take the codec \"f32\", \"bf16\", \"int8\" or \"fp4\"".into()
         })
     }
 
@@ -107,16 +169,35 @@ pub fn is_pruned(slot: &Slot) -> bool {
     matches!(slot.role, Role::Inner | Role::Residual)
 }
 
+/// The matrices that are pruned, each with where in the flat vector the mean squares of what goes into it are: behind the
+/// parameters, layer by layer, what goes into attention, into its output matrix, into the feed-forward block, and into its last
+/// matrix.
+pub fn inputs(model: &ModelSpec) -> Vec<(Slot, Range<usize>)> {
+    let mut of = Vec::new();
+    let mut end = model.params() as usize;
+    for slot in Layout::new(model).slots.into_iter().filter(is_pruned) {
+        // q, k and v have one input, and so have gate and up.
+        if !["k_proj", "v_proj", "up_proj"].iter().any(|name| slot.name.contains(name)) {
+            end += slot.shape[1];
+        }
+        let width = slot.shape[1];
+        of.push((slot, end - width..end));
+    }
+    of
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::session::tests::spec;
+    use crate::wire::{from_cbor, to_cbor};
 
     const HALF: PruneKind = PruneKind::Share { sparsity: 0.5 };
 
     #[test]
     fn the_share_grows_by_a_cube() {
-        let gradual = PruneSpec { kind: HALF, from: 10, until: 14 };
+        let method = PruneMethod::Magnitude;
+        let gradual = PruneSpec { kind: HALF, from: 10, until: 14, method };
         let shares: Vec<f64> = (9..=15).map(|round| gradual.share(round)).collect();
         assert_eq!(shares, [0.0, 0.0, 0.2890625, 0.4375, 0.4921875, 0.5, 0.5]);
         let at_once = PruneSpec { until: 10, ..gradual };
@@ -127,7 +208,9 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_told_by_its_key() {
-        let plain = PruneSpec { kind: HALF, from: 2, until: 2 };
+        let method = PruneMethod::Magnitude;
+        let plain = PruneSpec { kind: HALF, from: 2, until: 2, method };
+        let wanda = PruneSpec { method: PruneMethod::Wanda, ..plain };
         let pattern = |keep, of| PruneSpec { kind: PruneKind::Pattern { keep, of }, ..plain };
         let of = |prune| RunSpec { prune: Some(prune), ..spec() };
         assert_eq!(of(plain).validate(), Ok(()));
@@ -135,6 +218,10 @@ mod tests {
         let mut delayed = of(plain);
         delayed.strategy.overlap = Overlap::Delayed { keep: 0.5 };
         let share = |sparsity| PruneSpec { kind: PruneKind::Share { sparsity }, ..plain };
+        assert_eq!(of(wanda).validate(), Ok(()));
+        let (mut sparse, mut signs) = (of(wanda), of(wanda));
+        sparse.exchange.down = Codec::Sign;
+        signs.outer.kind = OuterKind::Sign;
         for (spec, key) in [
             (of(PruneSpec { from: 0, ..plain }), "prune.from"),
             (of(PruneSpec { until: 1, ..plain }), "prune.until"),
@@ -145,8 +232,42 @@ mod tests {
             (of(pattern(2, 7)), "prune.pattern"),
             (of(PruneSpec { until: 3, ..pattern(2, 4) }), "prune.until"),
             (delayed, "prune"),
+            (of(PruneSpec { from: 1, ..wanda }), "prune.from"),
+            (sparse, "prune.method"),
+            (signs, "prune.method"),
         ] {
             assert_eq!(spec.validate().unwrap_err().key, key);
         }
+    }
+
+    /// Specs that were made before there were methods keep their name, and what is measured lies behind the model without gaps.
+    #[test]
+    fn what_is_measured_lies_behind_the_model() {
+        let method = PruneMethod::Magnitude;
+        let plain = PruneSpec { kind: HALF, from: 2, until: 2, method };
+        #[derive(Serialize)]
+        struct Before {
+            kind: PruneKind,
+            from: Round,
+            until: Round,
+        }
+        let before = to_cbor(&Before { kind: HALF, from: 2, until: 2 });
+        assert_eq!(to_cbor(&plain), before);
+        assert_eq!(from_cbor::<PruneSpec>(&before).unwrap(), plain);
+        let wanda = PruneSpec { method: PruneMethod::Wanda, ..plain };
+        let model = spec().model;
+        let ranges = inputs(&model);
+        assert_eq!(plain.measured(&model), 0);
+        let end = ranges.last().unwrap().1.end as u64;
+        assert_eq!(wanda.measured(&model), end - model.params());
+        assert_eq!(ranges[0].1.start as u64, model.params());
+        for (slot, range) in &ranges {
+            assert_eq!(range.len(), slot.shape[1], "{}", slot.name);
+        }
+        assert!(
+            ranges.windows(2).all(|two| two[0].1 == two[1].1 || two[0].1.end == two[1].1.start)
+        );
+        let run = RunSpec { prune: Some(wanda), ..spec() };
+        assert_eq!(run.elems(), model.params() + wanda.measured(&model));
     }
 }

@@ -86,7 +86,10 @@ fn read(model: &str) -> anyhow::Result<RunSpec> {
 fn text(spec: &RunSpec, on: Device, memory: Option<u64>) -> String {
     let ways = plan::ways(spec, on);
     let mut text = heading(spec, on) + &parts(spec, &ways[0]);
-    let mut rows = vec![["MICRO-BATCH", "RECOMPUTE", "ACTIVATIONS", "PEAK", ""].map(str::to_owned)];
+    let mut rows = vec![
+        ["MICRO-BATCH", "RECOMPUTE", "ACTIVATIONS", "TRAINING ALONE", "PEAK", ""]
+            .map(str::to_owned),
+    ];
     rows.extend(ways.iter().map(|way| row(spec, way, on, memory)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     text += "\n";
@@ -123,7 +126,7 @@ fn parts(spec: &RunSpec, first: &Way) -> String {
     show::table(&rows).into_iter().map(|line| line + "\n").collect()
 }
 
-fn row(spec: &RunSpec, way: &Way, on: Device, memory: Option<u64>) -> [String; 5] {
+fn row(spec: &RunSpec, way: &Way, on: Device, memory: Option<u64>) -> [String; 6] {
     let total = plan::total(spec, &way.device, on);
     let fits = match memory {
         Some(memory) if total <= memory => "fits",
@@ -134,6 +137,7 @@ fn row(spec: &RunSpec, way: &Way, on: Device, memory: Option<u64>) -> [String; 5
         way.thrift.micro_batch.unwrap_or(spec.inner.batch).to_string(),
         if way.thrift.recompute { "yes" } else { "no" }.to_owned(),
         show::bytes(way.device.activations),
+        show::bytes(way.device.peak),
         show::bytes(total),
         fits.to_owned(),
     ]

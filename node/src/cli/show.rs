@@ -1,11 +1,11 @@
 //! Numbers and tables for people.
 
-/// Bytes with a unit: `3.8 MB`.
+/// Bytes with a unit, in three digits: `3.81 MB`.
 pub fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
 }
 
-/// A count with a unit: `4.1M`.
+/// A count with a unit, in three digits: `4.12M`.
 pub fn count(count: f64) -> String {
     scaled(count, 1000.0, &["", "k", "M", "G", "T"])
 }
@@ -19,11 +19,13 @@ fn scaled(mut number: f64, step: f64, units: &[&str]) -> String {
         let Some(next) = units.next() else { break };
         (number, unit, whole) = (number / step, next, false);
     }
-    if whole || number.abs() >= 99.95 {
-        format!("{number:.0}{unit}")
-    } else {
-        format!("{number:.1}{unit}")
-    }
+    let decimals = match number.abs() {
+        _ if whole => 0,
+        number if number >= 99.95 => 0,
+        number if number >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{number:.decimals$}{unit}")
 }
 
 /// The first eight digits of a name.
@@ -58,9 +60,9 @@ mod tests {
         let rows = [
             (0, "0 B"),
             (999, "999 B"),
-            (1000, "1.0 kB"),
+            (1000, "1.00 kB"),
             (12_345, "12.3 kB"),
-            (999_950, "1.0 MB"),
+            (999_950, "1.00 MB"),
             (123_456_789, "123 MB"),
         ];
         for (number, expected) in rows {
@@ -68,7 +70,7 @@ mod tests {
         }
         assert_eq!(
             (count(0.0), count(1234.5), count(2e15)),
-            ("0".into(), "1.2k".into(), "2000T".into())
+            ("0".into(), "1.23k".into(), "2000T".into())
         );
     }
 

@@ -186,7 +186,7 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();
         let row =
-            "fish cdcdcdcd abababab 3/100 01234567 gathering 2 12.3k 5.0 MB 0 B 1.5000 1.7500";
+            "fish cdcdcdcd abababab 3/100 01234567 gathering 2 12.3k 5.00 MB 0 B 1.5000 1.7500";
         assert_eq!(lines[1].join(" "), row);
         assert_eq!(lines[2].join(" "), "waits for 2 peers until 12 s");
         assert_eq!(

@@ -360,7 +360,7 @@ mod tests {
         let from = Arc::new(from);
         let delta_of = |round| {
             let (cancel, merges) = Default::default();
-            let positions = vec![0..8];
+            let positions = std::iter::once(0..8).collect();
             let from = from.clone();
             let job = Job::Work { round, from, positions, cancel, merges, buffer: Vec::new() };
             submit(&thread, round, job);

@@ -3,6 +3,7 @@
 mod data;
 mod liar;
 mod nodes;
+mod pruning;
 mod start;
 mod stopping;
 

@@ -1,0 +1,43 @@
+//! A run that prunes by what goes into its weights: members measure that, and who comes later has what they measured.
+
+use crate::nodes::Nodes;
+use shoal_node::store::committed::MEASURED;
+use shoal_node::store::{Checkpoint, place};
+use shoal_protocol::run::prune::inputs;
+
+const PRUNE: &str = "[prune]\nsparsity = 0.5\nmethod = \"wanda\"\nfrom = 3\n";
+/// Rounds from the one that prunes on, until a fourth node comes.
+const PRUNED: u64 = 5;
+
+#[test]
+fn each_row_loses_half_and_a_newcomer_has_what_was_measured() {
+    let mut nodes = Nodes::three(PRUNE);
+    nodes.until("rounds after the pruning", |nodes| crate::both_past(nodes, PRUNED));
+    nodes.join(&["d"]);
+    nodes.until("rounds in step with the newcomer", |nodes| crate::in_step(nodes, PRUNED));
+    for name in ["a", "d"] {
+        let checkpoint = nodes.until("a checkpoint", |nodes| {
+            let found = place::open(&nodes.home(name)).ok()?;
+            (found.checkpoint.round >= PRUNED).then_some(found.checkpoint)
+        });
+        check(&checkpoint);
+    }
+}
+
+fn check(checkpoint: &Checkpoint) {
+    let measured: Vec<f32> = checkpoint.extras[MEASURED]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    let model = checkpoint.params.len();
+    assert_eq!((model + measured.len()) as u64, checkpoint.spec.elems());
+    for (slot, range) in inputs(&checkpoint.spec.model) {
+        let width = range.len();
+        for row in checkpoint.params[slot.range()].chunks(width) {
+            let zeros = row.iter().filter(|w| **w == 0.0).count();
+            assert_eq!(zeros, width / 2, "{}", slot.name);
+        }
+        let squares = &measured[range.start - model..range.end - model];
+        assert!(squares.iter().sum::<f32>() > 1e-3, "{}: {squares:?}", slot.name);
+    }
+}

@@ -45,7 +45,7 @@ pub struct RunSpec {
     pub rounds: u64,
     /// The architecture.
     pub model: ModelSpec,
-    /// The initial parameters, if they do not follow from `seed`: a file of `[elems]` f32, little-endian.
+    /// The initial parameters, if they do not follow from `seed`: a file of the model's parameters, f32, little-endian.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Blob>,
     /// How text becomes tokens.

@@ -194,6 +194,8 @@ impl Arithmetic {
             return Err("holds a number that is not finite");
         }
         let Some(replica) = &mut self.replica else {
+            // What was measured before is out of date.
+            sum.iter_mut().skip(self.spec.model.params() as usize).for_each(|sum| *sum = 0.0);
             sum.iter_mut().zip(&delta).for_each(|(sum, delta)| *sum += delta);
             return Ok(());
         };
@@ -362,6 +364,7 @@ impl Arithmetic {
             self.settle(&record, (index, c), *settle);
             self.workspace.clear(c);
         }
+        self.workspace.forget_residuals(self.spec.model.params() as usize);
         self.hold.settled(&record.plan);
         self.round = round;
         self.committed = state.clone();

@@ -442,7 +442,8 @@ const TOLD: &[Told] = &[
         "prune.method",
         "",
         "\"magnitude\"",
-        "By what a weight is judged: with \"wanda\" by what goes into it as well, which members measure on their data and exchange.",
+        "By what a weight is judged: with \"wanda\" by what goes into it as well, against the others of its row; members measure that on 64 sequences of a lease in the \
+         rounds before and exchange it. That wants `from` 2 at least, local steps, the outer optimiser \"sgd\" or \"nesterov\", and a codec that sends all numbers.",
         "arXiv 2306.11695 for \"wanda\"",
     ),
     told(

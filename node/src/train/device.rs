@@ -15,14 +15,17 @@ use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tch::Device;
 
 /// Sequences of a lease on which is measured what goes into the matrices. Wanda (arXiv 2306.11695, section 4.1) takes 128; of
 /// several members each brings some.
 const MEASURED: u32 = 64;
+/// Sequences that go through the model at once for that: few, so that it takes less memory than training.
+const AT_ONCE: u32 = 4;
 
 /// Something for a device to do.
 pub enum Job {
@@ -210,19 +213,30 @@ impl Worker {
         &params[..params.len().min(self.spec.model.params() as usize)]
     }
 
-    /// How far what pruning measures, on the model as it is now, is from what was `committed` of it, as a pseudo-gradient.
+    /// How far what was `committed` of what pruning measures is from the model as it is now, as a pseudo-gradient; 0 if it is not
+    /// measured in this round, or cannot be.
     fn measure(
         &self,
         round: Round,
         committed: &[f32],
         batches: impl Iterator<Item = Result<Batch, DataError>>,
-    ) -> Result<Vec<f32>, TrainError> {
+    ) -> Vec<f32> {
+        let mut off = vec![0.0; committed.len()];
         if !self.spec.prune.is_some_and(|prune| prune.measures(round)) {
-            return Ok(vec![0.0; committed.len()]);
+            return off;
         }
-        let batches = batches.take(MEASURED.div_ceil(self.spec.inner.batch) as usize);
-        let here = self.trainer.measure(batches)?;
-        Ok(committed.iter().zip(here).map(|(committed, here)| committed - here).collect())
+        match self.trainer.measure(batches.take((MEASURED / AT_ONCE) as usize)) {
+            Ok(here) => {
+                // In front of it is what fills the model's last block.
+                let behind = committed.len().saturating_sub(here.len());
+                let both = committed[behind..].iter().zip(&here);
+                off[behind..].iter_mut().zip(both).for_each(|(off, (c, h))| *off = c - h);
+            }
+            Err(error) => {
+                tracing::warn!(round, %error, "what goes into the weights could not be measured")
+            }
+        }
+        off
     }
 
     fn work(
@@ -244,12 +258,16 @@ impl Worker {
         let done = match self.spec.strategy.work {
             LocalWork::Gradient => self.trainer.mean_gradient(from, batches, &work, &mut buffer)?,
             LocalWork::Steps => {
-                let done = self.trainer.work(from, batches, &work)?;
+                let mut done = self.trainer.work(from, batches, &work)?;
                 let seen = merges.first(done.merged);
                 let mut origin = std::borrow::Cow::Borrowed(from);
                 seen.iter().for_each(|merge| merge.apply(origin.to_mut()));
                 self.trainer.delta(&origin, &mut buffer)?;
-                buffer.extend(self.measure(round, measured, data.batches(positions, size))?);
+                let start = Instant::now();
+                let batches = data.batches(positions, AT_ONCE);
+                let going_on = batches.take_while(|_| !cancel.load(Ordering::Relaxed));
+                buffer.extend(self.measure(round, measured, going_on));
+                done.seconds += start.elapsed().as_secs_f64();
                 done
             }
         };
@@ -288,6 +306,7 @@ mod tests {
     use crate::model::initial_params;
     use crate::prune::Calibration;
     use crate::train::trainer::test_spec;
+    use shoal_protocol::run::prune::inputs;
     use shoal_protocol::run::{PruneKind, PruneMethod, PruneSpec};
     use std::path::Path;
     use std::sync::mpsc::channel;
@@ -375,13 +394,23 @@ mod tests {
         after.iter_mut().zip(&delta).for_each(|(after, delta)| *after -= delta);
         let data = Dataset::open(&spec, None, None, Path::new("unused")).unwrap();
         let batch = data.batch(0..8).unwrap();
-        let calibration = Calibration::new(&spec.model, &after, &batch, 8, Device::Cpu).unwrap();
+        let mut calibration =
+            Calibration::new(&spec.model, &after, &batch, 8, Device::Cpu).unwrap();
         let tokens = 8.0 * f64::from(spec.model.context);
-        let first = calibration.look().unwrap().inputs.attention;
-        for (delta, sum) in delta[model..].iter().zip(first) {
-            let here = f64::from(0.5 - delta);
-            assert!((here - sum / tokens).abs() < 1e-4 * (1.0 + here), "{here} {sum}");
+        let matrices = inputs(&spec.model);
+        for layer in 0..spec.model.layers {
+            let seen = calibration.look().unwrap().inputs;
+            let of_layer = format!("model.layers.{layer}.");
+            for (slot, range) in matrices.iter().filter(|(s, _)| s.name.starts_with(&of_layer)) {
+                for (delta, sum) in delta[range.clone()].iter().zip(seen.of(&slot.name)) {
+                    let (here, there) = (f64::from(0.5 - delta), (sum / tokens).sqrt());
+                    assert!((here - there).abs() < 1e-3 * (1.0 + here), "{}", slot.name);
+                }
+            }
+            calibration.step(&after).unwrap();
         }
+        assert_eq!(matrices.len() as u32, 7 * spec.model.layers);
+        assert!(delta[model..matrices[0].1.start].iter().all(|delta| *delta == 0.0));
         assert!(delta_of(3)[model..].iter().all(|delta| *delta == 0.0));
         submit(&thread, 4, Job::Evaluate { params: from, sequences: 8 });
         assert!(matches!(inbox.recv().unwrap().result, Ok(Done::Evaluated { .. })));

@@ -284,7 +284,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Mean squares over tokens of what goes into each matrix of the model as it is, in the order of [`inputs`](shoal_protocol::run::prune::inputs).
+    /// Root mean squares over tokens of what goes into each matrix of the model as it is, in the order of
+    /// [`inputs`](shoal_protocol::run::prune::inputs).
     ///
     /// # Errors
     /// A batch that could not be read, or the device failed.
@@ -303,7 +304,7 @@ impl Trainer {
         let sums = layers.iter().flat_map(|layer| {
             [&layer.attention, &layer.out, &layer.mlp, &layer.down].into_iter().flatten()
         });
-        Ok(sums.map(|sum| (sum / tokens) as f32).collect())
+        Ok(sums.map(|sum| (sum / tokens.max(1.0)).sqrt() as f32).collect())
     }
 
     /// Mean loss of `params` over the rows of `batch` (in nats per token), `rows` sequences at a time.

@@ -9,7 +9,7 @@ mod stopping;
 
 use liar::{Garbage, Liar, Lie};
 use nodes::Nodes;
-use shoal_node::status::NodeStatus;
+use shoal_node::status::{NodeStatus, RoundStatus};
 use shoal_protocol::id::{PeerId, Round};
 use shoal_protocol::wire::ChunkKind;
 use std::collections::BTreeMap;
@@ -63,17 +63,20 @@ fn about(nodes: &Nodes, peer: PeerId) -> Vec<String> {
 }
 
 /// How all stand, once they have committed enough rounds since this one to one digest each. A machine that is busy may hold one up so
-/// long that the other goes on alone for a round: one has a gap there then, or what it made of that round itself.
+/// long that another goes on alone for a round: one has a gap there then, or what it made of that round itself.
 fn in_step(nodes: &Nodes, since: Round) -> Option<Vec<NodeStatus>> {
     let statuses = nodes.statuses()?;
-    let mut known: BTreeMap<Round, Vec<&String>> = BTreeMap::new();
+    let mut known: BTreeMap<Round, Vec<&RoundStatus>> = BTreeMap::new();
     for round in statuses.iter().flat_map(|status| &status.rounds).filter(|r| r.round >= since) {
-        known.entry(round.round).or_default().push(&round.digest);
+        known.entry(round.round).or_default().push(round);
     }
-    let one = |digests: &Vec<&String>| {
-        digests.len() == statuses.len() && digests.iter().all(|digest| digest == &digests[0])
-    };
-    (known.values().filter(|digests| one(digests)).count() as u64 > ROUNDS).then_some(statuses)
+    let of_all = known.values().filter(|told| told.len() == statuses.len());
+    let (one, apart): (Vec<_>, Vec<_>) =
+        of_all.partition(|told| told.iter().all(|round| round.digest == told[0].digest));
+    for told in apart {
+        assert!(told.iter().any(|round| round.members == 1), "{told:?}");
+    }
+    (one.len() as u64 > ROUNDS).then_some(statuses)
 }
 
 /// The held-out loss is a number (JSON has none for NaN), and not that of a spoilt model.

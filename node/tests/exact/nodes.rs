@@ -90,6 +90,14 @@ impl Nodes {
         names.iter().for_each(|name| self.begin(name, &format!("join {ticket}")));
     }
 
+    /// Kills a node and starts it again, in the home that it had.
+    pub fn restart(&mut self, name: &'static str) {
+        let index = self.names.iter().position(|known| *known == name).unwrap();
+        self.children[index].kill().unwrap();
+        self.children[index].wait().unwrap();
+        self.children[index] = start(self.folder.path(), name, "up run.toml");
+    }
+
     /// What the nodes' homes and logs go by.
     pub fn names(&self) -> &[&'static str] {
         &self.names

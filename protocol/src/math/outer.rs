@@ -207,6 +207,7 @@ wide! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::{PruneKind, PruneMethod, PruneSpec};
     use crate::session::tests::spec;
 
     fn step((kind, lr, momentum): (OuterKind, f32, f32)) -> OuterStep {
@@ -269,6 +270,32 @@ mod tests {
             let (mut one_p, mut one_m) = ([0.3], [0.01]);
             step.take(i, &mut one_p, [&mut one_m, &mut []], &[*d]);
             assert_eq!((p[i].to_bits(), m[i].to_bits()), (one_p[0].to_bits(), one_m[0].to_bits()));
+        }
+    }
+
+    /// Chunks that lie in the model, behind it, and across its end: all as in one piece.
+    #[test]
+    fn what_is_measured_is_averaged_in_whatever_chunks() {
+        let mut run = spec();
+        let (kind, method) = (PruneKind::Share { sparsity: 0.5 }, PruneMethod::Wanda);
+        run.prune = Some(PruneSpec { kind, from: 5, until: 5, method });
+        run.outer = OuterSpec { kind: OuterKind::Nesterov, lr: 0.7, momentum: 0.9 };
+        let (n, model) = (run.elems() as usize, run.model.params() as usize);
+        let delta: Vec<f32> = (0..n).map(|i| (i as f32 - 100.0) * 1e-3).collect();
+        let moved = |size: usize| {
+            let (mut params, mut momentum) = (vec![0.5; n], vec![0.25; n]);
+            let step = OuterStep::new(&run, 2);
+            for start in (0..n).step_by(size) {
+                let range = start..(start + size).min(n);
+                step.take_range(range.clone(), &mut params, &mut momentum, &delta[range]);
+            }
+            (params, momentum)
+        };
+        let whole = moved(n);
+        assert!((model..n).all(|i| (whole.0[i], whole.1[i]) == (0.5 - delta[i], 0.25)));
+        assert!(whole.1[..model].iter().filter(|m| **m != 0.25).count() >= model - 1);
+        for size in [1, 7, 512] {
+            assert_eq!(moved(size), whole, "{size}");
         }
     }
 

@@ -43,8 +43,8 @@ pub fn after_step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &m
     for (slot, inputs) in inputs(&spec.model) {
         let range = slot.range();
         let inputs = inputs.start - model.len()..inputs.end - model.len();
-        let squares = measured.get(inputs).unwrap_or_default();
-        prune_matrix(&prune, round, &mut model[range.clone()], squares);
+        let norms = measured.get(inputs).unwrap_or_default();
+        prune_matrix(&prune, round, &mut model[range.clone()], norms);
         for vector in momentum.chunks_exact_mut(elems) {
             let both = vector[range.clone()].iter_mut().zip(&model[range.clone()]);
             both.filter(|(_, p)| **p == 0.0).for_each(|(m, _)| *m = 0.0);
@@ -52,10 +52,10 @@ pub fn after_step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &m
     }
 }
 
-/// `squares`: `[in]`, mean squares of what goes into the matrix; magnitudes alone count if there are none, or nobody has measured yet.
-fn prune_matrix(prune: &PruneSpec, round: Round, weights: &mut [f32], squares: &[f32]) {
+/// `norms`: `[in]`, of what goes into the matrix; magnitudes alone count if there are none, or nobody has measured yet.
+fn prune_matrix(prune: &PruneSpec, round: Round, weights: &mut [f32], norms: &[f32]) {
     // Lossy codecs may bring what is near zero below it.
-    let norms: Vec<f32> = squares.iter().map(|square| square.max(0.0).sqrt()).collect();
+    let norms: Vec<f32> = norms.iter().map(|norm| if *norm > 0.0 { *norm } else { 0.0 }).collect();
     if prune.method == PruneMethod::Magnitude || norms.iter().all(|norm| *norm == 0.0) {
         let scores: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
         return take(prune, round, weights, &scores);
@@ -195,12 +195,12 @@ mod tests {
         // In each row weights grow from left to right; the first feature is a hundred times as strong as the others.
         slot.range().for_each(|i| params[i] = 1.0 + ((i - slot.offset) % width) as f32);
         let mut momentum = vec![0.0; n * spec.outer_states()];
-        let squares = |i: usize| if i == range.start { 1e4 } else { 1.0 };
+        let norm = |i: usize| if i == range.start { 100.0 } else { 1.0 };
         for round in [2, 3] {
             let mean: Vec<f32> =
-                (0..n).map(|i| if i < model { 0.0 } else { params[i] - squares(i) }).collect();
+                (0..n).map(|i| if i < model { 0.0 } else { params[i] - norm(i) }).collect();
             outer::step(&spec, round, &mut params, &mut momentum, &mean);
-            assert!((model..n).all(|i| params[i] == squares(i)), "round {round}");
+            assert!((model..n).all(|i| params[i] == norm(i)), "round {round}");
         }
         assert!(momentum.iter().all(|m| *m == 0.0));
         for row in params[slot.range()].chunks(width) {

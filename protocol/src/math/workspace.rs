@@ -194,6 +194,13 @@ impl Workspace {
         self.delta[range].fill(0.0);
     }
 
+    /// Forgets all residuals from an element on, if there are so many: of what is measured anew in each round.
+    pub fn forget_residuals(&mut self, from: usize) {
+        for residual in [&mut self.up, &mut self.down] {
+            residual.iter_mut().skip(from).for_each(|x| *x = 0.0);
+        }
+    }
+
     /// The parameters of a branch that is left, `from`, become a pseudo-gradient on those of another, `to` (`[n]` each): their
     /// difference, scaled by `share`. With the one that is here, which was trained on `tokens`, it makes a mean by tokens;
     /// the difference counts for `given`.

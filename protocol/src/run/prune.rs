@@ -1,8 +1,9 @@
 //! Pruning in the middle of a run: how many weights become zero, which of them, and at which rounds.
 //!
 //! Whoever judges weights by what goes into them has to know that of everybody's data. It is measured by each peer on its own and
-//! exchanged like the model: the flat vector goes on behind the parameters, with a mean square for each feature that goes into a
-//! matrix (see [`inputs`]), which the outer step sets to what the members measured, by tokens.
+//! exchanged like the model: the flat vector goes on behind the parameters, with a root mean square for each feature that goes into
+//! a matrix (see [`inputs`]). A member contributes how far what is committed is from what it measures, without any residual, and the
+//! outer step subtracts the mean of that by tokens: what a lossy codec rounds off is made up for in the next round.
 
 use super::layout::{Layout, Slot};
 use super::{LocalWork, ModelSpec, OuterKind, Overlap, RunSpec, SpecError, check};
@@ -26,6 +27,11 @@ pub struct PruneSpec {
     pub method: PruneMethod,
 }
 
+/// Rounds before the first that prunes in which is measured already: with lossy codecs each brings what is committed nearer.
+const BEFORE: Round = 3;
+/// Elements of the blocks of codecs that send every number.
+const BLOCK: u64 = 512;
+
 /// By what a weight is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,13 +50,13 @@ impl PruneMethod {
     }
 }
 
-/// How many weights of the layers' matrices become zero.
+/// How many weights of the layers' matrices become zero: those that count least by the [`PruneMethod`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 pub enum PruneKind {
     /// This share of every matrix.
     Share {
-        /// Above 0 and below 1.
+        /// Above 0 and below 1; with [`PruneMethod::Wanda`] of every row, rounded down.
         sparsity: f32,
     },
     /// Of `of` neighbours in a row all but `keep`.
@@ -84,17 +90,20 @@ impl PruneSpec {
 
     /// Whether what goes into the matrices is measured in the work that leads to this round.
     pub fn measures(&self, round: Round) -> bool {
-        self.method == PruneMethod::Wanda && round <= self.until
+        self.method == PruneMethod::Wanda
+            && (self.from.saturating_sub(BEFORE)..=self.until).contains(&round)
     }
 
-    /// How many numbers there are to measure: so many does the flat vector have behind the parameters.
+    /// How many numbers the flat vector has behind the parameters.
     pub fn measured(&self, model: &ModelSpec) -> u64 {
         match self.method {
             PruneMethod::Magnitude => 0,
             PruneMethod::Wanda => {
                 let [dim, hidden, heads] = [model.dim, model.hidden, model.heads].map(u64::from);
-                let into_out = heads * u64::from(model.head_dim());
-                u64::from(model.layers) * (2 * dim + into_out + hidden)
+                // Any spec is asked, valid or not.
+                let into_out = if heads == 0 { 0 } else { heads * u64::from(model.head_dim()) };
+                let numbers = u64::from(model.layers) * (2 * dim + into_out + hidden);
+                first_measured(model) - model.params() + numbers
             }
         }
     }
@@ -137,6 +146,10 @@ impl PruneSpec {
         check(steps && spec.strategy.work == LocalWork::Steps, "prune.method", || {
             "\"wanda\" goes with local steps and the outer optimisers \"sgd\" and \"nesterov\"; or take \"magnitude\"".into()
         })?;
+        check(!spec.exchange.clip_to_median, "exchange.clip_to_median", || {
+            "does not go with \"wanda\": the mean of what was measured would be clipped as well"
+                .into()
+        })?;
         let dense = |codec| matches!(codec, Codec::F32 | Codec::Bf16 | Codec::Int8 | Codec::Fp4);
         check(dense(spec.exchange.up) && dense(spec.exchange.down), "prune.method", || {
             "\"wanda\" wants all that was measured in each exchange: take the codec \"f32\", \"bf16\", \"int8\" or \"fp4\"".into()
@@ -169,12 +182,16 @@ pub fn is_pruned(slot: &Slot) -> bool {
     matches!(slot.role, Role::Inner | Role::Residual)
 }
 
-/// The matrices that are pruned, each with where in the flat vector the mean squares of what goes into it are: behind the
-/// parameters, layer by layer, what goes into attention, into its output matrix, into the feed-forward block, and into its last
-/// matrix.
+/// Where what is measured begins in the flat vector: behind the parameters, at a block of its own, for blocks have one scale.
+fn first_measured(model: &ModelSpec) -> u64 {
+    model.params().next_multiple_of(BLOCK)
+}
+
+/// The matrices that are pruned, each with where in the flat vector the root mean squares of what goes into it are: layer by layer
+/// what goes into attention, into its output matrix, into the feed-forward block, and into its last matrix.
 pub fn inputs(model: &ModelSpec) -> Vec<(Slot, Range<usize>)> {
     let mut of = Vec::new();
-    let mut end = model.params() as usize;
+    let mut end = first_measured(model) as usize;
     for slot in Layout::new(model).slots.into_iter().filter(is_pruned) {
         // q, k and v have one input, and so have gate and up.
         if !["k_proj", "v_proj", "up_proj"].iter().any(|name| slot.name.contains(name)) {
@@ -222,6 +239,8 @@ mod tests {
         let (mut sparse, mut signs) = (of(wanda), of(wanda));
         sparse.exchange.down = Codec::Sign;
         signs.outer.kind = OuterKind::Sign;
+        let mut clipped = of(wanda);
+        clipped.exchange.clip_to_median = true;
         for (spec, key) in [
             (of(PruneSpec { from: 0, ..plain }), "prune.from"),
             (of(PruneSpec { until: 1, ..plain }), "prune.until"),
@@ -235,6 +254,7 @@ mod tests {
             (of(PruneSpec { from: 1, ..wanda }), "prune.from"),
             (sparse, "prune.method"),
             (signs, "prune.method"),
+            (clipped, "exchange.clip_to_median"),
         ] {
             assert_eq!(spec.validate().unwrap_err().key, key);
         }
@@ -260,13 +280,18 @@ mod tests {
         assert_eq!(plain.measured(&model), 0);
         let end = ranges.last().unwrap().1.end as u64;
         assert_eq!(wanda.measured(&model), end - model.params());
-        assert_eq!(ranges[0].1.start as u64, model.params());
+        assert_eq!(ranges[0].1.start as u64, model.params().next_multiple_of(512));
         for (slot, range) in &ranges {
             assert_eq!(range.len(), slot.shape[1], "{}", slot.name);
         }
         assert!(
             ranges.windows(2).all(|two| two[0].1 == two[1].1 || two[0].1.end == two[1].1.start)
         );
+        let rounds = |from, until| PruneSpec { from, until, ..wanda };
+        let measuring = |prune: PruneSpec| (0..20).filter(|round| prune.measures(*round)).collect();
+        let all: [Vec<Round>; 3] =
+            [rounds(2, 2), rounds(10, 12), PruneSpec { method, ..rounds(10, 12) }].map(measuring);
+        assert_eq!(all, [vec![0, 1, 2], vec![7, 8, 9, 10, 11, 12], vec![]]);
         let run = RunSpec { prune: Some(wanda), ..spec() };
         assert_eq!(run.elems(), model.params() + wanda.measured(&model));
     }

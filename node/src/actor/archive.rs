@@ -296,12 +296,8 @@ impl Writer {
         let vectors =
             kept.vectors.into_iter().map(|(name, values)| (name, bytes_of(&values).to_vec()));
         let extras = vectors.chain(kept.extras).map(|(name, bytes)| (name.to_owned(), bytes));
-        let whole = |vector| Arc::unwrap_or_clone(vector);
-        let (params, momentum, measured) = committed::split(
-            &self.settings.spec,
-            whole(kept.state.params),
-            whole(kept.state.momentum),
-        );
+        let [params, momentum] = [kept.state.params, kept.state.momentum].map(Arc::unwrap_or_clone);
+        let (params, momentum, measured) = committed::split(&self.settings.spec, params, momentum);
         let extras = extras.chain(measured.map(|bytes| (committed::MEASURED.to_owned(), bytes)));
         let mut local = self.inner.clone();
         local.extend(kept.local.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));

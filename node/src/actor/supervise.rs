@@ -20,7 +20,7 @@ use crate::recording;
 use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::best::BEST;
-use crate::store::floats::bytes_of_mut;
+use crate::store::floats::{bytes_of_mut, floats_of};
 use crate::store::teacher::Teacher;
 use crate::store::{self, Checkpoint, StateBytes};
 use crate::train::DeviceThread;
@@ -448,13 +448,7 @@ fn resume(settings: &Settings, mut checkpoint: Checkpoint) -> anyhow::Result<Beg
         record.state == state_root(&chunks) && record.digest() == checkpoint.digest,
         "the checkpoint's state is not what its record commits to: remove its folder, the one before is used then"
     );
-    let floats = |name: &str| {
-        let bytes = checkpoint.extras.get(name).map_or(&[][..], Vec::as_slice);
-        bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect::<Vec<f32>>()
-    };
+    let floats = |name: &str| floats_of(checkpoint.extras.get(name).map_or(&[][..], Vec::as_slice));
     let residuals = [floats(archive::RESIDUAL_UP), floats(archive::RESIDUAL_DOWN)];
     let state = State { params: Arc::new(params), momentum: Arc::new(momentum) };
     Ok(Beginning {

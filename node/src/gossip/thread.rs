@@ -5,6 +5,7 @@ use super::sending::Sending;
 use crate::exchange::State;
 use crate::net::{Credit, NetHandle};
 use crate::store::StateBytes;
+use crate::store::floats::floats_of;
 use bytes::Bytes;
 use shoal_protocol::gossip::{Frame, FrameKind, Input, Numbers};
 use shoal_protocol::id::{Digest, PeerId, Round};
@@ -328,8 +329,7 @@ impl Worker {
 
     fn load(&mut self, from: PeerId, frame: Frame) {
         let Some(bytes) = self.frames.remove(&from, &frame) else { return };
-        let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        let params: Vec<f32> = bytes.chunks_exact(4).map(number).collect();
+        let params = floats_of(&bytes);
         if params.len() != self.numbers.outer().len() || !all_finite(&params) {
             return refused(&from, "parameters that are not finite");
         }

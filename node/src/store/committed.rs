@@ -2,7 +2,7 @@
 //! what pruning measures. A checkpoint's own vectors are the model's, and what lies behind the parameters is an extra of its own.
 
 use super::checkpoint::Checkpoint;
-use super::floats::bytes_of;
+use super::floats::{bytes_of, floats_of};
 use shoal_protocol::run::RunSpec;
 
 /// Name of what pruning has measured among a checkpoint's extras: f32 little-endian, as the parameters would go on.
@@ -33,8 +33,7 @@ pub fn take(checkpoint: &mut Checkpoint) -> (Vec<f32>, Vec<f32>) {
     let vectors = std::mem::take(&mut checkpoint.momentum);
     let (model, elems) = lengths(&checkpoint.spec);
     if let Some(bytes) = checkpoint.extras.get(MEASURED) {
-        let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        params.extend(numbers);
+        params.extend(floats_of(bytes));
     }
     if vectors.is_empty() {
         return (params, vec![0.0; elems * checkpoint.spec.outer_states()]);

@@ -17,6 +17,11 @@ pub(crate) fn bytes_of_mut(floats: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
+/// The floats of bytes, copied; bytes that make no whole one at the end are left out.
+pub fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+}
+
 /// A bfloat16 is the upper half of an f32.
 pub(super) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)

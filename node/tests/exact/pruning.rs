@@ -2,6 +2,7 @@
 
 use crate::nodes::Nodes;
 use shoal_node::store::committed::MEASURED;
+use shoal_node::store::floats::floats_of;
 use shoal_node::store::{Checkpoint, place};
 use shoal_protocol::run::prune::inputs;
 
@@ -29,10 +30,7 @@ fn pruned(nodes: &Nodes, name: &str) -> Option<u64> {
 }
 
 fn check(checkpoint: &Checkpoint) {
-    let measured: Vec<f32> = checkpoint.extras[MEASURED]
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    let measured = floats_of(&checkpoint.extras[MEASURED]);
     let model = checkpoint.params.len();
     assert_eq!((model + measured.len()) as u64, checkpoint.spec.elems());
     for (slot, range) in inputs(&checkpoint.spec.model) {

@@ -13,6 +13,7 @@ use crate::model::initial_params;
 use crate::net::{NetEvent, NetHandle};
 use crate::settings::Settings;
 use crate::status::SharedStatus;
+use crate::store::floats::floats_of;
 use crate::store::{self, Checkpoint, StateBytes};
 use actix::{Actor, Addr, AsyncContext, Context};
 use anyhow::{Context as _, ensure};
@@ -179,9 +180,8 @@ fn beginning(
     let peer: Peer = from_cbor(peer).map_err(anyhow::Error::msg).context(damaged)?;
     let (params, momentum) =
         (std::mem::take(&mut checkpoint.params), std::mem::take(&mut checkpoint.momentum));
-    let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     let residual = checkpoint.extras.get(archive::RESIDUAL_UP).context(damaged)?;
-    let residual: Vec<f32> = residual.chunks_exact(4).map(number).collect();
+    let residual = floats_of(residual);
     let root = state_root(&StateBytes::new(&params, &momentum).chunk_digests());
     let whole = [momentum.len(), residual.len()] == [params.len(); 2];
     anyhow::ensure!(whole && root == checkpoint.digest, damaged);

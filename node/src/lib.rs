@@ -54,5 +54,6 @@ pub mod status;
 pub mod stopping;
 /// Checkpoints, the bytes of committed state, Hugging Face folders and GGUF files.
 pub mod store;
+pub mod teach;
 /// Local training: the device thread, inner optimisers, schedules, evaluation and sampling.
 pub mod train;

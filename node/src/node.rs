@@ -109,7 +109,8 @@ fn first_files(settings: &Settings) -> anyhow::Result<Vec<(&'static str, Blob)>>
         files.extend(new.then_some(("the parameters that the run begins with", start)));
     }
     let teacher = spec.distill.as_ref().and_then(|distill| distill.pieces);
-    let teacher = teacher.filter(|_| settings.teacher.is_none() && !settings.devices.is_empty());
+    let held = settings.teacher.is_some() || settings.without_teacher;
+    let teacher = teacher.filter(|_| !held && !settings.devices.is_empty());
     files.extend(teacher.map(|teacher| ("the run's teacher", teacher)));
     Ok(files)
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub tokenizer: Option<PathBuf>,
     /// The run's teacher, if its spec names one: a checkpoint's folder or a Hugging Face folder.
     pub teacher: Option<PathBuf>,
+    /// Whether the teacher is not held here: what it says is asked of peers that do.
+    pub without_teacher: bool,
     /// Where to listen; empty for everywhere.
     pub listen: Vec<Multiaddr>,
     /// Peers to begin with.

@@ -35,6 +35,12 @@ pub struct NodeStatus {
     /// Pieces of the run's files that are here, and all of them, where peers give them to each other.
     #[serde(default)]
     pub data_pieces: Option<(u32, u32)>,
+    /// Answers that it has given of what the run's teacher says, to those who do not hold it.
+    #[serde(default)]
+    pub lessons_given: u64,
+    /// Answers that it was given.
+    #[serde(default)]
+    pub lessons_taken: u64,
     /// Everybody it knows of.
     pub members: Vec<MemberStatus>,
     /// Tokens that this node has trained on since it started.

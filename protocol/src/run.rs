@@ -353,7 +353,7 @@ impl RunSpec {
         self.validate_gossip()?;
         self.validate_stop()?;
         self.prune.map_or(Ok(()), |prune| prune.validate(self))?;
-        self.distill.as_ref().map_or(Ok(()), DistillSpec::validate)?;
+        self.distill.as_ref().map_or(Ok(()), |distill| distill.validate(&self.model))?;
         let alone = self.distill.is_none() || self.regularisation.is_usual();
         check(alone, "distill", || {
             "goes without [regularisation]: the teacher's distribution is what regularises".into()

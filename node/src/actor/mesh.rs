@@ -3,6 +3,7 @@
 use crate::exchange::Frame;
 use crate::message::{Delivered, Happened};
 use crate::net::{Credit, NetEvent};
+use crate::teach::Lessons;
 use actix::Recipient;
 use bytes::Bytes;
 use shoal_protocol::event::{ChunkId, ChunkKind, Input};
@@ -20,6 +21,8 @@ pub struct Mesh {
     pub session: Recipient<Happened>,
     /// The session as well, for frames with their bytes.
     pub deliveries: Recipient<Delivered>,
+    /// Where what is asked and told of the run's teacher goes.
+    pub lessons: Lessons,
 }
 
 impl Mesh {
@@ -38,14 +41,21 @@ impl Mesh {
     fn carry(&self, event: NetEvent) {
         match event {
             NetEvent::Connected(peer) => self.tell(Input::Connected { peer }, None),
-            NetEvent::Disconnected(peer) => self.tell(Input::Disconnected { peer }, None),
+            NetEvent::Disconnected(peer) => {
+                self.lessons.lost(peer);
+                self.tell(Input::Disconnected { peer }, None);
+            }
             NetEvent::Frame { from, bytes, credit } => {
                 self.tell(wire::decode(from, &bytes), Some(credit))
             }
             NetEvent::Gossip { from, bytes } => self.tell(wire::decode(from, &bytes), None),
             NetEvent::Bulk { from, header, payload, credit } => {
-                self.bulk(from, &header, payload, credit)
+                match self.lessons.header(&header) {
+                    Some(header) => self.lessons.take(from, header, payload, credit),
+                    None => self.bulk(from, &header, payload, credit),
+                }
             }
+            NetEvent::BulkSent { header, .. } if self.lessons.header(&header).is_some() => {}
             NetEvent::BulkSent { peer, header, .. } => self.tell(sent(peer, &header), None),
             NetEvent::ListenAddress(address) => tracing::debug!(%address, "listening"),
             NetEvent::Refused { peer, reason } => {

@@ -1,19 +1,17 @@
 //! Starts the actors in order, and stops them: signal, or the run's end, or a failure.
 
 use crate::actor::archive::{self, ArchiveActor, Endorsement};
+use crate::actor::devices::{self, DeviceFaces, Devices};
 use crate::actor::gossip::{self, GossipActor};
 use crate::actor::mesh::Mesh;
 use crate::actor::session::{Clock, Contacts, SessionActor};
 use crate::actor::trainer::TrainerActor;
 use crate::blob::{Library, PieceThread, first};
-use crate::data::{Dataset, Late};
 use crate::exchange::average::AVERAGE;
 use crate::exchange::{Arithmetic, ExchangeThread, Feedback, Job, State};
 use crate::gossip::GossipThread;
-use crate::message::{
-    Answered, Delivered, Evaluate, Happened, Merged, StateCommitted, Stop, Subject, Train,
-};
-use crate::model::{Thrift, initial_params};
+use crate::message::{Delivered, Evaluate, Happened, Merged, StateCommitted, Stop, Subject, Train};
+use crate::model::initial_params;
 use crate::net::identity::NodeKeyring;
 use crate::net::{NetEvent, NetHandle};
 use crate::recording;
@@ -21,19 +19,16 @@ use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::best::BEST;
 use crate::store::floats::{bytes_of_mut, floats_of};
-use crate::store::teacher::Teacher;
 use crate::store::{self, Checkpoint, StateBytes};
-use crate::train::DeviceThread;
+use crate::teach::TeachingThread;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use shoal_protocol::id::{Digest, Keyring, Round};
 use shoal_protocol::ledger::{Record, state_root};
 use shoal_protocol::recording::Opening;
-use shoal_protocol::run::DistillSpec;
 use shoal_protocol::session::{self, Standing};
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::from_cbor;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -90,6 +85,7 @@ pub struct Supervisor {
     trainer: Addr<TrainerActor>,
     archive: Addr<ArchiveActor>,
     threads: Vec<JoinHandle<()>>,
+    teaching: Option<TeachingThread>,
     net: NetHandle,
     stopped: oneshot::Receiver<Option<String>>,
 }
@@ -133,7 +129,8 @@ impl Supervisor {
             let (root, threads) =
                 (Root::Gossip(running.session, running.numbers), vec![running.archive_thread]);
             let (trainer, archive) = (running.trainer, running.archive);
-            return Ok(Supervisor { root, trainer, archive, threads, net, stopped });
+            let teaching = running.teaching;
+            return Ok(Supervisor { root, trainer, archive, threads, teaching, net, stopped });
         }
         let spec = &settings.spec;
         let beginning = beginning(settings)?;
@@ -172,9 +169,11 @@ impl Supervisor {
         // The session's address is needed by those that it needs: its context is made first.
         let context = Context::<SessionActor>::new();
         let session = context.address();
-        let devices = DeviceFaces::default();
-        let exchange = start_exchange(arithmetic, &net, &session, &devices, &stopper)?;
-        let threads = start_devices(settings, &library, &inner, &devices)?;
+        let faces = DeviceFaces::default();
+        let exchange = start_exchange(arithmetic, &net, &session, &faces, &stopper)?;
+        let around = (&net, &status);
+        let Devices { threads, lessons, teaching } =
+            devices::start(settings, &library, &inner, &faces, around)?;
         let inputs: Recipient<Happened> = session.clone().recipient();
         let tell = move |input| inputs.do_send(Happened(input, None));
         let pieces = PieceThread::spawn(library.clone(), net.clone(), Box::new(tell))
@@ -196,7 +195,7 @@ impl Supervisor {
             [settings.eval_sequences, spec.stop.map_or(0, |stop| stop.sequences)],
         )
         .start();
-        devices.set(trainer.clone());
+        faces.set(trainer.clone());
         let contacts = Contacts {
             net: net.clone(),
             jobs: exchange.jobs(),
@@ -213,11 +212,12 @@ impl Supervisor {
             spec: spec.clone(),
             session: session.clone().recipient::<Happened>(),
             deliveries: session.clone().recipient::<Delivered>(),
+            lessons,
         };
         // Not waited for: it ends with the last handle of the network, and who stops this holds one.
         drop(mesh.spawn(events)?);
         let (root, threads) = (Root::Exact(session, exchange, pieces), vec![archive_thread]);
-        Ok(Supervisor { root, trainer, archive, threads, net, stopped })
+        Ok(Supervisor { root, trainer, archive, threads, teaching, net, stopped })
     }
 
     /// Waits until an actor says that the node cannot go on, or is dead; why.
@@ -251,31 +251,15 @@ impl Supervisor {
         self.trainer.do_send(crate::message::Stop(None));
         self.archive.do_send(crate::message::Stop(None));
         drop((self.trainer, self.archive));
-        let (net, threads) = (self.net, self.threads);
+        let (net, threads, teaching) = (self.net, self.threads, self.teaching);
         let joined = tokio::task::spawn_blocking(move || {
             net.shutdown();
             join();
             threads.into_iter().for_each(|thread| drop(thread.join()));
+            teaching.into_iter().for_each(TeachingThread::join);
         });
         // A panic in there has been reported by the panic hook already.
         let _ = joined.await;
-    }
-}
-
-/// The trainer's address, once it is there: device threads answer to it, and it needs them to start.
-#[derive(Clone, Default)]
-pub(super) struct DeviceFaces(Arc<std::sync::OnceLock<Addr<TrainerActor>>>);
-
-impl DeviceFaces {
-    pub(super) fn set(&self, trainer: Addr<TrainerActor>) {
-        // Set once, by `start`.
-        let _ = self.0.set(trainer);
-    }
-
-    pub(super) fn with(&self, act: impl FnOnce(&Addr<TrainerActor>)) {
-        if let Some(trainer) = self.0.get() {
-            act(trainer);
-        }
     }
 }
 
@@ -307,83 +291,6 @@ fn start_exchange(
     };
     ExchangeThread::spawn(arithmetic, net.clone(), Box::new(tell))
         .context("starting the exchange thread")
-}
-
-/// `inner`: what the last life kept of the devices' inner optimisers.
-pub(super) fn start_devices(
-    settings: &Settings,
-    library: &Arc<Library>,
-    inner: &BTreeMap<String, Arc<Vec<u8>>>,
-    faces: &DeviceFaces,
-) -> anyhow::Result<Vec<DeviceThread>> {
-    if settings.devices.is_empty() {
-        return Ok(Vec::new());
-    }
-    let data = Arc::new(dataset(settings, library.clone())?);
-    let teacher = teacher(settings)?.map(Arc::new);
-    let start = |(index, device): (usize, &tch::Device)| {
-        let faces = faces.clone();
-        let answer = move |answer| {
-            faces.with(|trainer| trainer.do_send(Answered { device: index, answer }));
-        };
-        let thread = DeviceThread::spawn(
-            *device,
-            &settings.spec,
-            data.clone(),
-            (settings.threads, settings.thrift),
-            inner.get(&archive::inner_name(index)).cloned(),
-            teacher.clone(),
-            Box::new(answer),
-        );
-        thread.with_context(|| format!("starting device {device:?}"))
-    };
-    settings.devices.iter().enumerate().map(start).collect()
-}
-
-/// The run's data. What peers give is opened when it is needed first, unless it can be at once.
-fn dataset(settings: &Settings, library: Arc<Library>) -> anyhow::Result<Late> {
-    let Settings { spec, data, tokenizer, .. } = settings.clone();
-    let cache = settings.cache();
-    if library.is_own() {
-        return Ok(Dataset::open(&spec, data.as_deref(), tokenizer.as_deref(), &cache)?.into());
-    }
-    let at_once = spec.token_bytes().is_some();
-    let open = move || {
-        let brought = (data.as_deref(), tokenizer.as_deref());
-        Dataset::fetched(&spec, &library, brought, &cache)
-    };
-    Ok(if at_once { open()?.into() } else { Late::new(Box::new(open)) })
-}
-
-/// The teacher that the run's spec names, as it lies on this machine.
-fn teacher(settings: &Settings) -> anyhow::Result<Option<Teacher>> {
-    let Some(distill) = &settings.spec.distill else { return Ok(None) };
-    ensure!(
-        settings.thrift == Thrift::default(),
-        "--micro-batch and --recompute do not go with a teacher: leave them out"
-    );
-    let (teacher, from) = match &settings.teacher {
-        Some(path) => (Teacher::read(path)?, path.display().to_string()),
-        None => (fetched_teacher(settings, distill)?, "what peers gave".into()),
-    };
-    let got = teacher.digest();
-    ensure!(
-        got == distill.teacher,
-        "{from} is not the run's teacher: its digest is {got}, the run's {}; bring the same one with --teacher",
-        distill.teacher
-    );
-    teacher.check(&settings.spec.model).map_err(anyhow::Error::msg)?;
-    Ok(Some(teacher))
-}
-
-/// The teacher as peers gave it.
-fn fetched_teacher(settings: &Settings, distill: &DistillSpec) -> anyhow::Result<Teacher> {
-    let blob = distill.pieces.context(
-        "the run learns from a teacher that each peer brings: name its folder with --teacher",
-    )?;
-    let mut bytes = vec![0; blob.bytes as usize];
-    first::read(&settings.fetched(), blob, &mut bytes).context("the teacher is not here")?;
-    Teacher::of_bytes(&bytes).map_err(anyhow::Error::msg)
 }
 
 fn machine_settings(settings: &Settings, me: &[u8; 32]) -> session::Settings {
@@ -530,6 +437,7 @@ mod tests {
             data: None,
             tokenizer: None,
             teacher: None,
+            without_teacher: false,
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("it is an address")],
             peers: Vec::new(),
             mdns: false,

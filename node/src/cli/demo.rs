@@ -142,6 +142,7 @@ impl DemoNode {
             data: self.data,
             tokenizer: None,
             teacher: None,
+            without_teacher: false,
             listen: self.listen,
             peers: self.peer,
             mdns: false,

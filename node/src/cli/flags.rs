@@ -30,6 +30,9 @@ pub struct NodeFlags {
     /// The run's teacher, if it has one: a checkpoint's folder, or a Hugging Face folder [default: from peers]
     #[arg(long, value_name = "PATH")]
     pub teacher: Option<PathBuf>,
+    /// Do not hold the run's teacher: learn from what peers that hold it tell of it (the run's `distill.top`)
+    #[arg(long, conflicts_with = "teacher")]
+    without_teacher: bool,
     /// Where to train: cpu, cuda:N or none; several times for several trainers [default: every CUDA device, else cpu]
     #[arg(long, value_name = "DEVICE")]
     device: Vec<DeviceName>,
@@ -118,13 +121,14 @@ impl NodeFlags {
         teacher: Option<PathBuf>,
     ) -> anyhow::Result<Settings> {
         let tokenizer = tokenizer.or_else(|| data.as_deref().and_then(Tokenizer::prepared));
-        check_teacher(&spec, teacher.as_deref())?;
+        check_teacher(&spec, teacher.as_deref(), self.without_teacher)?;
         check_brought(&spec, data.as_deref(), tokenizer.as_deref())?;
         check_cap(&spec, self.data_cap.filter(|_| data.is_none()))?;
         Ok(Settings {
             home: self.home(),
             devices: device::all(&self.device)?,
             threads: self.threads.map_or_else(cores, usize::from),
+            without_teacher: self.without_teacher,
             thrift: Thrift { micro_batch: self.micro_batch, recompute: self.recompute },
             listen: flat(&self.listen),
             peers: flat(&self.peer),
@@ -175,8 +179,17 @@ fn check_cap(spec: &RunSpec, cap: Option<u64>) -> Result<(), DataError> {
     }
 }
 
-/// A teacher that peers do not give must have been named.
-fn check_teacher(spec: &RunSpec, teacher: Option<&Path>) -> anyhow::Result<()> {
+/// A teacher that peers do not give must have been named, unless they tell what it says.
+fn check_teacher(spec: &RunSpec, teacher: Option<&Path>, without: bool) -> anyhow::Result<()> {
+    if without {
+        return match &spec.distill {
+            Some(DistillSpec { top: Some(_), .. }) => Ok(()),
+            Some(_) => bail!(
+                "--without-teacher: nobody tells what this run's teacher says, since its `distill.top` is 0: leave the flag out, and the teacher is fetched"
+            ),
+            None => bail!("--without-teacher: this run has no teacher: leave the flag out"),
+        };
+    }
     if let (Some(DistillSpec { teacher, pieces: None, .. }), None) = (&spec.distill, teacher) {
         bail!(
             "the run learns from a teacher that each peer brings, with the digest {teacher}: name its checkpoint or Hugging Face folder with --teacher"

@@ -25,6 +25,7 @@ EXAMPLE
   shoal join shoal1pGNydW5YIN...
   shoal join shoal1pGNydW5YIN... --data corpus/ --device cuda:0
   shoal join shoal1pGNydW5YIN... --data-cap 2GB
+  shoal join shoal1pGNydW5YIN... --without-teacher
 
 A ticket stays good as long as one of the addresses in it belongs to a peer that is alive. The run's text comes from peers, what this
 node trains on first; --data saves that where the text is at hand. (Runs of earlier versions, and texts above 24 GiB, need --data.)";

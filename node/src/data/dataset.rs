@@ -9,6 +9,7 @@ use super::error::DataError;
 use super::stories::stories;
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
+use super::told::Told;
 use crate::blob::{Library, PieceStore};
 use shoal_protocol::data::Order;
 use shoal_protocol::run::{Blob, DataSpec, RunSpec, TokenizerSpec};
@@ -37,6 +38,8 @@ pub struct Batch {
     pub rows: usize,
     /// Where each is in the run's data; empty for held-out ones.
     pub positions: Vec<u64>,
+    /// What a teacher that others hold says of them, if it was asked.
+    pub told: Option<Told>,
 }
 
 impl Dataset {

@@ -9,6 +9,7 @@ pub mod error;
 pub mod late;
 pub mod tokenizer;
 pub mod tokens;
+pub mod told;
 
 pub use corpus::Corpus;
 pub use dataset::{Batch, Dataset};
@@ -17,3 +18,4 @@ pub use late::Late;
 pub use shoal_protocol::data::{Order, Permutation, order, rng, stories};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;
+pub use told::{Telling, Told};

@@ -177,6 +177,7 @@ impl Shared {
     /// The mean gradient at `params`, `[params]`, over these positions.
     fn gradient(&self, params: &[f32], positions: &[Range<u64>]) -> Result<Vec<f32>, TrainError> {
         let batches = self.dataset.batches(positions, self.spec.inner.batch);
+        let batches = batches.map(|batch| Ok(batch?));
         let (cancel, merges) = (AtomicBool::new(false), Merges::default());
         let work = Work { round: 1, steps: 1, cancel: &cancel, merges: &merges };
         let mut gradient = Vec::new();

@@ -47,6 +47,12 @@ pub enum Priority {
 pub struct Credit(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
 impl Credit {
+    /// For no room.
+    #[cfg(test)]
+    pub(crate) fn none() -> Credit {
+        Credit(None)
+    }
+
     /// Waits until there is room for `bytes`.
     pub(super) async fn take(room: &Arc<Semaphore>, bytes: usize) -> Credit {
         // Bounded by the caller; the semaphore is never closed, and if it were, memory would still be bounded by the

@@ -6,6 +6,7 @@
 
 mod document;
 mod inner;
+mod notes;
 mod read;
 mod reference;
 mod smaller;

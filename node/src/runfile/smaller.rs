@@ -62,8 +62,9 @@ pub(super) fn read_distill(
         weight: table.number("weight", 0.5)?,
         direction: table.parsed("direction", direction, right)?.unwrap_or_default(),
         hidden: table.number("hidden", 0.0)?,
+        top: Some(table.whole("top", 0..=1 << 20, 0)? as u32).filter(|top| *top > 0),
     };
-    let keys = ["temperature", "weight", "direction", "hidden"];
+    let keys = ["temperature", "weight", "direction", "hidden", "top"];
     let idle = keys.into_iter().find(|key| teacher.is_none() && table.has(key));
     if let Some(key) = idle {
         return Err(table.fault(key, "needs `teacher`: whom shall the model learn from?"));

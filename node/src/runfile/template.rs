@@ -211,4 +211,5 @@ grace_percent = 50        # longest wait for them, in hundredths of the round's 
 # weight = 0.5            # of the teacher's distribution; the rest is the text's
 # direction = "forward"   # or "reverse"
 # hidden = 0.0            # weight of the distance of the last hidden states
+# top = 0                 # likeliest tokens that are told, at each place, to those who join --without-teacher; 0: each has it
 "#;

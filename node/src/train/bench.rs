@@ -130,7 +130,7 @@ fn random_batch(spec: &ModelSpec, rows: u32, seed: u64) -> Batch {
     let count = rows as usize * (spec.context as usize + 1);
     let tokens = (0..count).map(|_| rng.below(u64::from(spec.vocab)) as i64).collect();
     let positions = (0..u64::from(rows)).map(|row| seed * u64::from(rows) + row).collect();
-    Batch { tokens, rows: rows as usize, positions }
+    Batch { tokens, rows: rows as usize, positions, told: None }
 }
 
 fn bench_inner(wanted: &BenchTrain) -> InnerSpec {

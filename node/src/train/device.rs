@@ -11,6 +11,7 @@ use super::{return_memory, set_threads};
 use crate::data::{Batch, DataError, Late};
 use crate::model::Thrift;
 use crate::store::teacher::Teacher;
+use crate::teach::{Ahead, Asking};
 use shoal_protocol::id::Round;
 use shoal_protocol::run::{LocalWork, RunSpec};
 use std::ops::Range;
@@ -20,6 +21,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tch::Device;
+
+/// What a lease is trained on.
+type Batches<'a> = Box<dyn Iterator<Item = Result<Batch, TrainError>> + 'a>;
 
 /// Sequences of a lease on which is measured what goes into the matrices. Wanda (arXiv 2306.11695, section 4.1) takes 128; of
 /// several members each brings some.
@@ -112,13 +116,27 @@ struct Worker {
     trainer: Trainer,
     spec: RunSpec,
     data: Arc<Late>,
+    /// Where it is asked what the teacher says, if that is not here.
+    asking: Option<Arc<Asking>>,
+}
+
+/// Where a device learns what the run's teacher says.
+#[derive(Clone, Default)]
+pub enum Source {
+    /// The run has none.
+    #[default]
+    None,
+    /// From the teacher itself.
+    Here(Arc<Teacher>),
+    /// From those who have it.
+    Asked(Arc<Asking>),
 }
 
 impl DeviceThread {
     /// Starts the thread, waits until its model stands on `device`, and hands each answer to `answer` on that thread.
     ///
     /// `threads` is how many threads libtorch computes with in this process, `thrift` what memory it may take. The inner optimiser goes on from `state`, or afresh
-    /// without one or if it does not fit. `teacher` is the run's, if it has one.
+    /// without one or if it does not fit. `teacher` is where it is learned what the run's teacher says.
     ///
     /// # Errors
     /// The device is absent or has too little memory, or no thread can be started.
@@ -128,7 +146,7 @@ impl DeviceThread {
         data: Arc<Late>,
         (threads, thrift): (usize, Thrift),
         state: Option<Arc<Vec<u8>>>,
-        teacher: Option<Arc<Teacher>>,
+        teacher: Source,
         answer: Box<dyn Fn(Answer) + Send>,
     ) -> Result<DeviceThread, TrainError> {
         let (jobs, inbox) = sync_channel(1);
@@ -139,12 +157,16 @@ impl DeviceThread {
             if thrift != Thrift::default() {
                 return_memory();
             }
-            match trainer(&spec, device, teacher).map(|trainer| trainer.thrifty(thrift)) {
+            match trainer(&spec, device, &teacher).map(|trainer| trainer.thrifty(thrift)) {
                 Ok(mut trainer) => {
                     restore(&mut trainer, device, state.as_deref());
                     // Nobody listens only if the starter is gone; then the inbox is closed as well.
                     let _ = ready.send(Ok(()));
-                    Worker { trainer, spec, data }.run(&inbox, &answer);
+                    let asking = match teacher {
+                        Source::Asked(asking) => Some(asking),
+                        Source::None | Source::Here(_) => None,
+                    };
+                    Worker { trainer, spec, data, asking }.run(&inbox, &answer);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -252,7 +274,12 @@ impl Worker {
             positions.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         let steps = u32::try_from(sequences.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
         let data = self.data.get()?;
+        let asking = self.asking.clone();
         let batches = data.batches(positions, size);
+        let batches: Batches = match &asking {
+            Some(asking) => Box::new(Ahead::new(batches, asking, round, cancel)),
+            None => Box::new(batches.map(|batch| Ok(batch?))),
+        };
         let work = Work { round, steps, cancel, merges };
         let (from, measured) = from.split_at(self.model(from).len());
         let done = match self.spec.strategy.work {
@@ -276,14 +303,14 @@ impl Worker {
 }
 
 /// A trainer with the run's teacher, if it has one.
-fn trainer(
-    spec: &RunSpec,
-    device: Device,
-    teacher: Option<Arc<Teacher>>,
-) -> Result<Trainer, TrainError> {
+fn trainer(spec: &RunSpec, device: Device, teacher: &Source) -> Result<Trainer, TrainError> {
     let mut trainer = Trainer::new(spec, device)?;
-    if let (Some(distill), Some(teacher)) = (&spec.distill, teacher) {
-        trainer.attend(Lesson::new(&teacher, distill, device)?);
+    match (&spec.distill, teacher) {
+        (None, _) | (_, Source::None) => {}
+        (Some(distill), Source::Here(teacher)) => {
+            trainer.attend(Lesson::new(teacher, distill, device)?);
+        }
+        (Some(distill), Source::Asked(_)) => trainer.attend(Lesson::told(distill)),
     }
     Ok(trainer)
 }
@@ -329,7 +356,7 @@ mod tests {
             data,
             (1, Thrift::default()),
             state.map(Arc::new),
-            None,
+            Source::None,
             answer,
         )
         .unwrap();

@@ -33,6 +33,14 @@ pub enum TrainError {
         /// The round asked for.
         round: Round,
     },
+    /// Nobody told what the teacher says.
+    #[error(
+        "no peer has told what the teacher says within {waited_s} s: those that hold it are gone or busy; --teacher holds it here"
+    )]
+    Untaught {
+        /// Seconds waited.
+        waited_s: u64,
+    },
     /// The prompt cannot be continued.
     #[error("the prompt cannot be continued: {0}")]
     Prompt(String),

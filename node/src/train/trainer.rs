@@ -149,7 +149,7 @@ impl Trainer {
     pub fn work(
         &mut self,
         outer: &[f32],
-        batches: impl IntoIterator<Item = Result<Batch, DataError>>,
+        batches: impl IntoIterator<Item = Result<Batch, TrainError>>,
         work: &Work,
     ) -> Result<WorkDone, TrainError> {
         self.load(outer)?;
@@ -189,7 +189,7 @@ impl Trainer {
     pub fn mean_gradient(
         &mut self,
         params: &[f32],
-        batches: impl IntoIterator<Item = Result<Batch, DataError>>,
+        batches: impl IntoIterator<Item = Result<Batch, TrainError>>,
         work: &Work,
         into: &mut Vec<f32>,
     ) -> Result<WorkDone, TrainError> {
@@ -241,7 +241,8 @@ impl Trainer {
     fn learn(&self, batch: &Batch) -> Result<Learned, TrainError> {
         let (inputs, targets) = tensors(batch, self.model.device())?;
         if let Some(teacher) = &self.teacher {
-            return Ok(self.model.learn_by(&teacher.loss(&self.model, &inputs, &targets)?)?);
+            let loss = teacher.loss(&self.model, &inputs, &targets, batch.told.as_ref())?;
+            return Ok(self.model.learn_by(&loss)?);
         }
         let RegularisationSpec { dropout, label_smoothing } = self.regularisation;
         let dropped = || Dropout::new(dropout, self.seed, &batch.positions);
@@ -366,7 +367,7 @@ pub fn evaluate(model: &Llama, batch: &Batch, rows: usize) -> Result<f64, TrainE
     let mut sum = 0.0;
     for part in batch.tokens.chunks(rows.max(1) * width) {
         let rows = part.len() / width;
-        let part = Batch { tokens: part.to_vec(), rows, positions: Vec::new() };
+        let part = Batch { tokens: part.to_vec(), rows, ..Batch::default() };
         let (inputs, targets) = tensors(&part, model.device())?;
         let loss = no_grad(|| model.loss(&inputs, &targets))?.f_double_value(&[])?;
         sum += loss * part.rows as f64;

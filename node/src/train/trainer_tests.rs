@@ -64,7 +64,12 @@ pub(crate) fn test_spec() -> RunSpec {
 fn batch(first: i64) -> Batch {
     let row = |start: i64| (0..17).map(move |place| (start * 3 + place) % 13);
     let positions = (0..4).map(|index| (first + index) as u64).collect();
-    Batch { tokens: (0..4).flat_map(|index| row(first + index)).collect(), rows: 4, positions }
+    Batch {
+        tokens: (0..4).flat_map(|index| row(first + index)).collect(),
+        rows: 4,
+        positions,
+        told: None,
+    }
 }
 
 fn trainer() -> (Trainer, Vec<f32>) {
@@ -149,6 +154,7 @@ fn a_student_learns_from_its_teacher_alone() {
         weight: 1.0,
         direction: Direction::Forward,
         hidden: 0.1,
+        top: None,
     };
     let (mut student, outer) = trainer();
     student.attend(Lesson::new(&teacher, &distill, Device::Cpu).unwrap());
@@ -171,6 +177,7 @@ fn the_mean_gradient_of_batches_is_that_of_all_their_rows() {
         tokens: [batch(0).tokens, batch(1).tokens].concat(),
         rows: batch(0).rows + batch(1).rows,
         positions: [batch(0).positions, batch(1).positions].concat(),
+        told: None,
     };
     let (tokens, apart) = mean(&mut trainer, vec![batch(0), batch(1)]);
     let (same, together) = mean(&mut trainer, vec![both]);

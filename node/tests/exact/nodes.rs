@@ -83,11 +83,16 @@ impl Nodes {
 
     /// Starts nodes that have a ticket and nothing else.
     pub fn join(&mut self, names: &[&'static str]) {
+        self.join_with(names, "");
+    }
+
+    /// The same with these flags.
+    pub fn join_with(&mut self, names: &[&'static str], flags: &str) {
         let ticket = self.until("a ticket", |nodes| {
             let ticket = nodes.statuses()?.first()?.ticket.clone();
             ticket.contains("shoal1").then_some(ticket)
         });
-        names.iter().for_each(|name| self.begin(name, &format!("join {ticket}")));
+        names.iter().for_each(|name| self.begin(name, &format!("join {ticket} {flags}")));
     }
 
     /// Kills a node and starts it again, in the home that it had.

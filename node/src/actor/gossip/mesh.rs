@@ -3,6 +3,7 @@
 use super::Happened;
 use crate::gossip::Job;
 use crate::net::{Credit, NetEvent, NetHandle};
+use crate::teach::Lessons;
 use actix::Recipient;
 use shoal_protocol::event;
 use shoal_protocol::gossip::{Input, Message};
@@ -20,6 +21,7 @@ pub(super) struct Mesh {
     pub(super) net: NetHandle,
     pub(super) session: Recipient<Happened>,
     pub(super) jobs: SyncSender<Job>,
+    pub(super) lessons: Lessons,
 }
 
 impl Mesh {
@@ -38,11 +40,18 @@ impl Mesh {
     fn carry(&self, event: NetEvent) {
         match event {
             NetEvent::Connected(peer) => self.tell(Input::Met { peer }, None),
-            NetEvent::Disconnected(peer) => self.tell(Input::Lost { peer }, None),
+            NetEvent::Disconnected(peer) => {
+                self.lessons.lost(peer);
+                self.tell(Input::Lost { peer }, None);
+            }
             NetEvent::Frame { from, bytes, credit } => self.frame(from, &bytes, credit),
             NetEvent::Bulk { from, header, payload, credit } => {
-                self.job(Job::Arrive(from, header, payload, credit));
+                match self.lessons.header(&header) {
+                    Some(header) => self.lessons.take(from, header, payload, credit),
+                    None => self.job(Job::Arrive(from, header, payload, credit)),
+                }
             }
+            NetEvent::BulkSent { header, .. } if self.lessons.header(&header).is_some() => {}
             NetEvent::BulkSent { peer, .. } => self.job(Job::Sent(peer)),
             NetEvent::Gossip { from, .. } => {
                 tracing::debug!(peer = %from.short(), "a beacon, which this run has no use for");

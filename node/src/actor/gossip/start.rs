@@ -3,8 +3,9 @@
 use super::mesh::Mesh;
 use super::{Contacts, GossipActor, Happened, HasStepped};
 use crate::actor::archive::{self, ArchiveActor, Kept};
+use crate::actor::devices::{self, DeviceFaces, Devices};
 use crate::actor::session::Clock;
-use crate::actor::supervise::{DeviceFaces, Stopper, start_devices, tell_beginning};
+use crate::actor::supervise::{Stopper, tell_beginning};
 use crate::actor::trainer::TrainerActor;
 use crate::blob::Library;
 use crate::gossip::{Beginning, Feedback, GossipThread, Job, Stepped};
@@ -15,6 +16,7 @@ use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::store::floats::floats_of;
 use crate::store::{self, Checkpoint, StateBytes};
+use crate::teach::TeachingThread;
 use actix::{Actor, Addr, AsyncContext, Context};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,7 @@ pub(in crate::actor) struct Running {
     pub(in crate::actor) trainer: Addr<TrainerActor>,
     pub(in crate::actor) archive: Addr<ArchiveActor>,
     pub(in crate::actor) archive_thread: JoinHandle<()>,
+    pub(in crate::actor) teaching: Option<TeachingThread>,
 }
 
 /// Starts everything.
@@ -76,9 +79,10 @@ pub(in crate::actor) fn start(
     // As in a run by rounds of all: the session's address is needed by those that it needs.
     let context = Context::<GossipActor>::new();
     let session = context.address();
-    let devices = DeviceFaces::default();
-    let numbers = start_numbers(settings, begins, net, &session, &devices)?;
-    let threads = start_devices(settings, &library(settings)?, &inner, &devices)?;
+    let faces = DeviceFaces::default();
+    let numbers = start_numbers(settings, begins, net, &session, &faces)?;
+    let Devices { threads, lessons, teaching } =
+        devices::start(settings, &library(settings)?, &inner, &faces, (net, &status))?;
     let (archive, archive_thread) =
         ArchiveActor::new(settings.clone(), losses, inner, session.clone().recipient())?;
     let archive = archive.start();
@@ -94,7 +98,7 @@ pub(in crate::actor) fn start(
         [settings.eval_sequences, 0],
     )
     .start();
-    devices.set(trainer.clone());
+    faces.set(trainer.clone());
     let contacts = Contacts {
         net: net.clone(),
         jobs: numbers.jobs(),
@@ -108,10 +112,11 @@ pub(in crate::actor) fn start(
         net: net.clone(),
         session: session.clone().recipient::<Happened>(),
         jobs: numbers.jobs(),
+        lessons,
     };
     // Not waited for: it ends with the last handle of the network, and who stops this holds one.
     drop(mesh.spawn(events)?);
-    Ok(Running { session, numbers, trainer, archive, archive_thread })
+    Ok(Running { session, numbers, trainer, archive, archive_thread, teaching })
 }
 
 fn check(settings: &Settings) -> anyhow::Result<()> {

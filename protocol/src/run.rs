@@ -276,6 +276,19 @@ impl RunSpec {
         self.elems().saturating_sub(u64::from(chunk) * size).min(size) as usize
     }
 
+    /// The codecs of a round, from member to owner and back.
+    pub fn codecs(&self, round: Round) -> [Codec; 2] {
+        match self.exchange.last {
+            Some(last) if self.ends_with(round) => [last, last],
+            _ => [self.exchange.up, self.exchange.down],
+        }
+    }
+
+    /// Whether this is the run's last round and has a codec of its own.
+    pub fn ends_with(&self, round: Round) -> bool {
+        self.exchange.last.is_some() && round == self.rounds
+    }
+
     /// A codec on a chunk of the model in a round of which it has its turn.
     pub fn coder(&self, codec: Codec, round: Round, chunk: u32) -> Coder {
         let turn = round / Round::from(self.strategy.fragments);
@@ -297,23 +310,31 @@ impl RunSpec {
     /// The least size of a chunk, from `least` elements on, that both codecs can cut the model into.
     pub fn chunk_from(&self, least: u32) -> u32 {
         let exchange = &self.exchange;
-        let grains =
-            [exchange.up, exchange.down].map(|codec| exchange.grain(codec, self.model.dim));
+        let grains = [exchange.up, exchange.down, exchange.last.unwrap_or(exchange.up)]
+            .map(|codec| exchange.grain(codec, self.model.dim));
         // Blocks are powers of two.
-        let block = grains[0].0.max(grains[1].0);
-        let row = grains[0].1.max(grains[1].1);
+        let block = grains.map(|grain| grain.0).into_iter().max().unwrap_or(1);
+        let row = grains.map(|grain| grain.1).into_iter().max().unwrap_or(1);
         let both = row << (block.trailing_zeros().saturating_sub(row.trailing_zeros()));
         least.max(1).next_multiple_of(both)
     }
 
     /// Whether bytes are a result of the `index`-th chunk of a round. It will be confirmed by its digest alone, so a driver looks at
     /// the bytes before it tells the session that they came. Of a model in fragments it is not known here which chunk it is: the last
-    /// may be shorter, and the session looks at the length.
+    /// may be shorter; nor is it known whether the round is the run's last. The session looks at the length.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn check_result(&self, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
-        let down = self.coder(self.exchange.down, 0, 0);
+        let usual = self.check_coded(self.exchange.down, index, bytes);
+        match self.exchange.last {
+            Some(last) if usual.is_err() => self.check_coded(last, index, bytes).or(usual),
+            _ => usual,
+        }
+    }
+
+    fn check_coded(&self, codec: Codec, index: u32, bytes: &[u8]) -> Result<(), CodecError> {
+        let down = self.coder(codec, 0, 0);
         let whole = self.exchange.chunk_elems as usize;
         let len = match self.strategy.fragments {
             1 => self.chunk_len(index),
@@ -378,6 +399,10 @@ impl RunSpec {
         check(self.strategy == StrategySpec::default(), "strategy", || {
             "gossip has steps of its own: leave out fragments and overlap".into()
         })?;
+        let plain = self.exchange.ahead == 0.0 && self.exchange.last.is_none();
+        check(plain, "exchange.ahead", || {
+            "gossip has no residual that waits for a round: leave out `ahead` and `last`".into()
+        })?;
         check(self.stop.is_none(), "stop", || {
             "gossip has no one state whose loss could be agreed on: leave it out".into()
         })
@@ -399,6 +424,19 @@ impl RunSpec {
             format!(
                 "the model has only {chunks} chunks: take fewer fragments or smaller `exchange.chunk_elems`"
             )
+        })?;
+        check(self.exchange.ahead == 0.0 || !self.strategy.runs_on(), "exchange.ahead", || {
+            "goes with one fragment and no overlap: local parameters that outlast rounds are ahead already".into()
+        })?;
+        check(
+            self.exchange.last.is_none() || self.strategy.fragments == 1,
+            "exchange.last",
+            || "goes with one fragment: of several the last round exchanges one".into(),
+        )?;
+        let steps = self.strategy.work == LocalWork::Steps && self.outer.kind != OuterKind::Inner;
+        let plain = self.exchange.ahead == 0.0 && self.exchange.last.is_none();
+        check(steps || plain, "exchange.ahead", || {
+            "`ahead` and `last` go with local steps and outer \"sgd\" or \"nesterov\"".into()
         })?;
         let muon = matches!(self.inner.optimizer, InnerOptimizer::Muon { .. });
         check(self.outer.kind != OuterKind::Inner || !muon, "outer.kind", || {

@@ -21,6 +21,7 @@ use shoal_protocol::ledger::Record;
 use shoal_protocol::membership::REFUSED_FOR;
 use shoal_protocol::time::Span;
 use shoal_protocol::wire::{self, ChunkId, Message};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -146,9 +147,9 @@ impl World {
                 running.worker.get_or_insert_with(|| lesson.worker(&store.spec));
                 store.local()
             }
-            _ => &[],
+            _ => Cow::default(),
         };
-        running.training = Some(Training::new(round, lease, self.now, params));
+        running.training = Some(Training::new(round, lease, self.now, &params));
         self.schedule(self.now + takes, Event::Trained { p, life, tokens });
     }
 

@@ -6,7 +6,6 @@ use crate::store::{At, Disk, Payload};
 use shoal_protocol::event::Part;
 use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::ledger::{Record, state_root};
-use shoal_protocol::math::Codec;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, STATE_CHUNK_BYTES};
@@ -100,14 +99,15 @@ impl Phantom {
         }
     }
 
-    fn len(&self, codec: Codec, chunk: &ChunkId) -> u32 {
+    /// Bytes of a chunk on its way to the owner (0) or back (1).
+    fn len(&self, way: usize, chunk: &ChunkId) -> u32 {
         let round = self.rounds.get(&chunk.of).copied().unwrap_or(self.record.round + 1);
         let elems = self.spec.chunk_len(self.spec.chunk_at(round, chunk.index));
-        self.spec.encoded_len(codec, elems) as u32
+        self.spec.encoded_len(self.spec.codecs(round)[way], elems) as u32
     }
 
     fn remember(&mut self, plan: Digest) {
-        if self.spec.strategy.fragments > 1 {
+        if self.spec.strategy.fragments > 1 || self.spec.exchange.last.is_some() {
             self.rounds.insert(plan, self.record.round + 1);
         }
     }
@@ -118,7 +118,7 @@ impl Phantom {
 
     pub fn contribution(&mut self, chunk: ChunkId) -> Payload {
         self.remember(chunk.of);
-        let bytes = self.len(self.spec.exchange.up, &chunk);
+        let bytes = self.len(0, &chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, 1) }
     }
 
@@ -128,7 +128,7 @@ impl Phantom {
     }
 
     pub fn result(&self, chunk: &ChunkId) -> Payload {
-        let bytes = self.len(self.spec.exchange.down, chunk);
+        let bytes = self.len(1, chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, mix(chunk.included)) }
     }
 

@@ -121,6 +121,10 @@ pub struct Run {
     pub residual_decay: Option<Spanned<f32>>,
     /// Whether contributions are clipped to their median norm.
     pub clip_to_median: Option<bool>,
+    /// What of its residual a peer's local work takes for granted.
+    pub ahead: Option<Spanned<f32>>,
+    /// Codec of the last round.
+    pub last: Option<Codec>,
     /// Of so many elements `mask` sends one.
     pub mask_one_of: Option<Spanned<u32>>,
     /// Pairs of factors that `powersgd` sends for a chunk.
@@ -499,6 +503,7 @@ impl Scenario {
             "exchange.chunk_elems" => r.chunk_elems.as_ref().map(Spanned::span),
             "data.samples" | "data.text" => r.data_mb.as_ref().map(Spanned::span),
             "exchange.residual_decay" => r.residual_decay.as_ref().map(Spanned::span),
+            "exchange.ahead" => r.ahead.as_ref().map(Spanned::span),
             "exchange.mask_one_of" => r.mask_one_of.as_ref().map(Spanned::span),
             "exchange.rank" => r.rank.as_ref().map(Spanned::span),
             "exchange.columns" => r.columns.as_ref().map(Spanned::span),

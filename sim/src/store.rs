@@ -11,6 +11,7 @@ use shoal_protocol::math::{Coder, Merge, Others, Reduced, Replica};
 use shoal_protocol::run::{Overlap, RunSpec};
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, Plan, STATE_CHUNK_BYTES};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -199,12 +200,12 @@ impl Store {
     /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
     pub fn up(&self, index: u32) -> Coder {
         let round = self.record.round + 1;
-        self.spec.coder(self.spec.exchange.up, round, self.spec.chunk_at(round, index))
+        self.spec.coder(self.spec.codecs(round)[0], round, self.spec.chunk_at(round, index))
     }
 
     /// The codec of the result of a round's `index`-th chunk.
     pub fn down(&self, round: Round, index: u32) -> Coder {
-        self.spec.coder(self.spec.exchange.down, round, self.spec.chunk_at(round, index))
+        self.spec.coder(self.spec.codecs(round)[1], round, self.spec.chunk_at(round, index))
     }
 
     /// What has been learned on goes into what is contributed to a round; where the spec says so, training goes on from an estimate.
@@ -227,8 +228,13 @@ impl Store {
     }
 
     /// Where training begins, `[elems]`.
-    pub fn local(&self) -> &[f32] {
-        self.replica.as_ref().map_or(&self.numbers.params, Replica::local)
+    pub fn local(&self) -> Cow<'_, [f32]> {
+        let (ahead, params) = (self.spec.exchange.ahead, &self.numbers.params);
+        match &self.replica {
+            Some(replica) => replica.local().into(),
+            None if ahead == 0.0 => params.into(),
+            None => self.work.ahead(ahead, params).into(),
+        }
     }
 
     /// What was trained, `[elems]`.
@@ -395,12 +401,13 @@ impl Store {
     ) -> Result<(), String> {
         let at = (record.plan, index as u32);
         let spec = &self.spec;
-        let on = |codec| spec.coder(codec, record.round, c as u32);
+        let [up, down] =
+            spec.codecs(record.round).map(|codec| spec.coder(codec, record.round, c as u32));
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
             Settle::Missed | Settle::Unknown | Settle::Restarted => Outcome::Missed,
             Settle::Counted { fold, share } => Outcome::Counted {
-                codec: on(spec.exchange.up),
+                codec: up,
                 fold,
                 share,
                 bytes: self
@@ -410,7 +417,7 @@ impl Store {
             },
             Settle::Owned { own } => Outcome::Owned {
                 target: &self.reduced.get(&at).ok_or("owned, never reduced")?.reduced.target,
-                codec: on(spec.exchange.down),
+                codec: down,
                 result: &result.bytes,
                 counted_own: own,
             },

@@ -135,12 +135,13 @@ impl Arithmetic {
 
     /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
     fn up(&self, index: u32) -> math::Coder {
-        self.spec.coder(self.spec.exchange.up, self.round + 1, self.chunk(index) as u32)
+        let round = self.round + 1;
+        self.spec.coder(self.spec.codecs(round)[0], round, self.chunk(index) as u32)
     }
 
     /// The codec of the result of a round's `index`-th chunk.
     fn down(&self, round: Round, index: u32) -> math::Coder {
-        self.spec.coder(self.spec.exchange.down, round, self.spec.chunk_at(round, index))
+        self.spec.coder(self.spec.codecs(round)[1], round, self.spec.chunk_at(round, index))
     }
 
     /// Where training begins now: the committed parameters, or local ones that outlast rounds.
@@ -148,7 +149,10 @@ impl Arithmetic {
         self.merges.clear();
         match &self.replica {
             Some(replica) => Arc::new(replica.local().to_vec()),
-            None => self.committed.params.clone(),
+            None if self.spec.exchange.ahead == 0.0 => self.committed.params.clone(),
+            None => {
+                Arc::new(self.workspace.ahead(self.spec.exchange.ahead, &self.committed.params))
+            }
         }
     }
 
@@ -400,7 +404,7 @@ impl Arithmetic {
     fn settle(&mut self, record: &Record, (index, c): (usize, usize), settle: Settle) {
         let plan = &record.plan;
         let on = |codec| self.spec.coder(codec, record.round, c as u32);
-        let (up, down) = (on(self.spec.exchange.up), on(self.spec.exchange.down));
+        let [up, down] = self.spec.codecs(record.round).map(on);
         if let Settle::Unknown | Settle::Restarted = settle {
             return self.let_go(c, settle == Settle::Restarted);
         }

@@ -333,6 +333,20 @@ pub(super) const TOLD: &[Told] = &[
         "arXiv 2508.15706 for \"sparse\", 2411.19870 for \"demo\"",
     ),
     told(
+        "exchange.ahead",
+        "share",
+        "",
+        "What of what it has not sent yet a peer's local work takes for granted: it begins so far from the committed parameters instead of learning the same again.",
+        "off; arXiv 2007.13221 for 1",
+    ),
+    told(
+        "exchange.last",
+        "",
+        "none",
+        "Codec of the last round, both ways, which averages what came (outer rate 1): with sparse codecs what still waits to be sent arrives then.",
+        "off",
+    ),
+    told(
         "exchange.clip_to_median",
         "",
         "",

@@ -178,6 +178,8 @@ label_smoothing = 0.0     # share of the target that is spread evenly over the v
 # Fewer bits, which cost loss and want an outer rate of their own: "fp4" (4 bits), "sign" (1), "topk" (0.22), "topk-tight" (0.15,
 # the same numbers as "topk"), "mask" (0.125, the same one of 256 at all peers), "mask-bf16" (0.063), "powersgd" (a low-rank matrix), "dct" (0.018).
 # residual_decay = 1.0    # what error feedback keeps of itself; 0.95 with "sparse", 0.999 with "demo"
+# ahead = 0.0             # share of what was not sent that local work takes for granted instead of learning it again
+# last = "int8"           # codec of the last round, which averages what still waits to be sent
 # clip_to_median = false  # whether a contribution's norm is held to the median of all, chunk by chunk; true with "sparse"
 # mask_one_of = 256       # with "mask" and "mask-bf16": of so many numbers one is sent; a power of two
 # rank = 4                # with "powersgd": pairs of a column and a row that are sent for a chunk

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After so long without an answer another is asked. Guess: an answer of 1 MiB over a thin link, behind three more.
-const ANSWER: Duration = Duration::from_secs(60);
+/// After so long without an answer another is asked as well. Guess: an answer of 1 MiB over a thin link, behind three more.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Who does not say whether it has the teacher is asked again after so long: it may not have begun yet.
+const WHO: Duration = Duration::from_secs(2);
 /// How long it is asked for one batch before the work is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a waiter looks whether the node stops, and whether somebody can be asked that could not.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Who is busy is let alone for so long.
 const BUSY: Duration = Duration::from_millis(500);
-/// Who has no teacher, or does not answer, is let alone for so long.
-const UNABLE: Duration = Duration::from_secs(60);
+/// Who does not answer is let alone for so long.
+const SILENT: Duration = Duration::from_secs(60);
 
 /// A way to send a question; false if it does not leave.
 type SendOut = Box<dyn Fn(PeerId, Header, Bytes) -> bool + Send + Sync>;
@@ -40,10 +42,21 @@ pub struct Asking {
 struct State {
     last: u64,
     questions: BTreeMap<u64, Question>,
-    /// Who is let alone, and until when; for good if there is no such time.
-    resting: BTreeMap<PeerId, Option<Instant>>,
+    others: BTreeMap<PeerId, Other>,
     /// Whose turn it is among equals.
     turn: usize,
+}
+
+/// What is known of a peer.
+#[derive(Clone, Copy)]
+enum Other {
+    /// Whether it has the teacher was asked then.
+    Unknown(Instant),
+    /// It has the teacher. It is let alone until then.
+    Teacher(Instant),
+    NoTeacher,
+    /// It has told nonsense.
+    Refused,
 }
 
 /// Some sequences of a batch.
@@ -52,7 +65,10 @@ struct Question {
     bytes: Bytes,
     /// What comes next in truth, `[rows * context]`.
     next: Vec<i64>,
+    /// Whose turn it is to answer, and since when.
     whom: Option<(PeerId, Instant)>,
+    /// Who did not in time, and may still.
+    late: Vec<PeerId>,
     answer: Option<(PeerId, Bytes)>,
 }
 
@@ -141,12 +157,13 @@ impl Asking {
                 Err(reason) => {
                     tracing::warn!(peer = %from.short(), reason, "what a peer told of the teacher is refused, and it is asked no more");
                     question.whom = None;
-                    state.resting.insert(from, None);
+                    state.others.insert(from, Other::Refused);
                 }
             }
         } else if let Some((whom, _)) = question.whom.take_if(|(_, at)| at.elapsed() >= ANSWER) {
             tracing::info!(peer = %whom.short(), "a peer does not answer what the teacher says: another is asked");
-            state.rest(whom, UNABLE);
+            question.late.push(whom);
+            state.rest(whom, SILENT);
         }
         let unasked = |question: &Question| question.whom.is_none() && question.answer.is_none();
         if state.questions.get(&name).is_some_and(unasked) && !self.send_out(&mut state, name) {
@@ -162,36 +179,68 @@ impl Asking {
         Ok(told)
     }
 
-    /// A peer says something of a question.
+    /// A peer says something.
     pub fn heard(&self, from: PeerId, Header { question, says }: Header, bytes: Bytes) {
         let mut state = self.state();
-        let Some(asked) = state.questions.get_mut(&question) else { return };
-        if asked.whom.is_none_or(|(whom, _)| whom != from) || asked.answer.is_some() {
-            return;
-        }
         match says {
-            Says::Told => asked.answer = Some((from, bytes)),
-            Says::Busy | Says::NoTeacher => {
-                asked.whom = None;
-                state.rest(from, if says == Says::Busy { BUSY } else { UNABLE });
+            Says::Teacher => state.tells_of_itself(from, Other::Teacher(Instant::now())),
+            Says::NoTeacher => state.tells_of_itself(from, Other::NoTeacher),
+            Says::Busy => {
+                let asked = state.questions.get_mut(&question);
+                if asked.and_then(|q| q.whom.take_if(|(whom, _)| *whom == from)).is_some() {
+                    state.rest(from, BUSY);
+                }
             }
-            Says::Asked => {}
+            Says::Told => {
+                let asked = state.questions.get_mut(&question).filter(|q| q.was_put_to(from));
+                if let Some(asked) = asked {
+                    asked.answer.get_or_insert((from, bytes));
+                }
+            }
+            Says::Who | Says::Asked => {}
         }
         self.news.notify_all();
+    }
+
+    /// A peer is there.
+    pub fn met(&self, peer: PeerId) {
+        self.inquire(&mut self.state(), &[peer]);
     }
 
     /// A peer is gone.
     pub fn lost(&self, peer: PeerId) {
         let mut state = self.state();
-        let of = |question: &&mut Question| question.whom.is_some_and(|(whom, _)| whom == peer);
-        let unanswered = state.questions.values_mut().filter(of).filter(|q| q.answer.is_none());
-        unanswered.for_each(|question| question.whom = None);
+        for question in state.questions.values_mut() {
+            question.whom.take_if(|(whom, _)| *whom == peer);
+        }
+        if !matches!(state.others.get(&peer), Some(Other::Refused)) {
+            state.others.remove(&peer);
+        }
         self.news.notify_all();
+    }
+
+    /// Asks those of whom it is not known whether they have the teacher.
+    fn inquire(&self, state: &mut State, peers: &[PeerId]) {
+        for peer in peers {
+            let known = state.others.get(peer);
+            let open = match known {
+                None => true,
+                Some(Other::Unknown(at)) => at.elapsed() >= WHO,
+                Some(_) => false,
+            };
+            if open {
+                // What does not leave is asked again.
+                let _ = (self.send)(*peer, Header { question: 0, says: Says::Who }, Bytes::new());
+                state.others.insert(*peer, Other::Unknown(Instant::now()));
+            }
+        }
     }
 
     /// Asks somebody; whether there was anybody.
     fn send_out(&self, state: &mut State, name: u64) -> bool {
-        let Some(whom) = state.choose(&(self.peers)()) else { return false };
+        let peers = (self.peers)();
+        self.inquire(state, &peers);
+        let Some(whom) = state.choose(&peers) else { return false };
         let Some(question) = state.questions.get_mut(&name) else { return true };
         let header = Header { question: name, says: Says::Asked };
         let left = (self.send)(whom, header, question.bytes.clone());
@@ -211,10 +260,14 @@ impl State {
         self.last
     }
 
+    fn tells_of_itself(&mut self, peer: PeerId, what: Other) {
+        if let Some(Other::Unknown(_)) = self.others.get(&peer) {
+            self.others.insert(peer, what);
+        }
+    }
+
     fn rest(&mut self, peer: PeerId, how_long: Duration) {
-        // Who was refused once stays so.
-        let until = self.resting.entry(peer).or_insert(Some(Instant::now()));
-        if let Some(until) = until {
+        if let Some(Other::Teacher(until)) = self.others.get_mut(&peer) {
             *until = Instant::now() + how_long;
         }
     }
@@ -222,18 +275,17 @@ impl State {
     /// Who has the fewest questions before it, in turns.
     fn choose(&mut self, peers: &[PeerId]) -> Option<PeerId> {
         let now = Instant::now();
-        let rests = |peer: &PeerId| match self.resting.get(peer) {
-            Some(until) => until.is_none_or(|until| until > now),
-            None => false,
+        let able = |peer: &&PeerId| match self.others.get(peer) {
+            Some(Other::Teacher(until)) => *until <= now,
+            _ => false,
         };
-        let able: Vec<PeerId> = peers.iter().filter(|peer| !rests(peer)).copied().collect();
-        let asked = |peer: &PeerId| {
-            let whom = self.questions.values().filter(|q| q.answer.is_none());
-            whom.filter(|q| q.whom.is_some_and(|(whom, _)| whom == *peer)).count()
+        let able: Vec<PeerId> = peers.iter().filter(able).copied().collect();
+        let asked = |peer: &&PeerId| {
+            let waiting = self.questions.values().filter(|q| q.answer.is_none());
+            waiting.filter(|q| q.whom.is_some_and(|(whom, _)| whom == **peer)).count()
         };
-        let first = self.turn % able.len().max(1);
-        let chosen =
-            able[first..].iter().chain(&able[..first]).min_by_key(|peer| asked(peer)).copied();
+        let (before, from) = able.split_at(self.turn % able.len().max(1));
+        let chosen = from.iter().chain(before).min_by_key(asked).copied();
         self.turn = self.turn.wrapping_add(1);
         chosen
     }
@@ -245,7 +297,11 @@ impl Question {
         let inputs = rows.chunks_exact(width).flat_map(|row| &row[..width - 1]);
         let bytes: Vec<u8> = inputs.flat_map(|token| (*token as u32).to_le_bytes()).collect();
         let next = rows.chunks_exact(width).flat_map(|row| &row[1..]).copied().collect();
-        Question { bytes: bytes.into(), next, whom: None, answer: None }
+        Question { bytes: bytes.into(), next, whom: None, late: Vec::new(), answer: None }
+    }
+
+    fn was_put_to(&self, peer: PeerId) -> bool {
+        self.whom.is_some_and(|(whom, _)| whom == peer) || self.late.contains(&peer)
     }
 }
 
@@ -263,7 +319,7 @@ mod tests {
         PeerId([n; 32])
     }
 
-    /// Questions to peers 1 to `peers`, and those that have left.
+    /// Of a node with peers 1 to `peers`, who have the teacher and have said so; and the questions that have left.
     fn asking(peers: u8) -> (Asking, Sent) {
         let sent = Sent::default();
         let out = sent.clone();
@@ -271,9 +327,18 @@ mod tests {
             out.lock().unwrap().push((to, header, bytes));
             true
         };
-        let peers = move || (1..=peers).map(peer).collect();
-        (Asking::with(TELLING, Box::new(peers), Box::new(send)), sent)
+        let all = move || (1..=peers).map(peer).collect();
+        let asking = Asking::with(TELLING, Box::new(all), Box::new(send));
+        for peer in (1..=peers).map(peer) {
+            asking.met(peer);
+            assert_eq!(last(&sent), (peer, WHO_HAS_IT));
+            says(&asking, (peer, WHO_HAS_IT), Says::Teacher, vec![]);
+        }
+        sent.lock().unwrap().clear();
+        (asking, sent)
     }
+
+    const WHO_HAS_IT: Header = Header { question: 0, says: Says::Who };
 
     fn batch() -> Batch {
         Batch { tokens: vec![0, 1, 2, 3, 2, 1], rows: 2, ..Batch::default() }
@@ -316,7 +381,7 @@ mod tests {
         let asked: Vec<PeerId> = sent.lock().unwrap().iter().map(|(to, ..)| *to).collect();
         assert_eq!(asked, [peer(1), peer(2), peer(3)]);
         let first = sent.lock().unwrap()[0].1;
-        says(&asking, (peer(1), first), Says::NoTeacher, vec![]);
+        says(&asking, (peer(1), first), Says::Busy, vec![]);
         assert!(asking.look(names[0]).is_none());
         let (again, header) = last(&sent);
         assert!(again != peer(1) && header.question == names[0]);
@@ -342,6 +407,37 @@ mod tests {
         assert!(wait(&asking, &names).is_ok());
         (0..4).for_each(|_| drop(asking.ask(&batch())));
         assert!(sent.lock().unwrap()[2..].iter().all(|(to, ..)| *to == other));
+    }
+
+    #[test]
+    fn only_who_has_the_teacher_is_asked() {
+        let (asking, sent) = asking(1);
+        asking.lost(peer(1));
+        let names = asking.ask(&batch());
+        // It is back, but has not said anything yet.
+        assert_eq!(*sent.lock().unwrap(), [(peer(1), WHO_HAS_IT, Bytes::new())]);
+        assert!(asking.look(names[0]).is_none());
+        says(&asking, (peer(1), WHO_HAS_IT), Says::NoTeacher, vec![]);
+        assert!(asking.look(names[0]).is_none());
+        assert_eq!(sent.lock().unwrap().len(), 1);
+        asking.lost(peer(1));
+        asking.met(peer(1));
+        says(&asking, (peer(1), WHO_HAS_IT), Says::Teacher, vec![]);
+        assert!(asking.look(names[0]).is_none());
+        assert_eq!(last(&sent), (peer(1), Header { question: names[0], says: Says::Asked }));
+    }
+
+    #[test]
+    fn who_was_passed_over_may_still_answer() {
+        let (asking, sent) = asking(2);
+        let names = asking.ask(&batch());
+        let (slow, header) = last(&sent);
+        let long_ago = Instant::now().checked_sub(ANSWER).unwrap();
+        asking.state().questions.get_mut(&names[0]).unwrap().whom = Some((slow, long_ago));
+        assert!(asking.look(names[0]).is_none());
+        assert!(last(&sent).0 != slow);
+        says(&asking, (slow, header), Says::Told, answer([1, 2, 2, 1]));
+        assert!(wait(&asking, &names).is_ok());
     }
 
     #[test]

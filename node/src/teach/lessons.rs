@@ -45,8 +45,9 @@ impl Lessons {
     pub fn take(&self, from: PeerId, header: Header, payload: Bytes, credit: Credit) {
         let Some(both) = &self.both else { return };
         match header.says {
+            Says::Who => both.says(from, both.own_standing()),
             Says::Asked => both.asked(from, header.question, payload, credit),
-            Says::Told | Says::Busy | Says::NoTeacher => {
+            Says::Told | Says::Busy | Says::Teacher | Says::NoTeacher => {
                 if let Some(asking) = &both.asking {
                     let told = u64::from(header.says == Says::Told);
                     both.status.update(|status| status.lessons_taken += told);
@@ -56,24 +57,44 @@ impl Lessons {
         }
     }
 
+    /// A peer is there.
+    pub fn met(&self, peer: PeerId) {
+        if let Some(asking) = self.asking() {
+            asking.met(peer);
+        }
+    }
+
     /// A peer is gone.
     pub fn lost(&self, peer: PeerId) {
-        if let Some(asking) = self.both.as_ref().and_then(|both| both.asking.as_ref()) {
+        if let Some(asking) = self.asking() {
             asking.lost(peer);
         }
+    }
+
+    fn asking(&self) -> Option<&Arc<Asking>> {
+        self.both.as_ref().and_then(|both| both.asking.as_ref())
     }
 }
 
 impl Both {
+    fn own_standing(&self) -> Header {
+        let says = if self.teaching.is_some() { Says::Teacher } else { Says::NoTeacher };
+        Header { question: 0, says }
+    }
+
     fn asked(&self, from: PeerId, question: u64, tokens: Bytes, credit: Credit) {
-        let says = match &self.teaching {
-            None => Says::NoTeacher,
-            Some(door) if !door.ask(from, question, tokens, credit) => Says::Busy,
-            Some(_) => return,
-        };
-        let header = Header { question, says }.bytes();
-        if let Err(error) = self.net.send_bulk(from, header, Bytes::new(), Priority::Background) {
-            tracing::debug!(peer = %from.short(), %error, "an answer does not leave");
+        match &self.teaching {
+            None => self.says(from, self.own_standing()),
+            Some(door) if door.ask(from, question, tokens, credit) => {}
+            Some(_) => self.says(from, Header { question, says: Says::Busy }),
+        }
+    }
+
+    fn says(&self, to: PeerId, header: Header) {
+        if let Err(error) =
+            self.net.send_bulk(to, header.bytes(), Bytes::new(), Priority::Background)
+        {
+            tracing::debug!(peer = %to.short(), %error, "an answer does not leave");
         }
     }
 }

@@ -29,7 +29,7 @@ use shoal_protocol::wire::{from_cbor, to_cbor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// Which question, in the words of who asks.
+    /// Which question, in the words of who asks; 0 for [`Says::Who`] and its answers.
     pub question: u64,
     /// What the frame is.
     pub says: Says,
@@ -39,14 +39,18 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Says {
+    /// Is there a teacher?
+    Who,
+    /// There is one here.
+    Teacher,
+    /// There is none here.
+    NoTeacher,
     /// A question: tokens, `[rows, context]`, 4 bytes each.
     Asked,
     /// What the teacher says: [`Told`](crate::data::Told).
     Told,
     /// Not now.
     Busy,
-    /// There is no teacher here.
-    NoTeacher,
 }
 
 impl Header {

@@ -142,7 +142,7 @@ impl Worker {
             Ok(told) => (Says::Told, told.encode(&self.telling)),
             Err(error) => {
                 tracing::error!(%error, "the teacher could not be asked");
-                (Says::NoTeacher, Vec::new())
+                (Says::Busy, Vec::new())
             }
         };
         let header = Header { question: *name, says }.bytes();

@@ -39,7 +39,9 @@ pub struct OuterStep {
 impl OuterStep {
     /// The step of `round`.
     pub fn new(spec: &RunSpec, round: Round) -> OuterStep {
-        let OuterSpec { kind, lr, momentum } = spec.outer;
+        let plain = OuterSpec { kind: OuterKind::Sgd, lr: 1.0, momentum: 0.0 };
+        let OuterSpec { kind, lr, momentum } =
+            if spec.ends_with(round) { plain } else { spec.outer.clone() };
         // A run's first round only deals out leases.
         let trains = spec.rounds.saturating_sub(1).max(1);
         let schedule = Schedule::over(&spec.inner, trains);
@@ -297,6 +299,21 @@ mod tests {
         for size in [1, 7, 512] {
             assert_eq!(moved(size), whole, "{size}");
         }
+    }
+
+    #[test]
+    fn a_last_round_with_a_codec_of_its_own_averages() {
+        let mut run = spec();
+        run.outer = OuterSpec { kind: OuterKind::Nesterov, lr: 0.5, momentum: 0.5 };
+        run.exchange.last = Some(crate::math::Codec::F32);
+        let moved = |round| {
+            let (mut p, mut m) = ([1.0], [2.0]);
+            OuterStep::new(&run, round).take(0, &mut p, [&mut m, &mut []], &[2.0]);
+            (p[0], m[0])
+        };
+        assert_eq!(moved(run.rounds), (-1.0, 2.0));
+        // m = 0.5 * 2 + 2 = 3; theta = 1 - 0.5 * (2 + 0.5 * 3)
+        assert_eq!(moved(run.rounds - 1), (-0.75, 3.0));
     }
 
     #[test]

@@ -183,6 +183,17 @@ impl Workspace {
         &self.down
     }
 
+    /// Where local work begins that takes a share of what was not sent for granted, `[n]`: see [`ExchangeSpec::ahead`].
+    ///
+    /// # Panics
+    /// If `params` has another length than the fragment.
+    pub fn ahead(&self, share: f32, params: &[f32]) -> Vec<f32> {
+        assert_eq!(params.len(), self.up.len(), "parameters and residual differ in length");
+        let mut start = params.to_vec();
+        vector::add_scaled(&mut start, -share, &self.up);
+        start
+    }
+
     /// Both residuals, up and down, `[n]` each, to be restored from a checkpoint.
     pub fn residuals_mut(&mut self) -> (&mut [f32], &mut [f32]) {
         (&mut self.up, &mut self.down)
@@ -567,6 +578,13 @@ mod tests {
         let w = workspace(&[1.0, 2.0], &[0.5, -0.5], &[0.25, 1.0]);
         assert_eq!(w.encode(Codec::F32, 0, 0.0), f32s(&[1.5, 1.5]));
         assert_eq!(w.encode(Codec::F32, 0, 4.0), f32s(&[2.5, 5.5]));
+    }
+
+    #[test]
+    fn work_ahead_begins_where_what_waits_would_lead() {
+        let w = workspace(&[1.0, 2.0], &[0.5, -0.5], &[0.25, 1.0]);
+        assert_eq!(w.ahead(1.0, &[3.0, 4.0]), [2.5, 4.5]);
+        assert_eq!(w.ahead(0.5, &[3.0, 4.0]), [2.75, 4.25]);
     }
 
     #[test]

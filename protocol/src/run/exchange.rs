@@ -23,6 +23,15 @@ pub struct ExchangeSpec {
     /// Whether an owner scales a contribution down whose norm is above the median of those to the same chunk (SparseLoCo).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clip_to_median: bool,
+    /// What of its residual a peer's local work takes for granted: it begins at the committed parameters minus this share of what was
+    /// not sent yet, and so does not learn again what waits to be sent (error reset: Xie et al. 2020, arXiv 2007.13221, algorithm 2).
+    /// 0 begins at the committed parameters.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub ahead: f32,
+    /// Codec of the run's last round, both ways. That round averages what came (outer rate 1, no momentum), so that what still waits to be
+    /// sent reaches the parameters. Without, the last round is as all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Codec>,
     /// Of so many elements [`Codec::Mask`] sends one: a power of two up to [`BLOCK_MAX`].
     #[serde(default = "usual_one_of", skip_serializing_if = "is_usual_one_of")]
     pub mask_one_of: u32,
@@ -41,6 +50,11 @@ fn all() -> f32 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_all(share: &f32) -> bool {
     *share == all()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_nothing(share: &f32) -> bool {
+    *share == 0.0
 }
 
 fn usual_one_of() -> u32 {
@@ -75,6 +89,8 @@ impl ExchangeSpec {
             chunk_elems,
             residual_decay: all(),
             clip_to_median: false,
+            ahead: 0.0,
+            last: None,
             mask_one_of: usual_one_of(),
             rank: usual_rank(),
             columns: 0,
@@ -93,7 +109,9 @@ impl ExchangeSpec {
             format!("{} must be 1 to {RANK_MAX}", self.rank)
         })?;
         let grain = |codec: Codec| self.grain(codec, width);
-        let larger = if grain(self.up).0 > grain(self.down).0 { self.up } else { self.down };
+        let codecs = [self.up, self.down, self.last.unwrap_or(self.up)];
+        let larger = codecs.into_iter().rev().max_by_key(|codec| grain(*codec).0);
+        let larger = larger.unwrap_or(self.up);
         let block = grain(larger).0 as usize;
         check(chunk > 0 && chunk.is_multiple_of(block), "exchange.chunk_elems", || {
             format!("{chunk} must be a multiple of {block}, the block of {larger}")
@@ -107,7 +125,10 @@ impl ExchangeSpec {
                 "{decay} must be above 0 and at most 1: 0.95 keeps so much of what was not sent"
             )
         })?;
-        let row = grain(self.up).1.max(grain(self.down).1) as usize;
+        check((0.0..=1.0).contains(&self.ahead), "exchange.ahead", || {
+            format!("{} must lie between 0 and 1", self.ahead)
+        })?;
+        let row = codecs.map(|codec| grain(codec).1).into_iter().max().unwrap_or(1) as usize;
         check(chunk.is_multiple_of(row), "exchange.chunk_elems", || {
             let near = chunk.div_ceil(row) * row;
             format!(
@@ -152,7 +173,8 @@ mod tests {
     #[test]
     fn what_is_usual_adds_no_bytes() {
         let bytes = to_cbor(&spec().exchange);
-        for key in ["mask_one_of", "rank", "columns", "residual_decay", "clip_to_median"] {
+        let keys = ["mask_one_of", "rank", "columns", "residual_decay", "clip_to_median"];
+        for key in keys.into_iter().chain(["ahead", "last"]) {
             assert!(!bytes.windows(key.len()).any(|part| part == key.as_bytes()), "{key}");
         }
     }
@@ -175,8 +197,28 @@ mod tests {
         assert_eq!(why.key, "exchange.chunk_elems");
         assert!(why.reason.contains("take 4128"), "{}", why.reason);
         assert_eq!(key(with(Codec::F32, |e| e.columns = 96)), None);
+        for ahead in [-0.1, 1.1, f32::NAN] {
+            assert_eq!(key(with(Codec::Topk, |e| e.ahead = ahead)), Some("exchange.ahead"));
+        }
+        let last = with(Codec::F32, |e| (e.last, e.chunk_elems) = (Some(Codec::Topk), 512));
+        assert_eq!(key(last), Some("exchange.chunk_elems"));
         let blocks = with(Codec::Mask, |e| (e.mask_one_of, e.chunk_elems) = (4096, 512));
         assert_eq!(key(blocks), Some("exchange.chunk_elems"));
+    }
+
+    #[test]
+    fn the_last_round_has_its_codec_and_others_have_theirs() {
+        let mut run = with(Codec::Topk, |e| (e.down, e.last) = (Codec::Sign, Some(Codec::Int8)));
+        run.validate().unwrap();
+        assert_eq!(run.codecs(run.rounds), [Codec::Int8; 2]);
+        assert_eq!(run.codecs(run.rounds - 1), [Codec::Topk, Codec::Sign]);
+        for codec in [Codec::Sign, Codec::Int8] {
+            let bytes = vec![0; run.encoded_len(codec, run.chunk_len(0))];
+            assert_eq!(run.check_result(0, &bytes), Ok(()), "{codec}");
+        }
+        assert!(run.check_result(0, &[0; 5]).is_err());
+        run.strategy.fragments = 2;
+        assert_eq!(run.validate().unwrap_err().key, "exchange.last");
     }
 
     #[test]

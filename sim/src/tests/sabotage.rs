@@ -139,15 +139,18 @@ fn in_fragments_and_ahead_of_exchanges_every_promise_holds() {
     }
 }
 
-/// Codecs that leave most numbers out, residuals that fade, and contributions that are clipped.
+/// Codecs that leave most numbers out, residuals that fade, and contributions that are clipped; the last round in a codec of its own.
 #[test]
 fn with_few_bits_and_fading_residuals_every_promise_holds() {
     let text = include_str!("../../../examples/clusters/all-faults.toml")
         .replace("[run]\n", "[run]\nresidual_decay = 0.9\nclip_to_median = true\n");
     let codecs = "codecs = [\"fp4\", \"sign\", \"topk\", \"topk-tight\", \"dct\", \"f32\"]";
     let text = text.replace("[chaos]\n", &format!("[chaos]\n{codecs}\n"));
-    let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
-    assert_eq!(found(&scenario, 20), None);
+    let last = text.replace("[run]\n", "[run]\nahead = 0.5\nlast = \"int8\"\n");
+    for (text, seeds) in [(text, 20), (last, 20)] {
+        let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
+        assert_eq!(found(&scenario, seeds), None);
+    }
 }
 
 /// Codecs whose bytes mean something only with the run's seed, the chunk and the round: of a whole model and of fragments.

@@ -39,7 +39,10 @@ impl Mesh {
 
     fn carry(&self, event: NetEvent) {
         match event {
-            NetEvent::Connected(peer) => self.tell(Input::Met { peer }, None),
+            NetEvent::Connected(peer) => {
+                self.lessons.met(peer);
+                self.tell(Input::Met { peer }, None);
+            }
             NetEvent::Disconnected(peer) => {
                 self.lessons.lost(peer);
                 self.tell(Input::Lost { peer }, None);

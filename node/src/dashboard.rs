@@ -81,7 +81,7 @@ const fn counter(
     Metric { name, kind: "counter", help, read }
 }
 
-const METRICS: [Metric; 20] = [
+const METRICS: [Metric; 22] = [
     gauge("shoal_round", "Last committed round.", |s| Some(s.round as f64)),
     gauge("shoal_rounds_planned", "The run's last round.", |s| Some(s.rounds_total as f64)),
     gauge("shoal_members_alive", "Other nodes that are alive.", |s| Some(alive(s) as f64)),
@@ -95,6 +95,14 @@ const METRICS: [Metric; 20] = [
     gauge("shoal_tokens_per_second", "Training speed of this node.", |s| Some(s.tokens_per_s)),
     counter("shoal_sent_bytes_total", "Bytes handed to the network.", |s| {
         Some(s.bytes_sent as f64)
+    }),
+    counter(
+        "shoal_lessons_given_total",
+        "Answers given to others of what the teacher says.",
+        |s| Some(s.lessons_given as f64),
+    ),
+    counter("shoal_lessons_taken_total", "Answers taken of what the teacher says.", |s| {
+        Some(s.lessons_taken as f64)
     }),
     counter("shoal_received_bytes_total", "Bytes taken from the network.", |s| {
         Some(s.bytes_received as f64)

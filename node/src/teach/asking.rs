@@ -140,37 +140,38 @@ impl Asking {
     /// The answer to a question if it is there, or comes within a moment; who does not answer is passed over.
     fn look(&self, name: u64) -> Option<Told> {
         let mut state = self.state();
-        let waits = |question: &Question| {
-            question.answer.is_none() && question.whom.is_some_and(|(_, at)| at.elapsed() < ANSWER)
-        };
-        if state.questions.get(&name).is_some_and(waits) {
-            let waited = self.news.wait_timeout(state, LOOK_EVERY);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if state.questions.get(&name)?.waits() {
+            state = self.listen(state);
         }
-        let question = state.questions.get_mut(&name)?;
-        if let Some((from, bytes)) = question.answer.take() {
-            match self.read(question, &bytes) {
-                Ok(told) => {
-                    state.questions.remove(&name);
-                    return Some(told);
-                }
-                Err(reason) => {
-                    tracing::warn!(peer = %from.short(), reason, "what a peer told of the teacher is refused, and it is asked no more");
-                    question.whom = None;
-                    state.others.insert(from, Other::Refused);
-                }
-            }
-        } else if let Some((whom, _)) = question.whom.take_if(|(_, at)| at.elapsed() >= ANSWER) {
-            tracing::info!(peer = %whom.short(), "a peer does not answer what the teacher says: another is asked");
-            question.late.push(whom);
-            state.rest(whom, SILENT);
+        let told = self.judge(&mut state, name);
+        if told.is_some() {
+            state.questions.remove(&name);
+            return told;
         }
-        let unasked = |question: &Question| question.whom.is_none() && question.answer.is_none();
-        if state.questions.get(&name).is_some_and(unasked) && !self.send_out(&mut state, name) {
-            let waited = self.news.wait_timeout(state, LOOK_EVERY);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        state.pass_over(name);
+        if state.questions.get(&name)?.whom.is_none() && !self.send_out(&mut state, name) {
+            drop(self.listen(state));
         }
         None
+    }
+
+    /// Waits a moment for what peers say.
+    fn listen<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waited = self.news.wait_timeout(state, LOOK_EVERY);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What was answered, if it is any good. Whose answer is not is asked no more.
+    fn judge(&self, state: &mut State, name: u64) -> Option<Told> {
+        let question = state.questions.get_mut(&name)?;
+        let (from, bytes) = question.answer.take()?;
+        let read = self.read(question, &bytes);
+        if let Err(reason) = &read {
+            tracing::warn!(peer = %from.short(), reason, "what a peer told of the teacher is refused, and it is asked no more");
+            question.whom = None;
+            state.others.insert(from, Other::Refused);
+        }
+        read.ok()
     }
 
     fn read(&self, question: &Question, bytes: &[u8]) -> Result<Told, String> {
@@ -260,6 +261,16 @@ impl State {
         self.last
     }
 
+    /// Whoever has had a question for too long may still answer it, but another is asked as well.
+    fn pass_over(&mut self, name: u64) {
+        let Some(question) = self.questions.get_mut(&name) else { return };
+        if let Some((whom, _)) = question.whom.take_if(|(_, at)| at.elapsed() >= ANSWER) {
+            tracing::info!(peer = %whom.short(), "a peer does not answer what the teacher says: another is asked");
+            question.late.push(whom);
+            self.rest(whom, SILENT);
+        }
+    }
+
     fn tells_of_itself(&mut self, peer: PeerId, what: Other) {
         if let Some(Other::Unknown(_)) = self.others.get(&peer) {
             self.others.insert(peer, what);
@@ -298,6 +309,11 @@ impl Question {
         let bytes: Vec<u8> = inputs.flat_map(|token| (*token as u32).to_le_bytes()).collect();
         let next = rows.chunks_exact(width).flat_map(|row| &row[1..]).copied().collect();
         Question { bytes: bytes.into(), next, whom: None, late: Vec::new(), answer: None }
+    }
+
+    /// Whether somebody is about to answer it.
+    fn waits(&self) -> bool {
+        self.answer.is_none() && self.whom.is_some_and(|(_, at)| at.elapsed() < ANSWER)
     }
 
     fn was_put_to(&self, peer: PeerId) -> bool {

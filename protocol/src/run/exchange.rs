@@ -24,7 +24,7 @@ pub struct ExchangeSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clip_to_median: bool,
     /// What of its residual a peer's local work takes for granted: it begins at the committed parameters minus this share of what was
-    /// not sent yet, and so does not learn again what waits to be sent (error reset: Xie et al. 2020, arXiv 2007.13221, algorithm 2).
+    /// not sent yet, and so does not learn again what waits to be sent (error reset: Xie et al. 2020, arXiv 2007.13221).
     /// 0 begins at the committed parameters.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub ahead: f32,

@@ -10,6 +10,7 @@ use crate::store::teacher::Teacher;
 use bytes::Bytes;
 use shoal_protocol::id::PeerId;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -46,6 +47,8 @@ pub struct TeachingThread {
 pub struct Door {
     jobs: SyncSender<Job>,
     waiting: Arc<Mutex<BTreeMap<PeerId, usize>>>,
+    /// Set when the node stops: what waits is not answered any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl TeachingThread {
@@ -60,7 +63,7 @@ impl TeachingThread {
         (net, status): (NetHandle, SharedStatus),
     ) -> std::io::Result<TeachingThread> {
         let (jobs, inbox) = sync_channel(WAITING);
-        let door = Door { jobs, waiting: Arc::default() };
+        let door = Door { jobs, waiting: Arc::default(), closed: Arc::default() };
         let worker = Worker { teacher, device, telling, net, status, door: door.clone() };
         let body = move || worker.run(&inbox);
         let thread = std::thread::Builder::new().name("teaching".into()).spawn(body)?;
@@ -72,8 +75,9 @@ impl TeachingThread {
         self.door.clone()
     }
 
-    /// Ends the thread after the questions that it has.
+    /// Ends the thread after the question at hand.
     pub fn join(self) {
+        self.door.closed.store(true, Ordering::Relaxed);
         // An error means that the thread has ended already.
         let _ = self.door.jobs.send(Job::Stop);
         let _ = self.thread.join();
@@ -126,6 +130,9 @@ impl Worker {
     fn run(self, inbox: &Receiver<Job>) {
         let mut model = None;
         while let Ok(Job::Answer(question)) = inbox.recv() {
+            if self.door.closed.load(Ordering::Relaxed) {
+                return;
+            }
             self.answer(&mut model, &question);
             self.door.leave(&question.from);
         }
@@ -272,7 +279,7 @@ mod tests {
     #[test]
     fn one_asker_leaves_room_for_others() {
         let (jobs, inbox) = sync_channel(WAITING);
-        let door = Door { jobs, waiting: Arc::default() };
+        let door = Door { jobs, waiting: Arc::default(), closed: Arc::default() };
         let ask = |n| door.ask(PeerId([n; 32]), 1, Bytes::new(), Credit::none());
         assert!((0..WAITING_OF_ONE).all(|_| ask(1)) && !ask(1) && ask(2));
         let Ok(Job::Answer(question)) = inbox.recv() else { panic!("a question waits") };

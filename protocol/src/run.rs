@@ -150,10 +150,13 @@ pub enum DataSpec {
         samples: u64,
         /// Held-out share at the text's end, in thousandths.
         heldout_permille: u16,
-        /// The [`Blob`]'s root of the text: then peers fetch it from each other, and an epoch goes through it shard by shard, see
+        /// The [`Blob`]'s root of the text: then peers fetch it from each other, and an epoch goes through it window by window, see
         /// [`Order`](crate::data::Order). Without, each brings it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pieces: Option<Digest>,
+        /// Pieces of a window. Without, one shard is shuffled at a time, as runs did that are older than this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<u32>,
         /// The text is the tokenizer's ids already, little-endian, of so many bytes each (1, 2 or 4): a prepared folder's shards.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id_bytes: Option<u8>,
@@ -503,6 +506,14 @@ impl DataSpec {
         match self {
             DataSpec::Stories { heldout_permille, .. }
             | DataSpec::Text { heldout_permille, .. } => *heldout_permille,
+        }
+    }
+
+    /// Pieces of a window, if sequences are shuffled by windows.
+    pub fn window(&self) -> Option<u32> {
+        match self {
+            DataSpec::Stories { .. } => None,
+            DataSpec::Text { window, .. } => *window,
         }
     }
 

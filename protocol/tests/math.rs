@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use shoal_protocol::math::codec::{BLOCK, BLOCK_MAX, Codec, Coder, Context};
 use shoal_protocol::math::partition::{Capacity, partition};
 use shoal_protocol::math::workspace::{Outcome, Part, Reduced, Source, Workspace};
+use shoal_protocol::run::ExchangeSpec;
 use std::ops::Range;
 
 /// Every codec; those that depend on it in some round of a chunk seen as a matrix of short rows.
@@ -101,7 +102,14 @@ impl Law {
 }
 
 /// Plays one chunk of one round for one member whose result, where it owns, is its own part alone.
-fn play(w: &mut Workspace, fate: Fate, codec: Coder, c: usize, fold: f32, law: &mut Law) {
+fn play(
+    w: &mut Workspace,
+    fate: Fate,
+    codec: Coder,
+    (c, fold): (usize, f32),
+    ahead: bool,
+    law: &mut Law,
+) {
     let at = w.range(c);
     let bytes = w.encode(codec, c, fold);
     match fate {
@@ -117,11 +125,14 @@ fn play(w: &mut Workspace, fate: Fate, codec: Coder, c: usize, fold: f32, law: &
             let own = Part { member: 0, weight: 1, bytes: Source::Own };
             let parts = if counted_own { &[own][..] } else { &[] };
             let Reduced { bytes, target } = w.reduce(codec, codec, c, parts).unwrap();
-            if counted_own {
+            if counted_own && ahead {
+                law.take(at.clone(), 1.0, &decoded(codec, &w.encode(codec, c, 0.0), at.len()));
+            } else if counted_own {
                 law.take(at.clone(), 1.0, &w.delta()[at.clone()]);
                 law.take(at, 1.0, &w.residual_up()[w.range(c)]);
             }
-            let outcome = Outcome::Owned { target: &target, codec, result: &bytes, counted_own };
+            let own = counted_own.then_some(codec);
+            let outcome = Outcome::Owned { target: &target, codec, result: &bytes, own };
             w.settle(c, outcome).unwrap();
         }
     }
@@ -136,16 +147,19 @@ proptest! {
             vec(pseudo_gradient(n), rounds), vec(vec(fate(), n.div_ceil(100)), rounds),
         )),
         fold in 1.0f32..9.0,
+        ahead in any::<bool>(),
     ) {
         let n = deltas[0].len();
-        let (mut w, mut law) = (Workspace::new(n, 100), Law::new(n));
+        let share = if ahead { 1.0 } else { 0.0 };
+        let spec = ExchangeSpec { ahead: share, ..ExchangeSpec::new(Codec::F32, Codec::F32, 100) };
+        let (mut w, mut law) = (Workspace::of_run(n, &spec), Law::new(n));
         for (delta, fates) in deltas.iter().zip(&fates) {
             w.set_delta(delta);
             for (c, fate) in fates.iter().enumerate() {
                 if !matches!(fate, Fate::Abandoned) {
                     law.give(w.range(c), 1.0, &delta[w.range(c)]);
                 }
-                play(&mut w, *fate, codec, c, fold, &mut law);
+                play(&mut w, *fate, codec, (c, fold), ahead, &mut law);
             }
             (0..w.chunks()).for_each(|c| w.clear(c));
         }
@@ -162,7 +176,7 @@ proptest! {
             let Reduced { bytes, target } = w.reduce(Codec::F32, codec, 0, &[part]).unwrap();
             law.give(0..700, 1.0, mean);
             law.take(0..700, 1.0, &decoded(codec, &bytes, 700));
-            w.settle(0, Outcome::Owned { target: &target, codec, result: &bytes, counted_own: false }).unwrap();
+            w.settle(0, Outcome::Owned { target: &target, codec, result: &bytes, own: None }).unwrap();
         }
         law.take(0..700, 1.0, w.residual_down());
         prop_assert!(law.holds());
@@ -223,7 +237,7 @@ fn exchange(
         let outcome = if i == owner {
             means.give(at.clone(), share, &w.delta()[at.clone()]);
             means.give(at.clone(), share, &w.residual_up()[at.clone()]);
-            Outcome::Owned { target: &target, codec: down, result: &bytes, counted_own: true }
+            Outcome::Owned { target: &target, codec: down, result: &bytes, own: Some(up) }
         } else if members.contains(&i) {
             means.give(at.clone(), share, &decoded(up, &sent[i], at.len()));
             means.take(at.clone(), share * f64::from(fold(i)), &w.residual_down()[at.clone()]);
@@ -310,7 +324,7 @@ fn carried(codecs: (Codec, Codec), delta: &[f32], rounds: usize) -> Vec<f32> {
                 mesh[owner].reduce(codecs.0, codecs.1, c, &parts).unwrap();
             codecs.1.accumulate(&bytes, 1.0, &mut sum[at]).unwrap();
             let (target, codec) = (&target[..], codecs.1);
-            let owned = Outcome::Owned { target, codec, result: &bytes, counted_own: true };
+            let owned = Outcome::Owned { target, codec, result: &bytes, own: Some(codecs.0) };
             mesh[owner].settle(c, owned).unwrap();
             let counted = Outcome::Counted { codec: codecs.0, fold: 2.0, share: 0.5, bytes: &sent };
             mesh[other].settle(c, counted).unwrap();

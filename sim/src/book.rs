@@ -110,13 +110,17 @@ impl Account {
     fn fades(&mut self, settle: &[Settle], store: &Store) {
         let gone = 1.0 / f64::from(store.spec.exchange.residual_decay) - 1.0;
         for (c, settle) in settle.iter().enumerate() {
-            let (faded, kept) = match settle {
-                Settle::Counted { .. } => (&mut self.lost, store.work.residual_up()),
-                Settle::Owned { .. } => (&mut self.returned, store.work.residual_down()),
+            let (up, down) = match settle {
+                Settle::Counted { .. } => (true, false),
+                Settle::Owned { own } => (*own, true),
                 Settle::Missed | Settle::Unknown | Settle::Restarted => continue,
             };
             let chunk = store.spec.chunk_at(store.record.round, c as u32) as usize;
-            store.work.range(chunk).for_each(|i| faded[i] += f64::from(kept[i]) * gone);
+            for i in store.work.range(chunk) {
+                let faded = |kept: &[f32]| f64::from(kept[i]) * gone;
+                self.lost[i] += if up { faded(store.work.residual_up()) } else { 0.0 };
+                self.returned[i] += if down { faded(store.work.residual_down()) } else { 0.0 };
+            }
         }
     }
 
@@ -305,13 +309,18 @@ impl Entry {
     }
 }
 
-/// A part as the owner took it: its own numbers exactly, others decoded.
+/// A part as the owner took it: its own numbers exactly, or coded where work begins ahead; others decoded.
 fn given(store: &Store, at: At, part: &Part, range: &Range<usize>) -> Option<Given> {
     let mut values = vec![0.0; range.len()];
     if part.peer == store.me {
         let (delta, up) =
             (&store.work.delta()[range.clone()], &store.work.residual_up()[range.clone()]);
         values.iter_mut().zip(delta.iter().zip(up)).for_each(|(x, (a, b))| *x = a + b);
+        if store.spec.exchange.ahead != 0.0 {
+            let mut coded = Vec::new();
+            store.up(at.1).encode(&values, &mut coded);
+            store.up(at.1).decode(&coded, &mut values).expect("it has just been encoded");
+        }
     } else {
         let came = store.contribution_of(at, part.peer).expect("it has just been added");
         store.up(at.1).decode(&came.bytes, &mut values).expect("it has just been decoded");

@@ -268,6 +268,7 @@ mod tests {
             heldout_permille: 10,
             pieces: Some(Digest([7; 32])),
             id_bytes: Some(1),
+            window: None,
         };
         assert_eq!(teach(scenario, spec, &HOSTS, 2).rounds.len(), 2);
     }

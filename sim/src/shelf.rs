@@ -10,6 +10,8 @@ use std::ops::Range;
 
 /// Held-out share of a text, in thousandths.
 const HELDOUT_PERMILLE: u16 = 10;
+/// Pieces that are shuffled together: few, so that a lease does not need the whole of a short text.
+const WINDOW: u32 = 2;
 
 /// The pieces of a text that one peer holds.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub fn text(bytes: u64, context: u32) -> DataSpec {
         heldout_permille: HELDOUT_PERMILLE,
         pieces: Blob::of(&list, bytes).map(|blob| blob.root),
         id_bytes: None,
+        window: Some(WINDOW),
     }
 }
 

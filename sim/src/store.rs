@@ -419,7 +419,7 @@ impl Store {
                 target: &self.reduced.get(&at).ok_or("owned, never reduced")?.reduced.target,
                 codec: down,
                 result: &result.bytes,
-                counted_own: own,
+                own: own.then_some(up),
             },
         };
         self.work.settle(c, outcome).map_err(|error| format!("settling chunk {c}: {error}"))

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         target: &reduced.target,
         codec: codec.into(),
         result: &reduced.bytes,
-        counted_own: true,
+        own: Some(codec.into()),
     };
     peers[0].settle(0, outcome)?;
     for member in 1..3 {

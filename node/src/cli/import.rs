@@ -77,6 +77,7 @@ fn spec(imported: &Imported, from: &Path) -> anyhow::Result<RunSpec> {
         heldout_permille: 0,
         pieces: None,
         id_bytes: None,
+        window: None,
     };
     let spec = file.spec(imported.model.vocab, imported.tokenizer.clone(), data);
     spec.validate()?;

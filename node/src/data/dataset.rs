@@ -11,7 +11,7 @@ use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
 use super::told::Told;
 use crate::blob::{Library, PieceStore};
-use shoal_protocol::data::Order;
+use shoal_protocol::data::{Order, WINDOW_PIECES};
 use shoal_protocol::run::{Blob, DataSpec, RunSpec, TokenizerSpec};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -126,7 +126,8 @@ impl Dataset {
         let whole =
             matches!(tokenizer, Tokenizer::Bytes) || id_bytes.is_some() || corpus.is_one_file();
         let pieces = corpus.blob().filter(|_| whole).map(|blob| blob.root);
-        Ok(DataSpec::Text { digest, bytes, samples, heldout_permille, pieces, id_bytes })
+        let window = pieces.map(|_| WINDOW_PIECES);
+        Ok(DataSpec::Text { digest, bytes, samples, heldout_permille, pieces, id_bytes, window })
     }
 
     /// Describes stories of `bytes` bytes, as byte tokens, for a new run's spec.
@@ -339,7 +340,7 @@ mod tests {
         let brought = Dataset::open(&spec, Some(&path), None, dir.path()).unwrap();
         let library = Library::open(&spec, None, None, &dir.path().join("data")).unwrap();
         let fetched = Dataset::fetched(&spec, &library, (None, None), dir.path()).unwrap();
-        let lease = Order::of(&spec).place(0).positions;
+        let lease = Order::of(&spec).window(0).positions;
         assert!(matches!(fetched.batch(lease.clone()), Err(DataError::Absent { .. })));
         let store = library.store(&spec.text().unwrap().root).unwrap();
         store.keep_list(corpus.piece_digests()).unwrap();
@@ -367,6 +368,7 @@ mod tests {
             heldout_permille: 0,
             pieces: None,
             id_bytes: None,
+            window: None,
         };
         assert!(open(&spec, None).contains("--data"));
         assert!(open(&spec, Some(&path)).contains("not the one that the run was made with"));

@@ -15,7 +15,7 @@ pub use corpus::Corpus;
 pub use dataset::{Batch, Dataset};
 pub use error::DataError;
 pub use late::Late;
-pub use shoal_protocol::data::{Order, Permutation, order, rng, stories};
+pub use shoal_protocol::data::{Order, Permutation, WINDOW_PIECES, order, rng, stories};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;
 pub use told::{Telling, Told};

@@ -411,7 +411,7 @@ impl Arithmetic {
         let result = self.hold.result(plan, index as u32);
         let outcome = match (settle, self.hold.target(plan, index as u32), &result) {
             (Settle::Owned { own }, Some(target), Some(result)) => {
-                Outcome::Owned { target, codec: down, result, counted_own: own }
+                Outcome::Owned { target, codec: down, result, own: own.then_some(up) }
             }
             (Settle::Counted { fold, share }, ..) => {
                 return self.settle_counted(plan, (index, c), (fold, share), up);

@@ -57,6 +57,8 @@ pub struct RunFile {
     pub source: Source,
     /// Held-out share at the text's end, in thousandths.
     pub heldout_permille: u16,
+    /// Pieces of a window that is shuffled, of a text that peers fetch from each other.
+    pub window: u32,
     /// What each peer does between exchanges.
     pub inner: InnerSpec,
     /// The outer optimiser.
@@ -165,13 +167,12 @@ pub enum ResolveError {
 }
 
 impl Resolved {
-    /// A run that was begun before peers fetched texts from each other goes on as it was: that one, if it alone lies in `runs`.
+    /// A run that an older build began goes on as it was: the latest of those that lie in `runs`.
     #[must_use]
     pub fn as_begun(mut self, runs: &Path) -> Resolved {
-        let older = self.spec.without_pieces();
         let is_there = |spec: &RunSpec| runs.join(spec.id().to_string()).exists();
-        if !is_there(&self.spec) && is_there(&older) {
-            self.spec = older;
+        if !is_there(&self.spec) {
+            self.spec = self.spec.as_once().into_iter().find(is_there).unwrap_or(self.spec);
         }
         self
     }
@@ -255,7 +256,13 @@ impl RunFile {
             Dataset::describe_text(&Arc::new(corpus), tokenizer, context, heldout, cache)
         };
         match source {
-            Source::Text(path) => describe(Corpus::open(path)?),
+            Source::Text(path) => {
+                let mut described = describe(Corpus::open(path)?)?;
+                if let DataSpec::Text { window: Some(window), .. } = &mut described {
+                    *window = self.window;
+                }
+                Ok(described)
+            }
             Source::Stories { bytes, seed } => {
                 let text = stories::stories(*seed, *bytes);
                 let samples = describe(Corpus::from_bytes(text))?.samples();

@@ -102,6 +102,13 @@ pub(super) const TOLD: &[Told] = &[
         GUESS,
     ),
     told(
+        "data.window",
+        "MiB",
+        "",
+        "How much of a text is shuffled together: an eighth at a time, from all over the text. More mixes better, and whoever joins fetches about as much before it begins. What peers cannot fetch from each other is shuffled whole.",
+        GUESS,
+    ),
+    told(
         "strategy.name",
         "",
         "\"diloco\"",

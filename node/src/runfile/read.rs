@@ -6,6 +6,7 @@ use super::smaller::{read_distill, read_prune};
 use super::stop::read_stop;
 use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
+use crate::data::WINDOW_PIECES;
 use crate::model::preset::{PRESETS, preset};
 use crate::store::teacher::Teacher;
 use shoal_protocol::id::{Digest, PeerId};
@@ -15,6 +16,7 @@ use shoal_protocol::run::{
     DataSpec, DropoutSpec, ExchangeSpec, GroupSpec, ModelSpec, OuterKind, OuterSpec,
     RegularisationSpec, Strategy, TokenizerSpec,
 };
+use shoal_protocol::wire::PIECES_MAX;
 use std::path::{Path, PathBuf};
 
 /// The names of the tables.
@@ -56,7 +58,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
     let rounds = root.whole("rounds", 1..=1_000_000_000, 100)?;
     root.finish()?;
     let (model, start, vocab) = read_model(document.section("model")?, folder)?;
-    let (source, heldout_permille) = read_data(document.section("data")?, folder)?;
+    let (source, heldout_permille, window) = read_data(document.section("data")?, folder)?;
     let strategy::Told { pieces, gossip, usual } = read_strategy(document.section("strategy")?)?;
     let file = RunFile {
         name,
@@ -69,6 +71,7 @@ pub(super) fn read(document: &Document, path: &Path) -> Result<RunFile, RunFileE
         tokenizer: read_tokenizer(document.section("tokenizer")?, folder)?,
         source,
         heldout_permille,
+        window,
         inner: read_inner(document.section("inner")?, usual.steps)?,
         regularisation: read_regularisation(document.section("regularisation")?)?,
         outer: read_outer(document.section("outer")?, usual.outer.clone(), gossip.is_some())?,
@@ -173,7 +176,7 @@ fn read_tokenizer(mut table: Section, folder: &Path) -> Result<Option<PathBuf>, 
     Ok(file)
 }
 
-fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFileError> {
+fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16, u32), RunFileError> {
     let text = table.text("text")?.map(|path| folder.join(path));
     let bytes = table.whole("stories_bytes", 1..=STORIES_BYTES_MAX, 0)?;
     let seed = table.whole("stories_seed", 0..=WHOLE_MAX, 1)?;
@@ -193,8 +196,12 @@ fn read_data(mut table: Section, folder: &Path) -> Result<(Source, u16), RunFile
         }
     };
     let heldout = table.whole("heldout_permille", 0..=999, 20)?;
+    if matches!(source, Source::Stories { .. }) && table.has("window") {
+        return Err(table.fault("window", "has no part in stories, which are shuffled whole"));
+    }
+    let window = table.whole("window", 1..=PIECES_MAX as u64, WINDOW_PIECES)?;
     table.finish()?;
-    Ok((source, heldout))
+    Ok((source, heldout, window))
 }
 
 /// The names of the outer optimisers.

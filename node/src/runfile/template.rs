@@ -105,6 +105,7 @@ stories_bytes = {stories_bytes} # length of their text, bytes
 stories_seed = 1          # other numbers give other stories
 # ... or a text (then drop the two lines above). Its content counts, not its place; whoever joins gets it from the others:
 # text = "corpus"         # a text file, or a folder of them; path, from this file's folder
+# window = 32             # MiB of it that are shuffled together, an eighth at a time from all over the text
 heldout_permille = 20     # thousandths at the text's end that are never trained on, for measuring
 
 [strategy]

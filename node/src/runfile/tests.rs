@@ -57,6 +57,7 @@ fn what_is_left_out_is_as_in_a_new_file() {
     assert_eq!((short.inner, short.outer, short.exchange), (rate, long.outer, long.exchange));
     assert_eq!((short.group, short.rounds, short.seed), (long.group, long.rounds, long.seed));
     assert_eq!((short.heldout_permille, short.creator), (long.heldout_permille, PeerId::default()));
+    assert_eq!(short.window, long.window);
 }
 
 #[test]

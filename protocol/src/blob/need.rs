@@ -1,6 +1,6 @@
 //! Which pieces of the text are needed, and which of them first: what is leased, the held-out part, then what is dealt out next.
 
-use crate::data::Order;
+use crate::data::{Order, Window};
 use crate::ledger::Lease;
 use crate::run::{Blob, RunSpec};
 use crate::wire::PIECE_BYTES;
@@ -11,6 +11,9 @@ use std::ops::Range;
 pub(crate) const NEVER: u32 = u32::MAX;
 /// The last rank whose pieces are needed, whatever the disk's cap: the lease, the held-out part, the lease to follow.
 pub(crate) const NEEDED: u32 = 2;
+
+/// So many sequences for each piece of a window are as good as all of them (e^-4 of the pieces would not be met): guess.
+const MEETS_ALL: u64 = 4;
 
 /// How a text that is fetched is gone through.
 #[derive(Debug)]
@@ -47,27 +50,49 @@ impl Need {
         self.text.pieces_of(sequences.start * bytes..sequences.end * bytes + self.token_bytes)
     }
 
+    /// The pieces that a window lies in.
+    fn window(&self, window: &Window) -> BTreeSet<u32> {
+        window.shards.iter().flat_map(|shard| self.shard(*shard)).collect()
+    }
+
     /// The pieces that it takes to train on these positions.
     pub fn of_positions(&mut self, positions: &[Range<u64>]) -> BTreeSet<u32> {
         let mut pieces = BTreeSet::new();
         for range in positions {
             let mut at = range.start;
             while at < range.end && pieces.len() < self.text.pieces() as usize {
-                let place = self.order.place(at);
-                pieces.extend(self.shard(place.shard));
-                at = place.positions.end;
+                let window = self.order.window(at);
+                let until = window.positions.end.min(range.end);
+                pieces.extend(self.of_some(&window, at..until));
+                at = until;
             }
         }
         pieces
     }
 
-    /// Bytes that are needed at one time at the most: the held-out part, a lease and the next of one or two shards each.
+    /// The pieces of these positions in a window, and of many of them the whole window's.
+    fn of_some(&mut self, window: &Window, positions: Range<u64>) -> BTreeSet<u32> {
+        let all = self.window(window);
+        let few = positions.end - positions.start < MEETS_ALL * all.len() as u64;
+        match self.sequence_bytes {
+            Some(bytes) if few && window.shards.len() > 1 => positions
+                .flat_map(|at| {
+                    let start = self.order.sequence(at) * bytes;
+                    self.text.pieces_of(start..start + bytes + self.token_bytes)
+                })
+                .collect(),
+            _ => all,
+        }
+    }
+
+    /// Bytes that are needed at one time at the most: the held-out part, a lease and the next of one or two windows each.
     pub fn least(&self) -> u64 {
-        let pieces = self.heldout.len() + 4 * self.shard(0).len();
+        let window = self.order.window_shards() as usize * self.shard(0).len();
+        let pieces = self.heldout.len() + 4 * window;
         (pieces as u64 * PIECE_BYTES as u64).min(u64::from(self.text.pieces()) * PIECE_BYTES as u64)
     }
 
-    /// A rank for each piece, the lowest first: the lease, the held-out part, the lease to follow, then shard by shard what is dealt
+    /// A rank for each piece, the lowest first: the lease, the held-out part, the lease to follow, then window by window what is dealt
     /// out from position `next` on, until `most` pieces are wanted.
     pub fn ranks(&mut self, lease: Option<&Lease>, next: u64, most: usize) -> Vec<u32> {
         let mut ranks = Ranks { of: vec![NEVER; self.text.pieces() as usize], wanted: 0 };
@@ -76,16 +101,16 @@ impl Need {
         ranks.give(1, self.heldout.clone());
         ranks.give(NEEDED, self.of_positions(then));
         let (mut at, mut rank) = (next, NEEDED);
-        // From within an epoch to the end of the next one: every shard is passed.
-        for _ in 0..2 * self.order.shards() {
-            let place = self.order.place(at);
-            let shard = self.shard(place.shard);
-            if ranks.wanted == ranks.of.len() || ranks.wanted + ranks.unseen(shard.clone()) > most {
+        // From within an epoch to the end of the next one: every window is passed.
+        for _ in 0..2 * self.order.windows() {
+            let window = self.order.window(at);
+            let pieces = self.window(&window);
+            if ranks.wanted == ranks.of.len() || ranks.wanted + ranks.unseen(&pieces) > most {
                 break;
             }
             rank += 1;
-            ranks.give(rank, shard);
-            at = place.positions.end;
+            ranks.give(rank, pieces);
+            at = window.positions.end;
         }
         ranks.of
     }
@@ -98,8 +123,8 @@ struct Ranks {
 
 impl Ranks {
     /// Pieces that have no rank yet.
-    fn unseen(&self, pieces: Range<u32>) -> usize {
-        pieces.filter(|piece| self.of[*piece as usize] == NEVER).count()
+    fn unseen(&self, pieces: &BTreeSet<u32>) -> usize {
+        pieces.iter().filter(|piece| self.of[**piece as usize] == NEVER).count()
     }
 
     fn give(&mut self, rank: u32, pieces: impl IntoIterator<Item = u32>) {

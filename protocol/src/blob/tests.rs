@@ -48,6 +48,7 @@ fn spec(pieces: u32) -> RunSpec {
         heldout_permille: 10,
         pieces: Blob::of(&list(pieces), bytes).map(|blob| blob.root),
         id_bytes: None,
+        window: None,
     };
     spec.validate().expect("it is sound");
     spec
@@ -286,8 +287,12 @@ proptest! {
         start in 0u64..5_000_000,
         len in 1u64..200_000,
         most in 0usize..300,
+        window in proptest::option::of(1u32..40),
     ) {
-        let spec = spec(pieces);
+        let mut spec = spec(pieces);
+        if let DataSpec::Text { window: of, .. } = &mut spec.data {
+            *of = window;
+        }
         let mut need = Need::of(&spec).unwrap();
         let lease = Lease { peer: ME, ranges: vec![start..start + len], then: vec![start + len..start + 2 * len] };
         let all = need.ranks(Some(&lease), start + 2 * len, usize::MAX);

@@ -7,4 +7,4 @@ pub mod shards;
 pub mod stories;
 
 pub use order::Permutation;
-pub use shards::Order;
+pub use shards::{Order, WINDOW_PIECES, Window};

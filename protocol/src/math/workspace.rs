@@ -14,7 +14,9 @@
 //!
 //! - a contribution to another owner is `x = delta + up + fold * down`, with `fold = W / w`: if ownership moved away,
 //!   what this peer once rounded off as an owner comes back into the mean through its share `w / W`;
-//! - an owner's result is `target = sum(w_i / W * x_i) + down`, its own `x = delta + up` taken exactly;
+//! - an owner's result is `target = sum(w_i / W * x_i) + down`, its own `x = delta + up` taken exactly, or through the codec like
+//!   everybody's where work begins [`ahead`](ExchangeSpec::ahead): what is taken exactly and not sent would wait in `down`, from
+//!   where no local work begins, and be learned again;
 //! - once the result is committed, [`Workspace::settle`] makes `x - decoded` the new `up`, or `target - decoded`
 //!   the new `down`, of which a run may let a share fade ([`ExchangeSpec::residual_decay`]). Until then no residual changes, so a round that is abandoned needs no call here, and a new plan
 //!   encodes again from the same numbers.
@@ -44,6 +46,7 @@ pub struct Workspace {
     chunk_elems: usize,
     decay: f32,
     clips: bool,
+    codes_own: bool,
 }
 
 /// One member's contribution to a chunk.
@@ -60,7 +63,7 @@ pub struct Part<'a> {
 /// Where a contribution comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// The owner's own numbers, exact.
+    /// The owner's own numbers.
     Own,
     /// What came over the network.
     Encoded(&'a [u8]),
@@ -115,8 +118,8 @@ pub enum Outcome<'a> {
         codec: Coder,
         /// The committed result. If it was spoilt on its way, the next round takes back what is wrong with it.
         result: &'a [u8],
-        /// Whether the peer's own contribution was among the parts.
-        counted_own: bool,
+        /// The codec of contributions, if the peer's own was among the parts.
+        own: Option<Coder>,
     },
     /// The committed result does not hold this peer's contribution: all of it is kept for the next round.
     Missed,
@@ -131,7 +134,7 @@ impl Workspace {
         assert!(chunk_elems > 0, "a chunk has at least one element");
         let zeros = || vec![0.0; n];
         let (delta, up, down) = (zeros(), zeros(), zeros());
-        Workspace { delta, up, down, chunk_elems, decay: 1.0, clips: false }
+        Workspace { delta, up, down, chunk_elems, decay: 1.0, clips: false, codes_own: false }
     }
 
     /// An empty workspace for a run's exchanges.
@@ -139,8 +142,9 @@ impl Workspace {
     /// # Panics
     /// As [`Workspace::new`]; a valid spec has chunks.
     pub fn of_run(n: usize, spec: &ExchangeSpec) -> Self {
-        let (decay, clips) = (spec.residual_decay, spec.clip_to_median);
-        Workspace { decay, clips, ..Workspace::new(n, spec.chunk_elems as usize) }
+        let (decay, clips, codes_own) =
+            (spec.residual_decay, spec.clip_to_median, spec.ahead != 0.0);
+        Workspace { decay, clips, codes_own, ..Workspace::new(n, spec.chunk_elems as usize) }
     }
 
     /// Number of chunks.
@@ -285,6 +289,8 @@ impl Workspace {
     ) -> Result<(), ReduceError> {
         let range = self.range(c);
         check_lengths(up, range.len(), parts)?;
+        let own = self.codes_own.then(|| self.encode(up, c, 0.0));
+        let parts = &with_own(parts, own.as_deref());
         let shares = self.shares(up, &range, parts)?;
         out.bytes.clear();
         out.bytes.reserve(down.encoded_len(range.len()));
@@ -403,13 +409,28 @@ impl Workspace {
                 self.unfold(range.clone(), if planted(Bug::FoldKept) { 0.0 } else { fold * share });
                 fade(&mut self.up[range], self.decay);
             }
-            Outcome::Owned { target, codec, result, counted_own } => {
+            Outcome::Owned { target, codec, result, own } => {
                 codec.check(result, range.len())?;
+                self.keep_rest_of_own(c, own)?;
                 self.down[range.clone()].copy_from_slice(target);
                 codec.accumulate(result, -1.0, &mut self.down[range.clone()])?;
-                fade(&mut self.down[range.clone()], self.decay);
-                if counted_own { self.up[range].fill(0.0) } else { self.keep_delta(range) }
+                fade(&mut self.down[range], self.decay);
             }
+        }
+        Ok(())
+    }
+
+    /// What a chunk's owner keeps of its own numbers: all, nothing, or what the codec left out.
+    fn keep_rest_of_own(&mut self, c: usize, counted: Option<Coder>) -> Result<(), CodecError> {
+        let range = self.range(c);
+        match counted {
+            None => self.keep_delta(range),
+            Some(codec) if self.codes_own => {
+                let bytes = self.encode(codec, c, 0.0);
+                self.keep_rest_of_contribution(codec, range.clone(), 0.0, &bytes)?;
+                fade(&mut self.up[range], self.decay);
+            }
+            Some(_) => self.up[range].fill(0.0),
         }
         Ok(())
     }
@@ -469,6 +490,15 @@ fn share(weight: u64, total: u128) -> f32 {
     if total == 0 { 0.0 } else { (weight as f64 / total as f64) as f32 }
 }
 
+/// `parts` with the owner's own as it would have been sent, if it is coded.
+fn with_own<'a>(parts: &[Part<'a>], own: Option<&'a [u8]>) -> Vec<Part<'a>> {
+    let coded = |part: &Part<'a>| match (part.bytes, own) {
+        (Source::Own, Some(own)) => Part { bytes: Source::Encoded(own), ..*part },
+        _ => *part,
+    };
+    parts.iter().map(coded).collect()
+}
+
 fn check_lengths(codec: Coder, elems: usize, parts: &[Part<'_>]) -> Result<(), ReduceError> {
     let expected = codec.encoded_len(elems);
     parts.iter().try_for_each(|part| match part.bytes {
@@ -524,8 +554,12 @@ mod tests {
         assert_eq!(w.residual_up(), [1.0, 0.0]);
         let result = f32s(&[2.0, 2.0]);
         let target = &[2.0, 6.0];
-        let owned =
-            Outcome::Owned { target, codec: Codec::F32.into(), result: &result, counted_own: true };
+        let owned = Outcome::Owned {
+            target,
+            codec: Codec::F32.into(),
+            result: &result,
+            own: Some(Codec::F32.into()),
+        };
         w.settle(0, owned).unwrap();
         assert_eq!(w.residual_down(), [0.0, 2.0]);
     }
@@ -605,6 +639,26 @@ mod tests {
         }
     }
 
+    /// 0.9 of what the codec leaves out waits for the next round, with the sender and with the owner alike.
+    #[test]
+    fn work_ahead_has_the_owner_code_its_own_numbers() {
+        let codec = Coder::from(Codec::Sign);
+        let spec = ExchangeSpec {
+            ahead: 1.0,
+            residual_decay: 0.9,
+            ..ExchangeSpec::new(Codec::Sign, Codec::F32, 2)
+        };
+        let mut w = Workspace::of_run(2, &spec);
+        w.set_delta(&[1.0, -3.0]);
+        let own = [Part { member: 0, weight: 1, bytes: Source::Own }];
+        let Reduced { bytes, target } = w.reduce(codec, Codec::F32, 0, &own).unwrap();
+        assert_eq!(target, [2.0, -2.0]);
+        let outcome =
+            |own| Outcome::Owned { target: &target, codec: Codec::F32.into(), result: &bytes, own };
+        check(&w, outcome(Some(codec)), &[0.9 * -1.0, 0.9 * -1.0], &[0.0, 0.0]);
+        check(&w, outcome(None), &[1.0, -3.0], &[0.0, 0.0]);
+    }
+
     #[test]
     fn a_bad_part_names_its_member() {
         let n = 2 * STRIP;
@@ -634,10 +688,9 @@ mod tests {
         check(&w, counted(4.0, 0.25), &[0.5, 0.5], &[0.0, 0.0]);
         // Half of the weight was dropped, so the fold reached the mean twice.
         check(&w, counted(4.0, 0.5), &[0.5, 0.5], &[-0.25, -1.0]);
-        let owned =
-            |counted_own| Outcome::Owned { target: &[2.5, 4.0], codec, result: bytes, counted_own };
-        check(&w, owned(true), &[0.0, 0.0], &[0.5, -1.0]);
-        check(&w, owned(false), &[1.5, 1.5], &[0.5, -1.0]);
+        let owned = |own| Outcome::Owned { target: &[2.5, 4.0], codec, result: bytes, own };
+        check(&w, owned(Some(codec)), &[0.0, 0.0], &[0.5, -1.0]);
+        check(&w, owned(None), &[1.5, 1.5], &[0.5, -1.0]);
     }
 
     #[test]
@@ -647,7 +700,7 @@ mod tests {
         for bytes in [&f32s(&[f32::NAN])[..], &[0; 3]] {
             for outcome in [
                 Outcome::Counted { codec, fold: 2.0, share: 0.5, bytes },
-                Outcome::Owned { target: &[1.0], codec, result: bytes, counted_own: false },
+                Outcome::Owned { target: &[1.0], codec, result: bytes, own: None },
             ] {
                 let mut after = w.clone();
                 assert!(after.settle(0, outcome).is_err());

@@ -81,8 +81,18 @@ impl RunSpec {
         }
     }
 
-    /// The same run as it was before peers fetched files from each other: every peer brings them.
-    pub fn without_pieces(&self) -> RunSpec {
+    /// The same run as older builds began it, the latest first: before sequences were shuffled by windows, and before peers fetched
+    /// files from each other.
+    pub fn as_once(&self) -> [RunSpec; 2] {
+        let mut by_shards = self.clone();
+        if let DataSpec::Text { window, .. } = &mut by_shards.data {
+            *window = None;
+        }
+        let brought = by_shards.without_pieces();
+        [by_shards, brought]
+    }
+
+    fn without_pieces(&self) -> RunSpec {
         let mut spec = self.clone();
         if let TokenizerSpec::File { pieces, .. } = &mut spec.tokenizer {
             *pieces = None;
@@ -106,6 +116,17 @@ impl RunSpec {
     }
 
     pub(super) fn validate_blobs(&self) -> Result<(), SpecError> {
+        if let DataSpec::Text { window: Some(window), pieces, .. } = self.data {
+            check(
+                (1..=PIECES_MAX as u32).contains(&window) && pieces.is_some(),
+                "data.window",
+                || {
+                    format!(
+                        "must be from 1 to {PIECES_MAX}, of a text that peers fetch from each other"
+                    )
+                },
+            )?;
+        }
         if let DataSpec::Text { id_bytes: Some(bytes), .. } = self.data {
             check(matches!(bytes, 1 | 2 | 4), "data.text", || {
                 format!("ids of {bytes} bytes are none: it must be 1, 2 or 4")

@@ -269,6 +269,7 @@ impl Setup {
             heldout_permille,
             pieces: None,
             id_bytes: None,
+            window: None,
         };
         spec.inner.optimizer = self.optimizer;
         (spec.inner.lr, spec.inner.clip) = (self.lr, self.clip);

@@ -277,7 +277,7 @@ impl Driver {
         for (index, result) in std::mem::take(&mut self.results) {
             let reduced = self.reduced.get(&index).context("an own chunk's sum")?;
             let target = &reduced.target;
-            let outcome = Outcome::Owned { target, codec, result: &result, counted_own: true };
+            let outcome = Outcome::Owned { target, codec, result: &result, own: Some(codec) };
             self.work.settle(index as usize, outcome)?;
         }
         Ok(())

@@ -223,7 +223,7 @@ fn eval_measures_the_run_s_text_and_others() {
     for told in [own, other] {
         let loss = told.lines().find_map(|line| line.strip_prefix("loss")).unwrap();
         let loss: f64 = loss.split_whitespace().next().unwrap().parse().unwrap();
-        assert!((loss - 256f64.ln()).abs() < 0.2, "a new model knows nothing: {loss}");
+        assert!((loss - 256f64.ln()).abs() < 0.5, "a new model knows nothing: {loss}");
     }
 }
 

@@ -107,6 +107,10 @@ pub struct ModelSpec {
     pub rope_theta: f32,
     /// RMSNorm's epsilon.
     pub norm_eps: f32,
+    /// Standard deviation of the initial weights, of those that add to the residual stream before it is divided by
+    /// `sqrt(2 * layers)`. Without, 0.02.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_std: Option<f32>,
 }
 
 /// How text becomes tokens.
@@ -489,6 +493,9 @@ impl ModelSpec {
         })?;
         check(self.norm_eps > 0.0 && self.norm_eps < 1.0, "model.norm_eps", || {
             "must lie between 0 and 1".into()
+        })?;
+        check(self.init_std.is_none_or(|std| std > 0.0 && std <= 1.0), "model.init_std", || {
+            "must be above 0 and at most 1".into()
         })
     }
 }

@@ -584,6 +584,7 @@ fn model(params: u64, context: u32) -> ModelSpec {
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
+        init_std: None,
     };
     let candidates =
         (2..2048).map(|n| 4 * n).flat_map(|dim| [1, 2, 4, 8, 16, 32].map(|l| of(dim, l)));

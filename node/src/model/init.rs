@@ -8,13 +8,24 @@ use crate::data::rng::mix;
 use rayon::prelude::*;
 use shoal_protocol::run::ModelSpec;
 
-/// Standard deviation of the weights (GPT-2's, as in Llama's `initializer_range`).
-pub const INIT_STD: f64 = 0.02;
+/// Standard deviation of the weights of a spec that names none (GPT-2's, as in Llama's `initializer_range`).
+const INIT_STD: f64 = 0.02;
 
 /// Elements that one task fills.
 const CHUNK: usize = 1 << 16;
 
-/// The flat vector of initial parameters: norms 1; embeddings and inner matrices of standard deviation [`INIT_STD`];
+/// The standard deviation that suits a width: `sqrt(2 / (5 dim))` (Nguyen and Salazar, arXiv 1910.05895, section 2.2; as in GPT-NeoX).
+/// At the width of 1000 that is GPT-2's; a narrow model of so small weights learns slowly.
+pub fn small_init(dim: u32) -> f32 {
+    (0.4 / f64::from(dim)).sqrt() as f32
+}
+
+/// Standard deviation of a model's initial weights.
+pub fn init_std(spec: &ModelSpec) -> f64 {
+    spec.init_std.map_or(INIT_STD, f64::from)
+}
+
+/// The flat vector of initial parameters: norms 1; embeddings and inner matrices of standard deviation [`init_std`];
 /// matrices that add to the residual stream smaller by `sqrt(2 * layers)` (GPT-2, section 2.3).
 pub fn initial_params(spec: &ModelSpec, seed: u64) -> Vec<f32> {
     let layout = Layout::new(spec);
@@ -28,8 +39,8 @@ pub fn initial_params(spec: &ModelSpec, seed: u64) -> Vec<f32> {
 
 fn deviation(role: Role, spec: &ModelSpec) -> Option<f64> {
     match role {
-        Role::Embedding | Role::Inner => Some(INIT_STD),
-        Role::Residual => Some(INIT_STD / f64::from(2 * spec.layers).sqrt()),
+        Role::Embedding | Role::Inner => Some(init_std(spec)),
+        Role::Residual => Some(init_std(spec) / f64::from(2 * spec.layers).sqrt()),
         Role::Norm => None,
     }
 }
@@ -67,15 +78,17 @@ mod tests {
 
     #[test]
     fn the_bits_are_these_on_every_machine() {
-        let flat = initial_params(&preset("1m").unwrap(), 1);
-        let bytes: Vec<u8> = flat.iter().flat_map(|weight| weight.to_le_bytes()).collect();
-        let digest = shoal_protocol::id::Digest::of(&bytes);
-        assert_eq!(digest.short(), "ea139d33");
+        for (init_std, want) in [(None, "ea139d33"), (Some(0.05), "e8819891")] {
+            let spec = ModelSpec { init_std, ..preset("1m").unwrap() };
+            let flat = initial_params(&spec, 1);
+            let bytes: Vec<u8> = flat.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+            assert_eq!(shoal_protocol::id::Digest::of(&bytes).short(), want);
+        }
     }
 
     #[test]
     fn weights_look_normal_and_seeds_differ() {
-        let spec = preset("1m").unwrap();
+        let spec = ModelSpec { init_std: None, ..preset("1m").unwrap() };
         let flat = initial_params(&spec, 7);
         let embedding = &flat[Layout::new(&spec).slots[0].range()];
         let mean: f64 =

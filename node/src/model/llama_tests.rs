@@ -17,6 +17,7 @@ fn tiny(kv_heads: u32, tied: bool) -> ModelSpec {
         tied,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
+        init_std: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Named shapes from about a million to about a billion parameters.
 
+use super::init::small_init;
 use shoal_protocol::run::ModelSpec;
 
 /// The presets' names, smallest first.
@@ -45,6 +46,7 @@ fn spec(
         tied,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
+        init_std: Some(small_init(dim)),
     }
 }
 

@@ -275,8 +275,9 @@ impl RunFile {
     /// The file of the parameters that it begins with, which must be of this shape.
     fn start_bytes(&self, model: &ModelSpec) -> Result<Option<Vec<u8>>, SpecError> {
         let Some(Teacher { model: theirs, params }) = &self.start else { return Ok(None) };
-        // How long sequences are does not show in the parameters.
-        if *model != (ModelSpec { context: model.context, ..theirs.clone() }) {
+        // How long sequences are does not show in the parameters, nor how they began.
+        let ModelSpec { context, init_std, .. } = *model;
+        if *model != (ModelSpec { context, init_std, ..theirs.clone() }) {
             let reason = format!(
                 "the model there is of another shape ({theirs:?}): leave the other keys of [model] out, but `context`"
             );

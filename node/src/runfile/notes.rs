@@ -72,6 +72,13 @@ pub(super) const TOLD: &[Told] = &[
     told("model.rope_theta", "", "", "Base of the rotary embedding (arXiv 2104.09864).", PRESET),
     told("model.norm_eps", "", "", "Added to the mean square in RMSNorm.", PRESET),
     told(
+        "model.init_std",
+        "",
+        "sqrt(2 / (5 `dim`))",
+        "Standard deviation of the initial weights; of those that add to the residual stream divided by sqrt(2 `layers`).",
+        "arXiv 1910.05895",
+    ),
+    told(
         "tokenizer.kind",
         "",
         "\"bytes\", or \"file\" if `file` is given",

@@ -7,6 +7,7 @@ use super::stop::read_stop;
 use super::strategy::{self, read_strategy};
 use super::{RunFile, RunFileError, Source};
 use crate::data::WINDOW_PIECES;
+use crate::model::init::small_init;
 use crate::model::preset::{PRESETS, preset};
 use crate::store::teacher::Teacher;
 use shoal_protocol::id::{Digest, PeerId};
@@ -134,12 +135,17 @@ fn read_model(mut model: Section, folder: &Path) -> Result<Told, RunFileError> {
             ));
         }
     };
+    if start.is_some() && model.has("init_std") {
+        return Err(model.fault("init_std", "has no part in a model that there is already"));
+    }
     let heads = model.whole("heads", 1..=U32_MAX, base.heads)?;
+    let dim = model.whole("dim", 1..=U32_MAX, base.dim)?;
+    let init_std = model.number("init_std", small_init(dim))?;
     let kv_heads = if model.has("heads") { heads } else { base.kv_heads };
     let vocab = model.whole("vocab", 1..=U32_MAX, 0)?;
     let spec = ModelSpec {
         vocab: base.vocab,
-        dim: model.whole("dim", 1..=U32_MAX, base.dim)?,
+        dim,
         layers: model.whole("layers", 1..=U32_MAX, base.layers)?,
         heads,
         kv_heads: model.whole("kv_heads", 1..=U32_MAX, kv_heads)?,
@@ -152,6 +158,7 @@ fn read_model(mut model: Section, folder: &Path) -> Result<Told, RunFileError> {
         tied: model.switch("tied", base.tied)?,
         rope_theta: model.number("rope_theta", base.rope_theta)?,
         norm_eps: model.number("norm_eps", base.norm_eps)?,
+        init_std: start.is_none().then_some(init_std),
     };
     model.finish()?;
     // A model that there is already brings its vocabulary.

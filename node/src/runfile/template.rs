@@ -90,8 +90,8 @@ rounds = 100              # the run is over after so many exchanges
 
 [model]
 # A Llama-style decoder. Sizes: {presets}.
-# Any of vocab, dim, layers, heads, kv_heads, head_width, hidden, context, tied, rope_theta, norm_eps may stand here as well and
-# replaces the preset's.
+# Any of vocab, dim, layers, heads, kv_heads, head_width, hidden, context, tied, rope_theta, norm_eps, init_std may stand here as
+# well and replaces the preset's.
 preset = "{preset}" # {params} million parameters, sequences of {context} tokens
 # start = "checkpoint"    # instead of a preset: begins with the parameters of a checkpoint's folder, or of one of Hugging Face, and has its shape
 

@@ -160,6 +160,28 @@ fn what_makes_models_smaller_is_read() {
     assert!(matches!(file.resolve(None, None, dir.path()), Err(ResolveError::Teacher(_))));
 }
 
+/// What is usual now is in the spec of a new run; one that lies there as it was begun goes on so.
+#[test]
+fn a_run_of_an_older_build_goes_on_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("text"), vec![b'a'; 5000]).unwrap();
+    let text = SMALL.replace("stories_bytes = 20_000", "text = \"text\"");
+    let file = RunFile::parse(&text, &dir.path().join("run.toml")).unwrap();
+    let made = file.resolve(None, None, dir.path()).unwrap();
+    assert_eq!(made.spec.data.window(), Some(crate::data::WINDOW_PIECES));
+    assert_eq!(made.spec.model.init_std, Some(0.055_901_7));
+    let [by_shards, brought] = made.spec.as_once();
+    assert_eq!((by_shards.data.window(), by_shards.model.init_std), (None, None));
+    assert!(by_shards.text().is_some() && brought.text().is_none());
+    for older in [&brought, &by_shards, &made.spec] {
+        assert_eq!(made.clone().as_begun(dir.path()).spec.id(), made.spec.id());
+        let folder = dir.path().join(older.id().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(made.clone().as_begun(dir.path()).spec, *older);
+        std::fs::remove_dir(folder).unwrap();
+    }
+}
+
 /// The teacher's digest is in the spec, so that a run with another teacher is another run.
 #[test]
 fn a_teacher_is_part_of_the_run() {
@@ -195,7 +217,7 @@ fn a_run_begins_with_a_model_that_there_is() {
         RunFile::parse(&text, &dir.path().join("run.toml")).map_err(|fault| fault.to_string())
     };
     let file = with("start = \"begin\"\ncontext = 32").unwrap();
-    assert_eq!(file.model, ModelSpec { context: 32, ..model.clone() });
+    assert_eq!(file.model, ModelSpec { context: 32, init_std: None, ..model.clone() });
     let made = file.resolve(None, None, dir.path()).unwrap();
     let bytes = bytes_of(&params).to_vec();
     let blob = crate::blob::first::blob(&bytes);
@@ -210,6 +232,7 @@ fn a_run_begins_with_a_model_that_there_is() {
     };
     fault("start = \"begin\"\nlayers = 2", "`model.start`: ");
     fault("start = \"begin\"\nlayers = 2", "of another shape");
+    fault("start = \"begin\"\ninit_std = 0.1", "`model.init_std`: has no part");
     fault("start = \"none\"", ":3: `model.start`: ");
     fault("start = \"begin\"\npreset = \"1m\"", "`model.preset`: does not go with `start`");
 }

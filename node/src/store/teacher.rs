@@ -34,7 +34,8 @@ impl Teacher {
             StoreError::unsupported(path, reason)
         })?;
         let Checkpoint { spec, params, .. } = found.checkpoint;
-        Ok(Teacher { model: spec.model, params })
+        // How it began is past.
+        Ok(Teacher { model: ModelSpec { init_std: None, ..spec.model }, params })
     }
 
     /// What it is known by: BLAKE3 of [`bytes`](Self::bytes).
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn it_is_known_by_shape_and_parameters() {
-        let model = preset("1m").unwrap();
+        let model = ModelSpec { init_std: None, ..preset("1m").unwrap() };
         let teacher = Teacher { params: initial_params(&model, 1), model: model.clone() };
         let dir = tempfile::tempdir().unwrap();
         hf::export(&model, &teacher.params, &TokenizerSpec::Bytes, None, dir.path()).unwrap();

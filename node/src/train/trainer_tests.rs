@@ -28,6 +28,7 @@ pub(crate) fn test_spec() -> RunSpec {
             tied: true,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
+            init_std: None,
         },
         start: None,
         tokenizer: TokenizerSpec::Bytes,

@@ -14,7 +14,8 @@ const DISTILL: &str = "[distill]\nteacher = \"teacher\"\n";
 
 fn model(dim: u32) -> ModelSpec {
     let usual = preset("1m").unwrap();
-    ModelSpec { dim, layers: 1, heads: 2, kv_heads: 2, hidden: 24, context: 16, ..usual }
+    let usual = ModelSpec { context: 16, init_std: None, ..usual };
+    ModelSpec { dim, layers: 1, heads: 2, kv_heads: 2, hidden: 24, ..usual }
 }
 
 fn export(model: &ModelSpec, params: &[f32], folder: &Path) {

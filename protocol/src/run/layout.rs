@@ -142,6 +142,7 @@ mod tests {
             tied,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
+            init_std: None,
         }
     }
 

@@ -46,6 +46,7 @@ pub fn spec() -> RunSpec {
             tied: true,
             rope_theta: 1e4,
             norm_eps: 1e-5,
+            init_std: None,
         },
         start: None,
         tokenizer: TokenizerSpec::Bytes,

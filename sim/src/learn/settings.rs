@@ -312,6 +312,7 @@ pub fn stand_in(params: u64, context: u32) -> ModelSpec {
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
+        init_std: None,
     }
 }
 

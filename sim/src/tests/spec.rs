@@ -59,6 +59,7 @@ fn model(dim: u32, layers: u32) -> ModelSpec {
         tied: true,
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
+        init_std: None,
     }
 }
 

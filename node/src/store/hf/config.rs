@@ -30,7 +30,7 @@ pub(super) fn to_json(spec: &ModelSpec) -> Value {
         "attention_bias": false,
         "attention_dropout": 0.0,
         "mlp_bias": false,
-        "initializer_range": crate::model::init::INIT_STD,
+        "initializer_range": decimal(crate::model::init::init_std(spec) as f32),
         "bos_token_id": null,
         "eos_token_id": null,
         "pad_token_id": null,
@@ -82,6 +82,7 @@ pub(super) fn from_json(path: &Path, config: &Value) -> Result<ModelSpec, StoreE
         tied: config["tie_word_embeddings"].as_bool().unwrap_or(false),
         rope_theta: rope,
         norm_eps: config["rms_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
+        init_std: None,
     };
     check_shape(path, &spec)?;
     Ok(spec)
@@ -144,12 +145,17 @@ mod tests {
     #[test]
     fn shapes_come_back() {
         for name in PRESETS {
-            let spec = preset(name).unwrap();
+            let spec = ModelSpec { init_std: None, ..preset(name).unwrap() };
             let json = to_json(&spec);
             assert_eq!(from_json(Path::new("config.json"), &json).unwrap(), spec);
         }
-        let less =
-            ModelSpec { heads: 3, kv_heads: 3, head_width: Some(32), ..preset("1m").unwrap() };
+        let less = ModelSpec {
+            heads: 3,
+            kv_heads: 3,
+            head_width: Some(32),
+            init_std: None,
+            ..preset("1m").unwrap()
+        };
         assert_eq!(from_json(Path::new("config.json"), &to_json(&less)).unwrap(), less);
         assert_eq!(to_json(&preset("1m").unwrap())["rms_norm_eps"].as_f64(), Some(1e-5));
     }

@@ -197,6 +197,11 @@ pub fn rank(run: &RunId, round: Round, peers: &[PeerId]) -> Vec<PeerId> {
     order
 }
 
+/// The order of a plan's members, who own the model's chunks in this order.
+pub fn seated(spec: &RunSpec, round: Round, members: &[PeerId]) -> Vec<PeerId> {
+    rank(&spec.id(), if spec.exchange.owners_stay { 0 } else { round }, members)
+}
+
 /// The plan for a gather that closes: members in hash order, ranges by measured bandwidth.
 ///
 /// `ready` holds everybody that takes part, the convener included; at most `members_max` of them are taken.
@@ -211,6 +216,7 @@ pub fn plan(
     let peers: Vec<PeerId> = ready.iter().map(|(peer, _)| *peer).collect();
     let mut order = rank(&run, gather.round, &peers);
     cut(&mut order, spec.group.members_max as usize, &convener);
+    let order = seated(spec, gather.round, &order);
     let ready_of =
         |peer: &PeerId| ready.iter().find(|(other, _)| other == peer).map(|(_, ready)| ready);
     let chosen: Vec<(PeerId, &Ready)> =
@@ -266,7 +272,7 @@ pub fn check(spec: &RunSpec, plan: &Plan, base: &Record) -> Result<(), String> {
     let peers: Vec<PeerId> = plan.members.iter().map(|member| member.peer).collect();
     let most = MEMBERS_MAX.min(spec.group.members_max as usize);
     ensure(!peers.is_empty() && peers.len() <= most, "has too few or too many members")?;
-    ensure(rank(&plan.run, plan.round, &peers) == peers, "has its members out of order")?;
+    ensure(seated(spec, plan.round, &peers) == peers, "has its members out of order")?;
     ensure(peers.windows(2).all(|pair| pair[0] != pair[1]), "names a member twice")?;
     ensure(peers.contains(&plan.convener), "has a convener that is no member")?;
     ensure(plan.lost.len() <= PEERS_MAX, "names too many lost peers")?;
@@ -366,6 +372,21 @@ mod tests {
         assert_eq!(meets(&[], &[2, 3]), (wait(10), convene(), convene()));
         assert_eq!(meets(&[2], &[3]), (wait(10), convene(), convene()));
         assert_eq!(meets(&[2, 3], &[]), (wait(40), wait(40), convene()));
+    }
+
+    #[test]
+    fn owners_that_stay_sit_in_the_same_order_in_every_round() {
+        let mut spec = crate::session::tests::spec();
+        let orders = |spec: &RunSpec| [1, 2, 3].map(|round| seated(spec, round, &peers(9)));
+        assert_ne!(orders(&spec)[0], orders(&spec)[1]);
+        spec.exchange.owners_stay = true;
+        let [first, second, third] = orders(&spec);
+        assert!(first == second && second == third);
+        // Whoever else there is, these follow one another.
+        let even = |peers: &[PeerId]| -> Vec<PeerId> {
+            peers.iter().copied().filter(|peer| peer.0[0].is_multiple_of(2)).collect()
+        };
+        assert_eq!(seated(&spec, 4, &even(&peers(9))), even(&first));
     }
 
     #[test]

@@ -317,8 +317,7 @@ impl RunSpec {
     /// The least size of a chunk, from `least` elements on, that both codecs can cut the model into.
     pub fn chunk_from(&self, least: u32) -> u32 {
         let exchange = &self.exchange;
-        let grains = [exchange.up, exchange.down, exchange.last.unwrap_or(exchange.up)]
-            .map(|codec| exchange.grain(codec, self.model.dim));
+        let grains = exchange.codecs().map(|codec| exchange.grain(codec, self.model.dim));
         // Blocks are powers of two.
         let block = grains.map(|grain| grain.0).into_iter().max().unwrap_or(1);
         let row = grains.map(|grain| grain.1).into_iter().max().unwrap_or(1);
@@ -406,8 +405,7 @@ impl RunSpec {
         check(self.strategy == StrategySpec::default(), "strategy", || {
             "gossip has steps of its own: leave out fragments and overlap".into()
         })?;
-        let plain = self.exchange.ahead == 0.0 && self.exchange.last.is_none();
-        check(plain, "exchange.ahead", || {
+        check(self.exchange.is_plain(), "exchange.ahead", || {
             "gossip has no residual that waits for a round: leave out `ahead` and `last`".into()
         })?;
         check(self.stop.is_none(), "stop", || {
@@ -441,8 +439,7 @@ impl RunSpec {
             || "goes with one fragment: of several the last round exchanges one".into(),
         )?;
         let steps = self.strategy.work == LocalWork::Steps && self.outer.kind != OuterKind::Inner;
-        let plain = self.exchange.ahead == 0.0 && self.exchange.last.is_none();
-        check(steps || plain, "exchange.ahead", || {
+        check(steps || self.exchange.is_plain(), "exchange.ahead", || {
             "`ahead` and `last` go with local steps and outer \"sgd\" or \"nesterov\"".into()
         })?;
         let muon = matches!(self.inner.optimizer, InnerOptimizer::Muon { .. });

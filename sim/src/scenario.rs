@@ -125,6 +125,8 @@ pub struct Run {
     pub ahead: Option<Spanned<f32>>,
     /// Codec of the last round.
     pub last: Option<Codec>,
+    /// Whether a chunk keeps its owner from round to round.
+    pub owners_stay: Option<bool>,
     /// Of so many elements `mask` sends one.
     pub mask_one_of: Option<Spanned<u32>>,
     /// Pairs of factors that `powersgd` sends for a chunk.

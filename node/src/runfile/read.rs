@@ -265,6 +265,7 @@ fn read_exchange(mut exchange: Section, usual: &Usual) -> Result<ExchangeSpec, R
         residual_decay: exchange.number("residual_decay", usual.residual_decay)?,
         ahead: exchange.number("ahead", 0.0)?,
         last: codec(&mut exchange, "last")?,
+        owners_stay: exchange.switch("owners_stay", true)?,
         clip_to_median: exchange.switch("clip_to_median", usual.clip_to_median)?,
         mask_one_of: exchange.whole("mask_one_of", 1..=BLOCK_MAX as u64, Context::ONE_OF)?,
         rank: exchange.whole("rank", 1..=RANK_MAX.into(), Context::RANK)?,

@@ -181,6 +181,7 @@ label_smoothing = 0.0     # share of the target that is spread evenly over the v
 # residual_decay = 1.0    # what error feedback keeps of itself; 0.95 with "sparse", 0.999 with "demo"
 # ahead = 0.0             # share of what was not sent that local work takes for granted instead of learning it again
 # last = "int8"           # codec of the last round, which averages what still waits to be sent
+# owners_stay = true      # whether chunks are added up by the same members round after round
 # clip_to_median = false  # whether a contribution's norm is held to the median of all, chunk by chunk; true with "sparse"
 # mask_one_of = 256       # with "mask" and "mask-bf16": of so many numbers one is sent; a power of two
 # rank = 4                # with "powersgd": pairs of a column and a row that are sent for a chunk

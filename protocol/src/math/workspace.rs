@@ -655,7 +655,7 @@ mod tests {
         assert_eq!(target, [2.0, -2.0]);
         let outcome =
             |own| Outcome::Owned { target: &target, codec: Codec::F32.into(), result: &bytes, own };
-        check(&w, outcome(Some(codec)), &[0.9 * -1.0, 0.9 * -1.0], &[0.0, 0.0]);
+        check(&w, outcome(Some(codec)), &[-0.9, -0.9], &[0.0, 0.0]);
         check(&w, outcome(None), &[1.0, -3.0], &[0.0, 0.0]);
     }
 

@@ -81,11 +81,12 @@ impl RunSpec {
         }
     }
 
-    /// The same run as older builds began it, the latest first: before sequences were shuffled by windows and initial weights
-    /// suited the width, and before peers fetched files from each other.
+    /// The same run as older builds began it, the latest first: before sequences were shuffled by windows, initial weights
+    /// suited the width, and owners stayed, and before peers fetched files from each other.
     pub fn as_once(&self) -> [RunSpec; 2] {
         let mut by_shards = self.clone();
         by_shards.model.init_std = None;
+        by_shards.exchange.owners_stay = false;
         if let DataSpec::Text { window, .. } = &mut by_shards.data {
             *window = None;
         }

@@ -32,6 +32,10 @@ pub struct ExchangeSpec {
     /// sent reaches the parameters. Without, the last round is as all are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Codec>,
+    /// Whether a chunk keeps its owner from round to round, as far as members and their bandwidths stay the same. Otherwise owners change
+    /// with each round's hash order, and what results have not carried yet goes on its way again in a contribution to the next one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owners_stay: bool,
     /// Of so many elements [`Codec::Mask`] sends one: a power of two up to [`BLOCK_MAX`].
     #[serde(default = "usual_one_of", skip_serializing_if = "is_usual_one_of")]
     pub mask_one_of: u32,
@@ -81,7 +85,7 @@ fn is_zero(columns: &u32) -> bool {
 }
 
 impl ExchangeSpec {
-    /// With these codecs and chunks; residuals last and nothing is clipped.
+    /// With these codecs and chunks; residuals last, nothing is clipped, and owners change.
     pub fn new(up: Codec, down: Codec, chunk_elems: u32) -> ExchangeSpec {
         ExchangeSpec {
             up,
@@ -91,6 +95,7 @@ impl ExchangeSpec {
             clip_to_median: false,
             ahead: 0.0,
             last: None,
+            owners_stay: false,
             mask_one_of: usual_one_of(),
             rank: usual_rank(),
             columns: 0,
@@ -109,7 +114,7 @@ impl ExchangeSpec {
             format!("{} must be 1 to {RANK_MAX}", self.rank)
         })?;
         let grain = |codec: Codec| self.grain(codec, width);
-        let codecs = [self.up, self.down, self.last.unwrap_or(self.up)];
+        let codecs = self.codecs();
         let larger = codecs.into_iter().rev().max_by_key(|codec| grain(*codec).0);
         let larger = larger.unwrap_or(self.up);
         let block = grain(larger).0 as usize;
@@ -139,6 +144,16 @@ impl ExchangeSpec {
         check(chunks <= u64::from(wire::CHUNKS_MAX), "exchange.chunk_elems", || {
             format!("{chunks} chunks exceed {}: take larger chunks", wire::CHUNKS_MAX)
         })
+    }
+
+    /// All codecs of a run: up, down, and of the last round.
+    pub fn codecs(&self) -> [Codec; 3] {
+        [self.up, self.down, self.last.unwrap_or(self.up)]
+    }
+
+    /// Whether nothing of what waits to be sent is taken for granted, and the last round is as all are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.ahead == 0.0 && self.last.is_none()
     }
 
     /// What chunks are multiples of in a codec: elements of a block, and of a row.
@@ -174,7 +189,7 @@ mod tests {
     fn what_is_usual_adds_no_bytes() {
         let bytes = to_cbor(&spec().exchange);
         let keys = ["mask_one_of", "rank", "columns", "residual_decay", "clip_to_median"];
-        for key in keys.into_iter().chain(["ahead", "last"]) {
+        for key in keys.into_iter().chain(["ahead", "last", "owners_stay"]) {
             assert!(!bytes.windows(key.len()).any(|part| part == key.as_bytes()), "{key}");
         }
     }

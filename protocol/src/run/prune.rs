@@ -151,13 +151,9 @@ impl PruneSpec {
                 .into()
         })?;
         let dense = |codec| matches!(codec, Codec::F32 | Codec::Bf16 | Codec::Int8 | Codec::Fp4);
-        check(
-            [spec.exchange.up, spec.exchange.down].into_iter().chain(spec.exchange.last).all(dense),
-            "prune.method",
-            || {
-                "\"wanda\" wants all that was measured in each exchange: take the codec \"f32\", \"bf16\", \"int8\" or \"fp4\"".into()
-            },
-        )
+        check(spec.exchange.codecs().into_iter().all(dense), "prune.method", || {
+            "\"wanda\" wants all that was measured in each exchange: take the codec \"f32\", \"bf16\", \"int8\" or \"fp4\"".into()
+        })
     }
 
     fn validate_pattern(&self, model: &ModelSpec, keep: u8, of: u8) -> Result<(), SpecError> {

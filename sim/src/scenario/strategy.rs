@@ -25,6 +25,7 @@ impl Run {
             clip_to_median: self.clip_to_median.unwrap_or(usual.clip_to_median),
             ahead: self.ahead.as_ref().map_or(0.0, |share| *share.get_ref()),
             last: self.last,
+            owners_stay: self.owners_stay.unwrap_or(true),
             mask_one_of: self.mask_one_of.as_ref().map_or(Context::ONE_OF, |n| *n.get_ref()),
             rank: self.rank.as_ref().map_or(Context::RANK, |n| *n.get_ref()),
             columns: self.columns.as_ref().map_or(0, |n| *n.get_ref()),

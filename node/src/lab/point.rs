@@ -18,7 +18,7 @@ use std::time::Instant;
 use tch::Device;
 
 /// Changes whenever the same settings would give another result than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Settings of a run.
 #[derive(Clone, Debug, PartialEq)]

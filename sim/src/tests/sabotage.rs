@@ -139,7 +139,8 @@ fn in_fragments_and_ahead_of_exchanges_every_promise_holds() {
     }
 }
 
-/// Codecs that leave most numbers out, residuals that fade, and contributions that are clipped; the last round in a codec of its own.
+/// Codecs that leave most numbers out, residuals that fade, and contributions that are clipped; the last round in a codec of its own;
+/// owners that stay, and such as change with every round.
 #[test]
 fn with_few_bits_and_fading_residuals_every_promise_holds() {
     let text = include_str!("../../../examples/clusters/all-faults.toml")
@@ -147,7 +148,8 @@ fn with_few_bits_and_fading_residuals_every_promise_holds() {
     let codecs = "codecs = [\"fp4\", \"sign\", \"topk\", \"topk-tight\", \"dct\", \"f32\"]";
     let text = text.replace("[chaos]\n", &format!("[chaos]\n{codecs}\n"));
     let last = text.replace("[run]\n", "[run]\nahead = 0.5\nlast = \"int8\"\n");
-    for (text, seeds) in [(text, 20), (last, 20)] {
+    let moving = last.replace("[run]\n", "[run]\nowners_stay = false\n");
+    for (text, seeds) in [(text, 20), (last, 20), (moving, 10)] {
         let scenario = Scenario::parse(&text, "all-faults.toml").expect("it is a scenario");
         assert_eq!(found(&scenario, seeds), None);
     }

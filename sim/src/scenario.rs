@@ -4,11 +4,13 @@ mod churn;
 mod draw;
 mod gossip;
 mod region;
+mod shape;
 mod strategy;
 
 pub use churn::Churn;
 pub use draw::Draw;
 pub use region::Region;
+use shape::{chunk_elems, model};
 
 use crate::learn::settings::{Entry, Setup};
 use crate::shelf;
@@ -570,33 +572,6 @@ pub fn parse_params(text: &str) -> Option<u64> {
     };
     let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
     (number > 0.0 && number < 1e6).then_some((number * factor) as u64)
-}
-
-/// A decoder with about so many parameters, each layer as wide as it is in models of that size.
-fn model(params: u64, context: u32) -> ModelSpec {
-    let of = |dim: u32, layers: u32| ModelSpec {
-        vocab: 256,
-        dim,
-        layers,
-        heads: 2,
-        kv_heads: 2,
-        hidden: 3 * dim,
-        context,
-        head_width: None,
-        tied: true,
-        rope_theta: 10_000.0,
-        norm_eps: 1e-5,
-        init_std: None,
-    };
-    let candidates =
-        (2..2048).map(|n| 4 * n).flat_map(|dim| [1, 2, 4, 8, 16, 32].map(|l| of(dim, l)));
-    let shapely = candidates.filter(|m| m.dim / m.layers <= 256);
-    shapely.min_by_key(|m| m.params().abs_diff(params)).expect("there are candidates")
-}
-
-/// Some hundred chunks, none above 256 Ki elements.
-fn chunk_elems(params: u64) -> u32 {
-    ((params / 128).next_power_of_two()).clamp(512, 1 << 18) as u32
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::id::{Digest, PeerId, Round, RunId};
 use crate::ledger::Record;
 use crate::math::partition::{Capacity, partition};
-use crate::run::{GroupSpec, RunSpec};
+use crate::run::{ExchangeSpec, GroupSpec, RunSpec};
 use crate::time::{Span, Time};
 use crate::wire::{MEMBERS_MAX, Member, PEERS_MAX, Plan, Ready};
 
@@ -198,8 +198,8 @@ pub fn rank(run: &RunId, round: Round, peers: &[PeerId]) -> Vec<PeerId> {
 }
 
 /// The order of a plan's members, who own the model's chunks in this order.
-pub fn seated(spec: &RunSpec, round: Round, members: &[PeerId]) -> Vec<PeerId> {
-    rank(&spec.id(), if spec.exchange.owners_stay { 0 } else { round }, members)
+fn seated(run: &RunId, exchange: &ExchangeSpec, round: Round, members: &[PeerId]) -> Vec<PeerId> {
+    rank(run, if exchange.owners_stay { 0 } else { round }, members)
 }
 
 /// The plan for a gather that closes: members in hash order, ranges by measured bandwidth.
@@ -216,7 +216,7 @@ pub fn plan(
     let peers: Vec<PeerId> = ready.iter().map(|(peer, _)| *peer).collect();
     let mut order = rank(&run, gather.round, &peers);
     cut(&mut order, spec.group.members_max as usize, &convener);
-    let order = seated(spec, gather.round, &order);
+    let order = seated(&run, &spec.exchange, gather.round, &order);
     let ready_of =
         |peer: &PeerId| ready.iter().find(|(other, _)| other == peer).map(|(_, ready)| ready);
     let chosen: Vec<(PeerId, &Ready)> =
@@ -272,7 +272,8 @@ pub fn check(spec: &RunSpec, plan: &Plan, base: &Record) -> Result<(), String> {
     let peers: Vec<PeerId> = plan.members.iter().map(|member| member.peer).collect();
     let most = MEMBERS_MAX.min(spec.group.members_max as usize);
     ensure(!peers.is_empty() && peers.len() <= most, "has too few or too many members")?;
-    ensure(seated(spec, plan.round, &peers) == peers, "has its members out of order")?;
+    let seats = seated(&plan.run, &spec.exchange, plan.round, &peers);
+    ensure(seats == peers, "has its members out of order")?;
     ensure(peers.windows(2).all(|pair| pair[0] != pair[1]), "names a member twice")?;
     ensure(peers.contains(&plan.convener), "has a convener that is no member")?;
     ensure(plan.lost.len() <= PEERS_MAX, "names too many lost peers")?;
@@ -377,6 +378,9 @@ mod tests {
     #[test]
     fn owners_that_stay_sit_in_the_same_order_in_every_round() {
         let mut spec = crate::session::tests::spec();
+        let seated = |spec: &RunSpec, round, peers: &[PeerId]| {
+            seated(&spec.id(), &spec.exchange, round, peers)
+        };
         let orders = |spec: &RunSpec| [1, 2, 3].map(|round| seated(spec, round, &peers(9)));
         assert_ne!(orders(&spec)[0], orders(&spec)[1]);
         spec.exchange.owners_stay = true;

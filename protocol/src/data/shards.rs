@@ -85,7 +85,7 @@ impl Order {
     }
 
     /// Shards of the text.
-    pub fn shards(&self) -> u64 {
+    fn shards(&self) -> u64 {
         self.samples.div_ceil(self.cut.sequences)
     }
 

@@ -282,7 +282,7 @@ impl Membership {
             Patience::OnTheWay => (1, half, quarter),
             Patience::Over => (quarter, quarter, quarter),
         };
-        next_round(mine, &voters, next).and_then(|head| head.without(lacking)).or_else(|| {
+        next_round(mine, &voters, next, lacking).or_else(|| {
             let scattered = patience != Patience::Busy && is_scattered(mine, &voters, quarter);
             let needed = if scattered { (0, 0) } else { (tip, fork) };
             heaviest_tip(mine, &voters, needed, lacking)
@@ -404,8 +404,13 @@ struct Voter<'a> {
     weight: u64,
 }
 
-/// The round that follows from `mine`, if those on it or beyond weigh enough.
-fn next_round(mine: &Position, voters: &[Voter], needed: u64) -> Option<Head> {
+/// The round that follows from `mine`, if those on it or beyond weigh enough; of several that somebody still has, the heaviest.
+fn next_round(
+    mine: &Position,
+    voters: &[Voter],
+    needed: u64,
+    lacking: &Lacking,
+) -> Option<Head> {
     let round = mine.round + 1;
     let came_from_mine: Vec<&Position> =
         voters.iter().map(|voter| voter.at).filter(|at| at.descends_from(mine)).collect();
@@ -414,16 +419,18 @@ fn next_round(mine: &Position, voters: &[Voter], needed: u64) -> Option<Head> {
         return None;
     }
     let digests: BTreeSet<Digest> = came_from_mine.iter().filter_map(|at| at.at(round)).collect();
-    digests.into_iter().find_map(|digest| {
+    let candidates = digests.into_iter().filter_map(|digest| {
         let through = |at: &Position| at.at(round) == Some(digest);
         // Who has only told where it stands came the way that others tell of.
         let known: BTreeSet<Digest> =
             came_from_mine.iter().filter(|at| through(at)).map(|at| at.digest).collect();
         let holds = |voter: &&Voter| through(voter.at) || known.contains(&voter.at.digest);
         let weight: u64 = voters.iter().filter(holds).map(|voter| voter.weight).sum();
-        let holders = || voters.iter().filter(holds).map(|voter| voter.peer).collect();
-        (weight >= needed).then(|| Head { round, digest, follows: true, holders: holders() })
-    })
+        let holders = voters.iter().filter(holds).map(|voter| voter.peer).collect();
+        let head = Head { round, digest, follows: true, holders }.without(lacking)?;
+        (weight >= needed).then_some((weight, head))
+    });
+    candidates.max_by_key(|(weight, _)| *weight).map(|(_, head)| head)
 }
 
 /// Whether neither this peer's state nor any other's has living peers of that weight on its way.
@@ -580,6 +587,21 @@ mod tests {
         assert_eq!(lacks(&[]), head(true, &[1, 3]));
         assert_eq!(lacks(&[1]), head(true, &[3]));
         assert_eq!(lacks(&[1, 3]), head(false, &[1, 3]));
+    }
+
+    #[test]
+    fn of_several_next_rounds_the_heaviest_is_repeated_that_somebody_still_has() {
+        let members = mesh(&[(4, 40, 30, 1), (4, 41, 30, 1), (4, 41, 30, 1), (4, 42, 30, 1)]);
+        let next = |lacking: &[(u8, u8)]| {
+            let lacks = |(own, n): &(u8, u8)| (digest(*own), true, peer(*n));
+            let lacking = lacking.iter().map(lacks).collect();
+            let head = members.head(&mine(3, 30), Patience::OnTheWay, &lacking, Time::ZERO);
+            head.map(|head| (head.digest.0[0], head.follows, head.holders.len()))
+        };
+        assert_eq!(next(&[]), Some((41, true, 2)));
+        assert_eq!(next(&[(41, 2), (41, 3)]), Some((42, true, 1)));
+        assert_eq!(next(&[(41, 2), (41, 3), (42, 4)]), Some((40, true, 1)));
+        assert_eq!(next(&[(40, 1), (41, 2)]), Some((41, true, 1)));
     }
 
     #[test]

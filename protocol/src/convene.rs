@@ -4,7 +4,7 @@
 
 use crate::id::{Digest, PeerId, Round, RunId};
 use crate::ledger::Record;
-use crate::math::partition::{Capacity, partition};
+use crate::math::partition::{Capacity, partition_again};
 use crate::run::{ExchangeSpec, GroupSpec, RunSpec};
 use crate::time::{Span, Time};
 use crate::wire::{MEMBERS_MAX, Member, PEERS_MAX, Plan, Ready};
@@ -204,13 +204,15 @@ fn seated(run: &RunId, exchange: &ExchangeSpec, round: Round, members: &[PeerId]
 
 /// The plan for a gather that closes: members in hash order, ranges by measured bandwidth.
 ///
-/// `ready` holds everybody that takes part, the convener included; at most `members_max` of them are taken.
+/// `ready` holds everybody that takes part, the convener included; at most `members_max` of them are taken. Where owners stay, so
+/// do the ranges of `before`, the plan of the round before, if it had the same members and their bandwidths are still much the same.
 pub fn plan(
     spec: &RunSpec,
     gather: &Gather,
     convener: PeerId,
     ready: &[(PeerId, Ready)],
     lost: Vec<PeerId>,
+    before: Option<&Plan>,
 ) -> Plan {
     let run = spec.id();
     let peers: Vec<PeerId> = ready.iter().map(|(peer, _)| *peer).collect();
@@ -223,7 +225,11 @@ pub fn plan(
         order.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
     let trained = chosen.iter().any(|(_, ready)| ready.tokens > 0);
     let capacities: Vec<Capacity> = chosen.iter().map(|(_, ready)| capacity(ready)).collect();
-    let ranges = partition(if trained { spec.chunks_in(gather.round) } else { 0 }, &capacities);
+    let chunks = if trained { spec.chunks_in(gather.round) } else { 0 };
+    let before = before.filter(|_| spec.exchange.owners_stay).map_or(&[][..], |plan| &plan.members);
+    let same = before.iter().map(|member| member.peer).eq(chosen.iter().map(|(peer, _)| *peer));
+    let owned: Vec<u32> = before.iter().filter(|_| same).map(|member| member.chunks).collect();
+    let ranges = partition_again(chunks, &capacities, &owned);
     let member = |((peer, ready), range): (&(PeerId, &Ready), &std::ops::Range<u32>)| Member {
         peer: *peer,
         tokens: ready.tokens,
@@ -304,6 +310,7 @@ pub fn replaces(new: &Plan, old: &Plan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::Codec;
 
     fn peer(n: u8) -> PeerId {
         PeerId([n; 32])
@@ -391,6 +398,41 @@ mod tests {
             peers.iter().copied().filter(|peer| peer.0[0].is_multiple_of(2)).collect()
         };
         assert_eq!(seated(&spec, 4, &even(&peers(9))), even(&first));
+    }
+
+    #[test]
+    fn owners_that_stay_keep_their_ranges_where_bandwidths_are_much_the_same() {
+        let mut spec = crate::session::tests::spec();
+        spec.exchange =
+            ExchangeSpec { owners_stay: true, ..ExchangeSpec::new(Codec::F32, Codec::F32, 512) };
+        spec.model.vocab = 4096;
+        let gather = ready_gather();
+        let ready = |n: u8, rate: u64| Ready {
+            round: 1,
+            base: Digest::default(),
+            attempt: 0,
+            tokens: 100,
+            wants: 1,
+            nonce: 0,
+            leases: 1,
+            heldout: None,
+            up_bytes_per_s: if n == 1 { rate } else { 1000 },
+            down_bytes_per_s: 1000,
+            owns: true,
+        };
+        let close = |spec: &RunSpec, n: u8, rate: u64, before: Option<&Plan>| {
+            let ready: Vec<(PeerId, Ready)> = (1..=n).map(|n| (peer(n), ready(n, rate))).collect();
+            plan(spec, &gather, peer(1), &ready, Vec::new(), before)
+        };
+        let owned = |plan: &Plan| plan.members.iter().map(|m| m.chunks).collect::<Vec<u32>>();
+        let first = close(&spec, 4, 1000, None);
+        let anew = |spec: &RunSpec, n, rate| owned(&close(spec, n, rate, None));
+        assert_ne!(anew(&spec, 4, 900), owned(&first));
+        assert_eq!(owned(&close(&spec, 4, 900, Some(&first))), owned(&first));
+        assert_eq!(owned(&close(&spec, 4, 500, Some(&first))), anew(&spec, 4, 500));
+        assert_eq!(owned(&close(&spec, 5, 900, Some(&first))), anew(&spec, 5, 900));
+        spec.exchange.owners_stay = false;
+        assert_eq!(owned(&close(&spec, 4, 900, Some(&first))), anew(&spec, 4, 900));
     }
 
     #[test]

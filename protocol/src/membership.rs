@@ -405,12 +405,7 @@ struct Voter<'a> {
 }
 
 /// The round that follows from `mine`, if those on it or beyond weigh enough; of several that somebody still has, the heaviest.
-fn next_round(
-    mine: &Position,
-    voters: &[Voter],
-    needed: u64,
-    lacking: &Lacking,
-) -> Option<Head> {
+fn next_round(mine: &Position, voters: &[Voter], needed: u64, lacking: &Lacking) -> Option<Head> {
     let round = mine.round + 1;
     let came_from_mine: Vec<&Position> =
         voters.iter().map(|voter| voter.at).filter(|at| at.descends_from(mine)).collect();

@@ -255,7 +255,8 @@ impl Session {
         let ready: Vec<(PeerId, Ready)> =
             seen.ready.iter().filter_map(|peer| Some((*peer, ready_of(peer)?))).collect();
         let lost = self.lost_leaseholders(now, &seen.ready);
-        let mut plan = convene::plan(&self.spec, gather, self.me, &ready, lost);
+        let before = self.donor.round(&self.digest).map(|committed| &committed.plan.plan);
+        let mut plan = convene::plan(&self.spec, gather, self.me, &ready, lost, before);
         // A plan that was given up is known by its name, and is not begun again under it.
         let mut name = plan.digest();
         while self.shelved_of(&name).is_some() {

@@ -285,15 +285,17 @@ impl RunSpec {
 
     /// The codecs of a round, from member to owner and back.
     pub fn codecs(&self, round: Round) -> [Codec; 2] {
-        match self.exchange.last {
-            Some(last) if self.ends_with(round) => [last, last],
-            _ => [self.exchange.up, self.exchange.down],
-        }
+        let usual = [self.exchange.up, self.exchange.down];
+        self.last_codec(round).map_or(usual, |last| [last; 2])
     }
 
     /// Whether this is the run's last round and has a codec of its own.
     pub fn ends_with(&self, round: Round) -> bool {
-        self.exchange.last.is_some() && round == self.rounds
+        self.last_codec(round).is_some()
+    }
+
+    fn last_codec(&self, round: Round) -> Option<Codec> {
+        self.exchange.last.filter(|_| round == self.rounds)
     }
 
     /// A codec on a chunk of the model in a round of which it has its turn.
@@ -438,8 +440,9 @@ impl RunSpec {
             "exchange.last",
             || "goes with one fragment: of several the last round exchanges one".into(),
         )?;
-        let steps = self.strategy.work == LocalWork::Steps && self.outer.kind != OuterKind::Inner;
-        check(steps || self.exchange.is_plain(), "exchange.ahead", || {
+        let moves = matches!(self.outer.kind, OuterKind::Sgd | OuterKind::Nesterov);
+        let steps = self.strategy.work == LocalWork::Steps;
+        check(steps && moves || self.exchange.is_plain(), "exchange.ahead", || {
             "`ahead` and `last` go with local steps and outer \"sgd\" or \"nesterov\"".into()
         })?;
         let muon = matches!(self.inner.optimizer, InnerOptimizer::Muon { .. });

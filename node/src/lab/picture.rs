@@ -16,6 +16,9 @@ const RIGHT: f64 = 320.0;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 
+/// Room for a name in the legend.
+const NAME: f64 = 20.0;
+
 const DASHED: &str = " stroke-dasharray=\"4 3\"";
 
 /// One axis: where a value lies, in shares of its length.
@@ -91,11 +94,8 @@ struct Drawing {
 
 impl Drawing {
     fn new(title: &str, (x, x_name): (Axis, &str), (y, y_name): (Axis, &str)) -> Drawing {
-        let (width, height) = (LEFT + WIDTH + RIGHT, TOP + HEIGHT + 60.0);
         let svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
-             <text x=\"{LEFT}\" y=\"28\" font-size=\"16\" font-weight=\"bold\">{}</text>\n\
+            "<text x=\"{LEFT}\" y=\"28\" font-size=\"16\" font-weight=\"bold\">{}</text>\n\
              <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n\
              <text transform=\"translate(18 {}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n",
             escape(title),
@@ -145,28 +145,59 @@ impl Drawing {
         }
     }
 
-    /// The colour of a name, which the legend will tell.
-    fn colour(&mut self, name: &str) -> &'static str {
+    /// How a name is drawn, which the legend will tell.
+    fn look(&mut self, name: &str) -> Look {
         let at = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
             self.names.push(name.to_owned());
             self.names.len() - 1
         });
-        COLOURS[at % COLOURS.len()]
+        Look(at)
     }
 
-    fn dot(&mut self, (x, y): (f64, f64), colour: &str) {
-        let _ =
-            writeln!(self.svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>");
+    fn mark(&mut self, at: (f64, f64), look: Look) {
+        let _ = writeln!(self.svg, "{}", look.mark(at));
     }
 
     fn done(mut self) -> String {
         let x = LEFT + WIDTH + 20.0;
         for (n, name) in self.names.clone().iter().enumerate() {
-            let y = TOP + 10.0 + 20.0 * n as f64;
-            self.dot((x, y), COLOURS[n % COLOURS.len()]);
+            let y = TOP + 10.0 + NAME * n as f64;
+            self.mark((x, y), Look(n));
             self.text((x + 12.0, y + 4.0), "start", name);
         }
-        self.svg + "</svg>\n"
+        let width = LEFT + WIDTH + RIGHT;
+        let height = TOP + HEIGHT.max(NAME * self.names.len() as f64) + 60.0;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+             <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n{}</svg>\n",
+            self.svg
+        )
+    }
+}
+
+/// What tells one name from the others: each colour comes as a disc first, then in other shapes.
+#[derive(Clone, Copy, Debug)]
+struct Look(usize);
+
+impl Look {
+    fn colour(self) -> &'static str {
+        COLOURS[self.0 % COLOURS.len()]
+    }
+
+    fn stroke(self) -> String {
+        format!("stroke=\"{}\" stroke-width=\"2\"", self.colour())
+    }
+
+    fn mark(self, (x, y): (f64, f64)) -> String {
+        let fill = format!("fill=\"{}\"", self.colour());
+        let shape = match self.0 / COLOURS.len() {
+            0 => return format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" {fill}/>"),
+            1 => "m-4.5 -4.5h9v9h-9z",
+            2 => "m0 -6l6 10h-12z",
+            3 => "m0 -6l6 6l-6 6l-6 -6z",
+            _ => "m-5 -5h10l-5 10z",
+        };
+        format!("<path d=\"M{x:.1} {y:.1}{shape}\" {fill}/>")
     }
 }
 
@@ -199,12 +230,12 @@ pub fn gap(rows: &[Row]) -> String {
     let x_name = "bytes that a worker sends for each token it trains on";
     let mut drawing = Drawing::new(title, (x, x_name), (y, "nats per token"));
     for (row, mean, half) in shown {
-        let colour = drawing.colour(&name(row));
+        let look = drawing.look(&name(row));
         let bytes = row.sent_per_token;
         let (low, high) = (drawing.at(bytes, mean - half), drawing.at(bytes, mean + half));
-        drawing.line(low, high, &format!("stroke=\"{colour}\" stroke-width=\"2\""));
+        drawing.line(low, high, &look.stroke());
         let middle = drawing.at(bytes, mean);
-        drawing.dot(middle, colour);
+        drawing.mark(middle, look);
     }
     drawing.done()
 }
@@ -219,14 +250,14 @@ pub fn time(rows: &[Row], target: Option<f64>) -> String {
     let (x_name, y_name) = ("Mbit/s, up and down", "virtual seconds");
     let mut drawing = Drawing::new(&title, (x, x_name), (y, y_name));
     for row in rows.iter().filter(|row| row.to_target_s.iter().any(Option::is_some)) {
-        let colour = drawing.colour(&name(row));
+        let look = drawing.look(&name(row));
         let times = speeds.iter().zip(row.to_target_s);
         let points: Vec<(f64, f64)> =
             times.filter_map(|(mbit, s)| Some(drawing.at(*mbit, s?))).collect();
         for pair in points.windows(2) {
-            drawing.line(pair[0], pair[1], &format!("stroke=\"{colour}\" stroke-width=\"2\""));
+            drawing.line(pair[0], pair[1], &look.stroke());
         }
-        points.into_iter().for_each(|point| drawing.dot(point, colour));
+        points.into_iter().for_each(|point| drawing.mark(point, look));
     }
     drawing.done()
 }
@@ -241,7 +272,7 @@ pub fn fit(fits: &[Fit]) -> String {
     let title = "Held-out loss (lines) and training loss (dashed)";
     let mut drawing = Drawing::new(title, (x, "million tokens"), (y, "nats per token"));
     for fit in fits {
-        let colour = drawing.colour(&fit.name);
+        let look = drawing.look(&fit.name);
         for (dashes, loss) in
             [("", (|at| Some(at.loss)) as fn(&Measured) -> _), (DASHED, |at| at.training)]
         {
@@ -250,8 +281,7 @@ pub fn fit(fits: &[Fit]) -> String {
                 .filter_map(|at| Some(drawing.at(at.tokens as f64 / 1e6, loss(at)?)))
                 .collect();
             for pair in points.windows(2) {
-                let style = format!("stroke=\"{colour}\" stroke-width=\"2\"{dashes}");
-                drawing.line(pair[0], pair[1], &style);
+                drawing.line(pair[0], pair[1], &(look.stroke() + dashes));
             }
         }
     }
@@ -272,4 +302,17 @@ fn axes_by_hand() {
     assert_eq!(ticks, ["0.5", "1.0", "1.5", "2.0", "2.5", "3.0", "3.5"]);
     assert_eq!(Axis::over([7.0].into_iter(), false).ticks().len(), 2);
     assert_eq!(Axis::over(std::iter::empty(), true).low, 0.0);
+}
+
+#[test]
+fn every_name_has_a_look_of_its_own() {
+    let axis = || Axis::over([0.0, 1.0].into_iter(), false);
+    let mut drawing = Drawing::new("many", (axis(), "x"), (axis(), "y"));
+    let names: Vec<String> = (0..40).map(|n| format!("method {n}")).collect();
+    let looks: std::collections::BTreeSet<String> =
+        names.iter().map(|name| drawing.look(name).mark((0.0, 0.0))).collect();
+    assert_eq!(looks.len(), names.len());
+    let svg = drawing.done();
+    assert!(svg.contains("viewBox=\"0 0 1020 916\""), "{}", &svg[..200]);
+    assert!(names.iter().all(|name| svg.contains(&format!(">{name}</text>"))));
 }

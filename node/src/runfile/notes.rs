@@ -364,7 +364,7 @@ pub(super) const TOLD: &[Told] = &[
         "exchange.owners_stay",
         "",
         "",
-        "Whether whoever adds a chunk up does so round after round, as far as members and bandwidths stay the same. Otherwise owners change in each round, which mixes what codecs have left out of the sums into single contributions.",
+        "Whether whoever adds a chunk up does so round after round, as long as members stay and bandwidths are much the same. Otherwise owners change in each round, which mixes what codecs have left out of the sums into single contributions.",
         "measured: docs/LOG.md, 2026-12-01",
     ),
     told(

@@ -41,9 +41,44 @@ const FRACTION: u32 = 40;
 /// A bandwidth that is not known counts as the median of the known ones. Equal members get ranges that differ by at
 /// most one chunk. If nobody can own, the member with the largest uplink owns all. No members, no ranges.
 pub fn partition(chunks: u32, members: &[Capacity]) -> Vec<Range<u32>> {
+    ranges(&best(chunks, &loads(chunks, members)))
+}
+
+/// The ranges of an earlier exchange among these members, who owned `before` chunks each, or better ones if by what is known today
+/// the slowest member takes more than a quarter (guess) longer than it need. Bandwidths that are measured are never the same twice,
+/// and what an owner keeps of its sums is worth most where it is.
+pub fn partition_again(chunks: u32, members: &[Capacity], before: &[u32]) -> Vec<Range<u32>> {
     let loads = loads(chunks, members);
-    let mut held = fill(u64::from(chunks), &loads);
-    deal_rest(u64::from(chunks), &loads, &mut held);
+    let best = best(chunks, &loads);
+    let before: Vec<u64> = before.iter().map(|held| u64::from(*held)).collect();
+    let whole = before.len() == members.len() && before.iter().sum::<u64>() == u64::from(chunks);
+    let bearable = whole && is_bearable(&loads, &before, &best);
+    ranges(if bearable { &before } else { &best })
+}
+
+/// How many chunks each member owns so that the slowest is done soonest.
+fn best(chunks: u32, loads: &[Load]) -> Vec<u64> {
+    let mut held = fill(u64::from(chunks), loads);
+    deal_rest(u64::from(chunks), loads, &mut held);
+    held
+}
+
+/// Whether the slowest member takes at most 5/4 of the time with `held` that it takes with `best`.
+fn is_bearable(loads: &[Load], held: &[u64], best: &[u64]) -> bool {
+    let owned = loads.iter().zip(held).all(|(load, held)| load.is_some() || *held == 0);
+    let times = |held: &[u64]| -> Vec<(u128, u64)> {
+        let owners = loads.iter().zip(held).filter_map(|(load, k)| Some((load.as_ref()?, *k)));
+        owners.map(|(load, k)| (slower(load, k).load(k), slower(load, k).rate)).collect()
+    };
+    // load / rate against load / rate.
+    let within =
+        |a: &(u128, u64), b: &(u128, u64)| 4 * a.0 * u128::from(b.1) <= 5 * b.0 * u128::from(a.1);
+    let (now, least) = (times(held), times(best));
+    owned && now.iter().all(|a| least.iter().any(|b| within(a, b)))
+}
+
+/// Contiguous ranges of these lengths.
+fn ranges(held: &[u64]) -> Vec<Range<u32>> {
     let mut start = 0;
     let ranges = held.iter().map(|k| {
         let end = start + *k as u32; // together at most `chunks`, a u32
@@ -202,6 +237,27 @@ mod tests {
         assert_eq!(sizes, [0..54, 54..100]);
         // A link too slow for its own traffic owns nothing.
         check(30, &[rate(100), rate(100), OWNER, rate(100)], &[10, 10, 0, 10]);
+    }
+
+    #[test]
+    fn ranges_stay_as_long_as_that_is_bearable() {
+        let again = |members: &[Capacity], before: &[u32]| {
+            let ranges = partition_again(30, members, before);
+            ranges.iter().map(|range| range.end - range.start).collect::<Vec<u32>>()
+        };
+        let slow = |percent: u64| {
+            let rate = 10 * percent;
+            [Capacity { up_bytes_per_s: rate, ..OWNER }, OWNER, OWNER, OWNER]
+        };
+        let before = [8, 8, 7, 7];
+        assert_eq!(again(&slow(90), &before), before);
+        check(30, &slow(90), &[6, 8, 8, 8]);
+        check(30, &slow(50), &[0, 10, 10, 10]);
+        assert_eq!(again(&slow(50), &before), [0, 10, 10, 10]);
+        // Of others, of another model, or of one that cannot be reached any more.
+        assert_eq!(again(&[OWNER; 4], &[10, 10, 10]), [8, 8, 7, 7]);
+        assert_eq!(again(&[OWNER; 4], &[8, 8, 8, 7]), [8, 8, 7, 7]);
+        assert_eq!(again(&[CLIENT, OWNER, OWNER, OWNER], &before), [0, 10, 10, 10]);
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl ExchangeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::RunSpec;
+    use crate::run::{OuterKind, RunSpec};
     use crate::session::tests::spec;
     use crate::wire::to_cbor;
 
@@ -214,6 +214,11 @@ mod tests {
         assert_eq!(key(with(Codec::F32, |e| e.columns = 96)), None);
         for ahead in [-0.1, 1.1, f32::NAN] {
             assert_eq!(key(with(Codec::Topk, |e| e.ahead = ahead)), Some("exchange.ahead"));
+        }
+        for kind in [OuterKind::Sign, OuterKind::Inner] {
+            let mut run = with(Codec::Topk, |e| e.last = Some(Codec::Int8));
+            run.outer.kind = kind;
+            assert_eq!(key(run), Some("exchange.ahead"), "{kind:?}");
         }
         let last = with(Codec::F32, |e| (e.last, e.chunk_elems) = (Some(Codec::Topk), 512));
         assert_eq!(key(last), Some("exchange.chunk_elems"));

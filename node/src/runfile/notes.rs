@@ -133,7 +133,7 @@ pub(super) const TOLD: &[Told] = &[
         "strategy.fragments",
         "",
         "",
-        "Parts of the model that are exchanged in turns, one a round.",
+        "Parts of the model that are exchanged in turns, one a round: each is sent once in `fragments` x `inner.steps` steps, so take fewer steps in a round.",
         STRATEGY,
     ),
     told(

@@ -226,9 +226,8 @@ pub fn plan(
     let trained = chosen.iter().any(|(_, ready)| ready.tokens > 0);
     let capacities: Vec<Capacity> = chosen.iter().map(|(_, ready)| capacity(ready)).collect();
     let chunks = if trained { spec.chunks_in(gather.round) } else { 0 };
-    let before = before.filter(|_| spec.exchange.owners_stay).map_or(&[][..], |plan| &plan.members);
-    let same = before.iter().map(|member| member.peer).eq(chosen.iter().map(|(peer, _)| *peer));
-    let owned: Vec<u32> = before.iter().filter(|_| same).map(|member| member.chunks).collect();
+    let before = before.filter(|_| spec.exchange.owners_stay);
+    let owned = before.map_or(Vec::new(), |plan| owned_by(&order, plan));
     let ranges = partition_again(chunks, &capacities, &owned);
     let member = |((peer, ready), range): (&(PeerId, &Ready), &std::ops::Range<u32>)| Member {
         peer: *peer,
@@ -248,6 +247,12 @@ pub fn plan(
         members: chosen.iter().zip(&ranges).map(member).collect(),
         lost,
     }
+}
+
+/// How many chunks each of these peers owned in a plan; nothing if its members were others.
+fn owned_by(peers: &[PeerId], plan: &Plan) -> Vec<u32> {
+    let same = plan.members.iter().map(|member| &member.peer).eq(peers);
+    plan.members.iter().filter(|_| same).map(|member| member.chunks).collect()
 }
 
 /// Keeps the first `most` of the order, the convener among them.

@@ -66,15 +66,18 @@ fn best(chunks: u32, loads: &[Load]) -> Vec<u64> {
 /// Whether the slowest member takes at most 5/4 of the time with `held` that it takes with `best`.
 fn is_bearable(loads: &[Load], held: &[u64], best: &[u64]) -> bool {
     let owned = loads.iter().zip(held).all(|(load, held)| load.is_some() || *held == 0);
-    let times = |held: &[u64]| -> Vec<(u128, u64)> {
-        let owners = loads.iter().zip(held).filter_map(|(load, k)| Some((load.as_ref()?, *k)));
-        owners.map(|(load, k)| (slower(load, k).load(k), slower(load, k).rate)).collect()
-    };
+    let times = slowest(loads, held).zip(slowest(loads, best));
     // load / rate against load / rate.
-    let within =
-        |a: &(u128, u64), b: &(u128, u64)| 4 * a.0 * u128::from(b.1) <= 5 * b.0 * u128::from(a.1);
-    let (now, least) = (times(held), times(best));
-    owned && now.iter().all(|a| least.iter().any(|b| within(a, b)))
+    owned
+        && times.is_none_or(|((now, k), (least, l))| {
+            4 * now.load(k) * u128::from(least.rate) <= 5 * least.load(l) * u128::from(now.rate)
+        })
+}
+
+/// The link that takes longest, and the chunks of its owner; `None` if nobody owns.
+fn slowest<'a>(loads: &'a [Load], held: &[u64]) -> Option<(&'a Link, u64)> {
+    let owners = loads.iter().zip(held).filter_map(|(load, k)| Some((load.as_ref()?, *k)));
+    owners.map(|(load, k)| (slower(load, k), k)).max_by(|a, b| Link::compare(*a, *b))
 }
 
 /// Contiguous ranges of these lengths.

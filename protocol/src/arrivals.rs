@@ -121,25 +121,24 @@ impl Session {
 /// Bytes that a chunk has, by its name and the round; without that what it may have, whichever fragment the round is of. Empty
 /// beyond the end of what it is a part of.
 fn chunk_bytes(spec: &RunSpec, round: Option<Round>, chunk: &ChunkId) -> Vec<usize> {
-    let way = match chunk.kind {
+    let usual = match chunk.kind {
         ChunkKind::State => {
             let start = u64::from(chunk.index) * STATE_CHUNK_BYTES as u64;
             let left = spec.state_bytes().saturating_sub(start).min(STATE_CHUNK_BYTES as u64);
             return if left > 0 { vec![left as usize] } else { Vec::new() };
         }
         ChunkKind::Piece => return Vec::new(),
-        ChunkKind::Contribution => 0,
-        ChunkKind::Result => 1,
+        ChunkKind::Contribution => spec.exchange.up,
+        ChunkKind::Result => spec.exchange.down,
     };
     let (elems, codecs) = match round {
         Some(round) => {
-            (vec![spec.chunk_len(spec.chunk_at(round, chunk.index))], vec![spec.codecs(round)[way]])
+            let codec = spec.last_codec(round).unwrap_or(usual);
+            (vec![spec.chunk_len(spec.chunk_at(round, chunk.index))], vec![codec])
         }
         None => (
             vec![spec.exchange.chunk_elems as usize, spec.chunk_len(spec.chunks() - 1)],
-            std::iter::once([spec.exchange.up, spec.exchange.down][way])
-                .chain(spec.exchange.last)
-                .collect(),
+            std::iter::once(usual).chain(spec.exchange.last).collect(),
         ),
     };
     let elems = elems.into_iter().filter(|len| *len > 0);

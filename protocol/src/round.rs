@@ -382,7 +382,7 @@ impl Session {
         let (round, attempt, members) = (plan.round, plan.attempt, plan.members.len());
         out.push(Output::Note(Note::Planned { round, members, attempt }));
         let elems = self.spec.exchange.chunk_elems as usize;
-        let chunk_bytes = self.spec.codecs(round)[0].encoded_len(elems) as u64;
+        let chunk_bytes = self.spec.up(round, 0).encoded_len(elems) as u64;
         let exchange = Exchange::named(name, plan.clone(), me as u8, chunk_bytes, now);
         let mut exchange = Box::new(exchange);
         exchange.start(out);

@@ -283,10 +283,16 @@ impl RunSpec {
         self.elems().saturating_sub(u64::from(chunk) * size).min(size) as usize
     }
 
-    /// The codecs of a round, from member to owner and back.
-    pub fn codecs(&self, round: Round) -> [Codec; 2] {
-        let usual = [self.exchange.up, self.exchange.down];
-        self.last_codec(round).map_or(usual, |last| [last; 2])
+    /// The codec of contributions to a chunk of the model, from member to owner, in a round of which the chunk has its turn.
+    pub fn up(&self, round: Round, chunk: u32) -> Coder {
+        let codec = self.last_codec(round).unwrap_or(self.exchange.up);
+        self.coder(codec, round, chunk)
+    }
+
+    /// The codec of the chunk's result, from owner to member.
+    pub fn down(&self, round: Round, chunk: u32) -> Coder {
+        let codec = self.last_codec(round).unwrap_or(self.exchange.down);
+        self.coder(codec, round, chunk)
     }
 
     /// Whether this is the run's last round and has a codec of its own.
@@ -294,12 +300,13 @@ impl RunSpec {
         self.last_codec(round).is_some()
     }
 
-    fn last_codec(&self, round: Round) -> Option<Codec> {
+    /// The codec of both ways in this round, if it is the last and has one of its own.
+    pub(crate) fn last_codec(&self, round: Round) -> Option<Codec> {
         self.exchange.last.filter(|_| round == self.rounds)
     }
 
     /// A codec on a chunk of the model in a round of which it has its turn.
-    pub fn coder(&self, codec: Codec, round: Round, chunk: u32) -> Coder {
+    fn coder(&self, codec: Codec, round: Round, chunk: u32) -> Coder {
         let turn = round / Round::from(self.strategy.fragments);
         codec.on(self.exchange.context(self.model.dim, self.seed, chunk.into(), turn))
     }

@@ -6,6 +6,7 @@ use crate::store::{At, Disk, Payload};
 use shoal_protocol::event::Part;
 use shoal_protocol::id::{Digest, Round};
 use shoal_protocol::ledger::{Record, state_root};
+use shoal_protocol::math::Coder;
 use shoal_protocol::run::RunSpec;
 use shoal_protocol::session::Standing;
 use shoal_protocol::wire::{ChunkId, ChunkKind, STATE_CHUNK_BYTES};
@@ -99,11 +100,11 @@ impl Phantom {
         }
     }
 
-    /// Bytes of a chunk on its way to the owner (0) or back (1).
-    fn len(&self, way: usize, chunk: &ChunkId) -> u32 {
+    /// Bytes of a chunk with one of a round's codecs: [`RunSpec::up`] or [`RunSpec::down`].
+    fn len(&self, way: fn(&RunSpec, Round, u32) -> Coder, chunk: &ChunkId) -> u32 {
         let round = self.rounds.get(&chunk.of).copied().unwrap_or(self.record.round + 1);
-        let elems = self.spec.chunk_len(self.spec.chunk_at(round, chunk.index));
-        self.spec.encoded_len(self.spec.codecs(round)[way], elems) as u32
+        let index = self.spec.chunk_at(round, chunk.index);
+        way(&self.spec, round, index).encoded_len(self.spec.chunk_len(index)) as u32
     }
 
     fn remember(&mut self, plan: Digest) {
@@ -118,7 +119,7 @@ impl Phantom {
 
     pub fn contribution(&mut self, chunk: ChunkId) -> Payload {
         self.remember(chunk.of);
-        let bytes = self.len(0, &chunk);
+        let bytes = self.len(RunSpec::up, &chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, 1) }
     }
 
@@ -128,7 +129,7 @@ impl Phantom {
     }
 
     pub fn result(&self, chunk: &ChunkId) -> Payload {
-        let bytes = self.len(1, chunk);
+        let bytes = self.len(RunSpec::down, chunk);
         Payload::Sized { bytes, digest: digest_of(&chunk.of, chunk.index, mix(chunk.included)) }
     }
 

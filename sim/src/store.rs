@@ -200,12 +200,12 @@ impl Store {
     /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
     pub fn up(&self, index: u32) -> Coder {
         let round = self.record.round + 1;
-        self.spec.coder(self.spec.codecs(round)[0], round, self.spec.chunk_at(round, index))
+        self.spec.up(round, self.spec.chunk_at(round, index))
     }
 
     /// The codec of the result of a round's `index`-th chunk.
     pub fn down(&self, round: Round, index: u32) -> Coder {
-        self.spec.coder(self.spec.codecs(round)[1], round, self.spec.chunk_at(round, index))
+        self.spec.down(round, self.spec.chunk_at(round, index))
     }
 
     /// What has been learned on goes into what is contributed to a round; where the spec says so, training goes on from an estimate.
@@ -400,9 +400,8 @@ impl Store {
         settle: Settle,
     ) -> Result<(), String> {
         let at = (record.plan, index as u32);
-        let spec = &self.spec;
-        let [up, down] =
-            spec.codecs(record.round).map(|codec| spec.coder(codec, record.round, c as u32));
+        let up = self.spec.up(record.round, c as u32);
+        let down = self.spec.down(record.round, c as u32);
         let result = self.standing_result(at).ok_or("a settled chunk has no result")?;
         let outcome = match settle {
             Settle::Missed | Settle::Unknown | Settle::Restarted => Outcome::Missed,

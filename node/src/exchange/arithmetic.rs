@@ -136,12 +136,12 @@ impl Arithmetic {
     /// The codec of contributions to the `index`-th chunk of the exchange that is under way.
     fn up(&self, index: u32) -> math::Coder {
         let round = self.round + 1;
-        self.spec.coder(self.spec.codecs(round)[0], round, self.chunk(index) as u32)
+        self.spec.up(round, self.chunk(index) as u32)
     }
 
     /// The codec of the result of a round's `index`-th chunk.
     fn down(&self, round: Round, index: u32) -> math::Coder {
-        self.spec.coder(self.spec.codecs(round)[1], round, self.spec.chunk_at(round, index))
+        self.spec.down(round, self.spec.chunk_at(round, index))
     }
 
     /// Where training begins now: the committed parameters, or local ones that outlast rounds.
@@ -403,8 +403,8 @@ impl Arithmetic {
 
     fn settle(&mut self, record: &Record, (index, c): (usize, usize), settle: Settle) {
         let plan = &record.plan;
-        let on = |codec| self.spec.coder(codec, record.round, c as u32);
-        let [up, down] = self.spec.codecs(record.round).map(on);
+        let up = self.spec.up(record.round, c as u32);
+        let down = self.spec.down(record.round, c as u32);
         if let Settle::Unknown | Settle::Restarted = settle {
             return self.let_go(c, settle == Settle::Restarted);
         }

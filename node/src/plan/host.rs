@@ -29,7 +29,7 @@ pub fn host(spec: &RunSpec) -> Host {
     let local = if spec.strategy.runs_on() { 2 * F32 * params } else { 0 };
     let chunk = spec.exchange.chunk_elems as usize;
     let volume = |codec: shoal_protocol::math::Codec| {
-        codec.encoded_len(chunk) as u64 * u64::from(spec.chunks_in(1))
+        spec.encoded_len(codec, chunk) as u64 * u64::from(spec.chunks_in(1))
     };
     let (up, down) = (volume(spec.exchange.up), volume(spec.exchange.down));
     let resting = 3 * F32 * params + inner + local + 2 * state + ROUNDS_KEPT * down;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::train::trainer::test_spec;
+use shoal_protocol::math::Codec;
 use shoal_protocol::run::{DropoutSpec, InnerOptimizer};
 
 /// The tests' model: vocabulary 256, dim 16, one layer, two heads that share one of keys and values, hidden 24, context 16; batch 4.
@@ -86,7 +87,7 @@ fn the_quickest_way_that_fits_is_chosen() {
 
 #[test]
 fn the_host_holds_states_and_residuals() {
-    let spec = spec();
+    let mut spec = spec();
     let params = spec.model.params();
     let chunks = u64::from(spec.chunks());
     // Three vectors of the exchange, two of AdamW, two states of two; four rounds of results of f32.
@@ -94,4 +95,8 @@ fn the_host_holds_states_and_residuals() {
     let host = host(&spec);
     assert_eq!(host.resting, resting + 4 * result);
     assert_eq!(host.most, host.resting + 4 * params * 4 + 2 * result);
+    // One in four numbers, and not one in 256 as usual.
+    (spec.exchange.up, spec.exchange.down) = (Codec::Mask, Codec::Mask);
+    spec.exchange.mask_one_of = 4;
+    assert_eq!(super::host(&spec).resting, resting + result);
 }

@@ -5,5 +5,6 @@ pub mod structured;
 pub mod unstructured;
 
 pub use calibrate::Calibration;
+pub use shoal_protocol::math::prune::Which;
 pub use structured::{Cut, cut};
-pub use unstructured::{Method, Which, prune};
+pub use unstructured::{Method, prune};

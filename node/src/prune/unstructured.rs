@@ -2,7 +2,7 @@
 
 use super::calibrate::Calibration;
 use crate::model::{Layout, Slot};
-use shoal_protocol::math::prune::{pattern, smallest};
+use shoal_protocol::math::prune::{Which, matrix};
 use shoal_protocol::run::ModelSpec;
 use shoal_protocol::run::prune::is_pruned;
 use tch::TchError;
@@ -14,20 +14,6 @@ pub enum Method {
     /// Its magnitude times the norm of what goes into it, against the others of its output row, layer after layer, each with the
     /// layers before it pruned (Wanda, arXiv 2306.11695, section 3).
     Wanda(Box<Calibration>),
-}
-
-/// Which weights go.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Which {
-    /// This share.
-    Share(f64),
-    /// All but `keep` of every `of` neighbours in a row.
-    Pattern {
-        /// How many stay.
-        keep: usize,
-        /// Of how many; divides every row.
-        of: usize,
-    },
 }
 
 /// Prunes `params`, `[params]`, in place. `told` hears of each layer that is done.
@@ -47,7 +33,9 @@ pub fn prune(
         let slots = layout.slots.iter();
         let slots = slots.filter(|slot| slot.name.starts_with(&of_layer) && is_pruned(slot));
         match &mut method {
-            Method::Magnitude => slots.for_each(|slot| by_magnitude(slot, params, which)),
+            Method::Magnitude => {
+                slots.for_each(|slot| matrix(&mut params[slot.range()], &[], which))
+            }
             Method::Wanda(calibration) => {
                 let inputs = calibration.look()?.inputs;
                 slots.for_each(|slot| by_wanda(slot, params, which, inputs.of(&slot.name)));
@@ -59,26 +47,10 @@ pub fn prune(
     Ok(())
 }
 
-fn by_magnitude(slot: &Slot, params: &mut [f32], which: Which) {
-    let weights = &mut params[slot.range()];
-    let scores: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
-    take(weights, &scores, which);
-}
-
 /// `squares`: `[in]`, sums of squares of what goes in.
 fn by_wanda(slot: &Slot, params: &mut [f32], which: Which, squares: &[f64]) {
     let norms: Vec<f32> = squares.iter().map(|sum| sum.sqrt() as f32).collect();
-    for row in params[slot.range()].chunks_mut(slot.shape[1]) {
-        let scores: Vec<f32> = row.iter().zip(&norms).map(|(w, norm)| w.abs() * norm).collect();
-        take(row, &scores, which);
-    }
-}
-
-fn take(weights: &mut [f32], scores: &[f32], which: Which) {
-    match which {
-        Which::Share(share) => smallest(weights, scores, (share * weights.len() as f64) as usize),
-        Which::Pattern { keep, of } => pattern(weights, scores, keep, of),
-    }
+    matrix(&mut params[slot.range()], &norms, which);
 }
 
 #[cfg(test)]
@@ -104,7 +76,7 @@ mod tests {
         let two = Which::Pattern { keep: 1, of: 2 };
         assert_eq!(prune(two, &squares), [1.0, 0.0, 0.0, 4.0, -4.0, 0.0, -2.0, 0.0]);
         let mut params = from;
-        by_magnitude(&slot, &mut params, Which::Share(0.5));
+        matrix(&mut params, &[], Which::Share(0.5));
         assert_eq!(params, [0.0, 0.0, 3.0, 4.0, -4.0, 3.0, 0.0, 0.0]);
     }
 

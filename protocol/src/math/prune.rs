@@ -5,13 +5,13 @@
 
 use crate::id::Round;
 use crate::run::layout::Layout;
-use crate::run::prune::{PruneKind, PruneMethod, PruneSpec, inputs, is_pruned};
+use crate::run::prune::{PruneMethod, inputs, is_pruned};
 use crate::run::{ModelSpec, RunSpec};
 use std::ops::Range;
 
 /// Zeros so many elements that at least `count` are zero: those whose scores, not negative, are smallest, of equal ones the first.
 /// Zeros count as the smallest. `scores`: as many as weights.
-pub fn smallest(weights: &mut [f32], scores: &[f32], count: usize) {
+fn smallest(weights: &mut [f32], scores: &[f32], count: usize) {
     let zeros = weights.iter().filter(|w| **w == 0.0).count();
     if zeros >= count || count == 0 {
         return;
@@ -29,7 +29,7 @@ pub fn smallest(weights: &mut [f32], scores: &[f32], count: usize) {
 
 /// Of every `of` neighbours zeros all but the `keep` of the largest scores, of equal ones the last. `weights` and `scores` are
 /// whole numbers of such groups.
-pub fn pattern(weights: &mut [f32], scores: &[f32], keep: usize, of: usize) {
+fn pattern(weights: &mut [f32], scores: &[f32], keep: usize, of: usize) {
     let groups = weights.chunks_exact_mut(of).zip(scores.chunks_exact(of));
     groups.for_each(|(group, scores)| smallest(group, scores, of - keep));
 }
@@ -43,8 +43,8 @@ pub fn after_step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &m
     for (slot, inputs) in inputs(&spec.model) {
         let range = slot.range();
         let inputs = inputs.start - model.len()..inputs.end - model.len();
-        let norms = measured.get(inputs).unwrap_or_default();
-        prune_matrix(&prune, round, &mut model[range.clone()], norms);
+        let norms = usable(prune.method, measured.get(inputs).unwrap_or_default());
+        matrix(&mut model[range.clone()], &norms, prune.which(round));
         for vector in momentum.chunks_exact_mut(elems) {
             let both = vector[range.clone()].iter_mut().zip(&model[range.clone()]);
             both.filter(|(_, p)| **p == 0.0).for_each(|(m, _)| *m = 0.0);
@@ -52,28 +52,47 @@ pub fn after_step(spec: &RunSpec, round: Round, params: &mut [f32], momentum: &m
     }
 }
 
-/// `norms`: `[in]`, of what goes into the matrix; magnitudes alone count if there are none, or nobody has measured yet.
-fn prune_matrix(prune: &PruneSpec, round: Round, weights: &mut [f32], norms: &[f32]) {
-    // Lossy codecs may bring what is near zero below it.
-    let norms: Vec<f32> = norms.iter().map(|norm| if *norm > 0.0 { *norm } else { 0.0 }).collect();
-    if prune.method == PruneMethod::Magnitude || norms.iter().all(|norm| *norm == 0.0) {
+/// Which weights of a matrix become zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Which {
+    /// This share, rounded down.
+    Share(f64),
+    /// All but `keep` of every `of` neighbours in a row.
+    Pattern {
+        /// How many stay.
+        keep: usize,
+        /// Of how many; divides every row.
+        of: usize,
+    },
+}
+
+/// Prunes a matrix, `[out, in]`, in place. `norms`: `[in]`, of what goes into it, not negative: weights are judged by their magnitude
+/// times that, each against the others of its row (Wanda, arXiv 2306.11695, equation 1); by their magnitude alone, against all of the
+/// matrix, if there are none or all are zero.
+pub fn matrix(weights: &mut [f32], norms: &[f32], which: Which) {
+    if norms.iter().all(|norm| *norm == 0.0) {
         let scores: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
-        return take(prune, round, weights, &scores);
+        return take(weights, &scores, which);
     }
     for row in weights.chunks_exact_mut(norms.len()) {
-        let scores: Vec<f32> = row.iter().zip(&norms).map(|(w, norm)| w.abs() * norm).collect();
-        take(prune, round, row, &scores);
+        let scores: Vec<f32> = row.iter().zip(norms).map(|(w, norm)| w.abs() * norm).collect();
+        take(row, &scores, which);
     }
 }
 
-fn take(prune: &PruneSpec, round: Round, weights: &mut [f32], scores: &[f32]) {
-    match prune.kind {
-        PruneKind::Share { .. } => {
-            let count = (prune.share(round) * weights.len() as f64) as usize;
-            smallest(weights, scores, count);
-        }
-        PruneKind::Pattern { keep, of } => {
-            pattern(weights, scores, usize::from(keep), usize::from(of));
+fn take(weights: &mut [f32], scores: &[f32], which: Which) {
+    match which {
+        Which::Share(share) => smallest(weights, scores, (share * weights.len() as f64) as usize),
+        Which::Pattern { keep, of } => pattern(weights, scores, keep, of),
+    }
+}
+
+/// What a peer measured that can be used: lossy codecs may bring what is near zero below it, and who judges by magnitude needs none.
+fn usable(method: PruneMethod, norms: &[f32]) -> Vec<f32> {
+    match method {
+        PruneMethod::Magnitude => Vec::new(),
+        PruneMethod::Wanda => {
+            norms.iter().map(|norm| if *norm > 0.0 { *norm } else { 0.0 }).collect()
         }
     }
 }
@@ -89,6 +108,7 @@ mod tests {
     use super::*;
     use crate::math::outer;
     use crate::run::OuterKind;
+    use crate::run::prune::{PruneKind, PruneSpec};
     use crate::session::tests::spec;
     use proptest::prelude::*;
 
@@ -213,10 +233,8 @@ mod tests {
     /// Before anybody has measured, magnitudes count.
     #[test]
     fn wanda_without_measures_goes_by_magnitude() {
-        let kind = PruneKind::Share { sparsity: 0.5 };
-        let prune = PruneSpec { kind, from: 2, until: 2, method: PruneMethod::Wanda };
         let mut weights = [3.0, -1.0, 2.0, -4.0];
-        prune_matrix(&prune, 2, &mut weights, &[0.0, -1e-9]);
+        matrix(&mut weights, &usable(PruneMethod::Wanda, &[0.0, -1e-9]), Which::Share(0.5));
         assert_eq!(weights, [3.0, 0.0, 0.0, -4.0]);
     }
 

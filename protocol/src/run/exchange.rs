@@ -230,8 +230,19 @@ mod tests {
     fn the_last_round_has_its_codec_and_others_have_theirs() {
         let mut run = with(Codec::Topk, |e| (e.down, e.last) = (Codec::Sign, Some(Codec::Int8)));
         run.validate().unwrap();
-        assert_eq!(run.codecs(run.rounds), [Codec::Int8; 2]);
-        assert_eq!(run.codecs(run.rounds - 1), [Codec::Topk, Codec::Sign]);
+        let last = run.rounds;
+        for (round, up, down) in
+            [(last, Codec::Int8, Codec::Int8), (last - 1, Codec::Topk, Codec::Sign)]
+        {
+            assert_eq!(
+                run.up(round, 1),
+                up.on(run.exchange.context(run.model.dim, run.seed, 1, round))
+            );
+            assert_eq!(
+                run.down(round, 1),
+                down.on(run.exchange.context(run.model.dim, run.seed, 1, round))
+            );
+        }
         for codec in [Codec::Sign, Codec::Int8] {
             let bytes = vec![0; run.encoded_len(codec, run.chunk_len(0))];
             assert_eq!(run.check_result(0, &bytes), Ok(()), "{codec}");
@@ -260,7 +271,7 @@ mod tests {
         let mut run = with(Codec::Mask, |_| {});
         let written = |run: &RunSpec, round, chunk| {
             let (mut bytes, numbers) = (Vec::new(), (0..4096).map(|i| i as f32));
-            run.coder(Codec::Mask, round, chunk).encode(&numbers.collect::<Vec<_>>(), &mut bytes);
+            run.up(round, chunk).encode(&numbers.collect::<Vec<_>>(), &mut bytes);
             bytes
         };
         let usual = written(&run, 5, 1);

@@ -9,6 +9,7 @@ use super::layout::{Layout, Slot};
 use super::{LocalWork, ModelSpec, OuterKind, Overlap, RunSpec, SpecError, check};
 use crate::id::Round;
 use crate::math::Codec;
+use crate::math::prune::Which;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -86,6 +87,14 @@ impl PruneSpec {
         }
         let left = (self.until - round) as f64 / (self.until - self.from) as f64;
         most * (1.0 - left * left * left)
+    }
+
+    /// Which weights of every matrix are zero after this round.
+    pub(crate) fn which(&self, round: Round) -> Which {
+        match self.kind {
+            PruneKind::Share { .. } => Which::Share(self.share(round)),
+            PruneKind::Pattern { keep, of } => Which::Pattern { keep: keep.into(), of: of.into() },
+        }
     }
 
     /// Whether what goes into the matrices is measured in the work that leads to this round.

@@ -298,14 +298,14 @@ fn a_loss_that_nobody_can_have_measured_counts_against_its_sender() {
 }
 
 /// The first of two in the hash order of round 1, and the other.
-fn ranks() -> (u8, u8) {
-    let order = crate::convene::rank(&spec().id(), 1, &[peer(1), peer(2)]);
+fn ranks(spec: &RunSpec) -> (u8, u8) {
+    let order = crate::convene::rank(&spec.id(), 1, &[peer(1), peer(2)]);
     (order[0].0[0], order[1].0[0])
 }
 
 /// A session that knows of one other peer, has listened, and says that it is ready.
-fn in_company(me: u8, other: u8) -> Bench {
-    let mut bench = Bench::new(me);
+fn in_company(me: u8, other: u8, spec: RunSpec) -> Bench {
+    let mut bench = Bench::of(me, spec);
     let greeting = format!("{other} < beacon 0");
     bench.check(0, Input::Connected { peer: peer(other) }, &[&greeting]);
     let hello = bench.beacon(other, None);
@@ -324,9 +324,9 @@ fn plan_of(out: &[Output]) -> Option<SignedPlan> {
 
 #[test]
 fn two_peers_first_plan() {
-    let (convener, member) = ranks();
-    let mut first = in_company(convener, member);
-    let mut second = in_company(member, convener);
+    let (convener, member) = ranks(&spec());
+    let mut first = in_company(convener, member, spec());
+    let mut second = in_company(member, convener, spec());
     let mut word = second.session.ready_for_tests();
     word.nonce = second.session.work.nonce;
     let word = Input::Received { from: peer(member), message: Message::Ready(word) };
@@ -353,6 +353,22 @@ fn two_peers_first_plan() {
     let signed = to(member, "signed 1");
     let commit = ["commit 1 0 tokens []", &signed, "beacon", "train 2 [0..8]"];
     first.check(1_151, applied(1), &commit);
+}
+
+#[test]
+fn a_stall_is_judged_by_what_a_contribution_takes_in_the_runs_own_codec() {
+    let mut run = spec();
+    (run.exchange.up, run.exchange.mask_one_of) = (Codec::Mask, 4);
+    assert_eq!(run.validate(), Ok(()));
+    let (convener, member) = ranks(&run);
+    let mut bench = in_company(convener, member, run);
+    let mut word = bench.session.ready_for_tests();
+    word.nonce += 1;
+    bench.raw(1_050, Input::Received { from: peer(member), message: Message::Ready(word) });
+    let Stage::Exchanging(exchange, _) = &bench.session.stage else {
+        panic!("{:?}", bench.session.stage);
+    };
+    assert_eq!(exchange.chunk_bytes, 4 * 2048 / 4);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub struct Recorder {
     goal: Round,
     behind: usize,
     exchange_us: BTreeMap<usize, u64>,
-    /// By host: microseconds in training, microseconds alive, since when alive, since when training.
+    /// By host: microseconds in training, exchanges meanwhile or not; microseconds alive; since when alive, since when training.
     training_us: Vec<u64>,
     alive_us: Vec<u64>,
     alive_since: Vec<Option<Time>>,
@@ -152,12 +152,11 @@ impl Recorder {
         {
             self.spans[p].push((now, activity));
         }
-        if let Some(since) = self.training_since[p].take() {
-            self.training_us[p] += now.since(since).0;
-        }
-        if activity == Activity::Training {
-            self.training_since[p] = Some(now);
-        }
+    }
+
+    fn stops_training(&mut self, now: Time, p: usize) {
+        let since = self.training_since[p].take();
+        self.training_us[p] += since.map_or(0, |since| now.since(since).0);
     }
 
     /// A host has started.
@@ -172,12 +171,14 @@ impl Recorder {
     pub fn died(&mut self, now: Time, p: usize) {
         self.deaths += 1;
         self.alive_us[p] += self.alive_since[p].take().map_or(0, |since| now.since(since).0);
+        self.stops_training(now, p);
         self.event(now, p, "dies", String::new());
         self.activity(now, p, Activity::Dead);
     }
 
     /// Its training is done.
     pub fn trained(&mut self, now: Time, p: usize) {
+        self.stops_training(now, p);
         self.activity(now, p, Activity::Waiting);
     }
 
@@ -185,10 +186,14 @@ impl Recorder {
     pub fn asked(&mut self, now: Time, p: usize, net: &Net, output: &Output) {
         let run = net.run_of(p);
         match output {
-            Output::Train { .. } => self.activity(now, p, Activity::Training),
+            Output::Train { .. } => {
+                self.training_since[p] = Some(now);
+                self.activity(now, p, Activity::Training);
+            }
             Output::Contribute { .. } => self.activity(now, p, Activity::Sending),
             Output::Commit { record, .. } => {
-                self.activity(now, p, Activity::Waiting);
+                let trains = self.training_since[p].is_some();
+                self.activity(now, p, if trains { Activity::Training } else { Activity::Waiting });
                 self.plans.committed(run, record.plan);
                 if record.round > self.newest[run] {
                     self.behind -=

@@ -66,6 +66,14 @@ const AS_TEXT: (&str, &str) = ("kind = \"convex\"\ndimension = 600", TEXT);
 const CRASH: (&str, &str) =
     ("[[group]]", "[[fault]]\nkind = \"crash\"\nat_s = 30\nfor_s = 40\ncount = 2\n[[group]]");
 
+/// Hosts that train while they exchange are training all the time but for the beginning.
+#[test]
+fn training_beside_an_exchange_counts_as_training() {
+    let overlaps = scenario(&[("outer = \"sgd\"", "strategy = \"eager\"\nouter = \"sgd\"")]);
+    let utilisation = cluster::summary(&overlaps, &run(&overlaps)).utilisation;
+    assert!(utilisation > 0.9, "{utilisation}");
+}
+
 /// The gap is 1 at the start. A hundredth of it is left with exact numbers, and no more than a tenth is added by eight bits.
 #[test]
 fn a_known_optimum_is_reached_with_exact_and_with_lossy_codecs() {

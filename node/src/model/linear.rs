@@ -3,7 +3,7 @@
 //! `linear` multiplies f32 with MKL, which on some CPUs that are not Intel's leaves AVX-512 unused. A 1x1 convolution in
 //! channels-last order is the same product, without a copy, and libtorch gives that to oneDNN, which uses what the CPU has:
 //! measured on an AMD Zen 5, 205-225 GFLOP/s a core against 100, forward and backward. So both are timed once a process, in turns and
-//! by processor time: on a machine that is shared the slower of the two is a third of a step slower, for as long as the process lives.
+//! by processor time: on a machine that is shared, chance would choose, for as long as the process lives.
 
 use std::sync::OnceLock;
 use std::time::Instant;

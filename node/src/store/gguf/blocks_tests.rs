@@ -66,8 +66,8 @@ proptest! {
     fn what_is_lost_is_bounded(row in prop::collection::vec(-8.0f32..8.0, 256)) {
         let most = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         // Shares of the largest element: a step, half of one where levels are rounded, and the scale's own rounding. An upper
-        // half-step is cut off by q4_0, whose levels are not symmetric; q4_k's steps are of its parts.
-        let bounds = [0.0, 5e-4, 4e-3, 0.5 / 127.0 + 1e-3, 1.0 / 8.0 + 1e-3, 0.12];
+        // half-step is cut off by q4_0, whose levels are not symmetric; q4_k's search may give up a whole step of a part, 2 / 15, for the rest.
+        let bounds = [0.0, 5e-4, 4e-3, 0.5 / 127.0 + 1e-3, 1.0 / 8.0 + 1e-3, 2.0 / 15.0 + 0.03];
         for (encoding, bound) in Encoding::ALL.into_iter().zip(bounds) {
             let mut bytes = Vec::new();
             encoding.encode(&row, &mut bytes);

@@ -41,6 +41,7 @@ pub mod plan;
 pub mod prepare;
 /// Asking a node for its status.
 pub mod probe;
+mod processor;
 /// Models with fewer weights: of a checkpoint alone.
 pub mod prune;
 /// The file of a session's life.

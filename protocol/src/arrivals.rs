@@ -133,7 +133,7 @@ fn chunk_bytes(spec: &RunSpec, round: Option<Round>, chunk: &ChunkId) -> Vec<usi
     };
     let (elems, codecs) = match round {
         Some(round) => {
-            let codec = spec.last_codec(round).unwrap_or(usual);
+            let codec = spec.codec_in(round, usual);
             (vec![spec.chunk_len(spec.chunk_at(round, chunk.index))], vec![codec])
         }
         None => (

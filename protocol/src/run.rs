@@ -285,14 +285,12 @@ impl RunSpec {
 
     /// The codec of contributions to a chunk of the model, from member to owner, in a round of which the chunk has its turn.
     pub fn up(&self, round: Round, chunk: u32) -> Coder {
-        let codec = self.last_codec(round).unwrap_or(self.exchange.up);
-        self.coder(codec, round, chunk)
+        self.coder(self.codec_in(round, self.exchange.up), round, chunk)
     }
 
     /// The codec of the chunk's result, from owner to member.
     pub fn down(&self, round: Round, chunk: u32) -> Coder {
-        let codec = self.last_codec(round).unwrap_or(self.exchange.down);
-        self.coder(codec, round, chunk)
+        self.coder(self.codec_in(round, self.exchange.down), round, chunk)
     }
 
     /// Whether this is the run's last round and has a codec of its own.
@@ -300,8 +298,12 @@ impl RunSpec {
         self.last_codec(round).is_some()
     }
 
-    /// The codec of both ways in this round, if it is the last and has one of its own.
-    pub(crate) fn last_codec(&self, round: Round) -> Option<Codec> {
+    /// What a round takes for a codec of other rounds.
+    pub(crate) fn codec_in(&self, round: Round, usual: Codec) -> Codec {
+        self.last_codec(round).unwrap_or(usual)
+    }
+
+    fn last_codec(&self, round: Round) -> Option<Codec> {
         self.exchange.last.filter(|_| round == self.rounds)
     }
 

@@ -1,5 +1,6 @@
 //! Where a process's processor time goes: by thread from the system, by kind of work from a thread's own clock.
 
+use crate::processor::thread_s;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -61,14 +62,6 @@ impl Ledger {
         *self.0.entry(kind.to_owned()).or_default() += thread_s() - before;
         out
     }
-}
-
-/// Processor seconds of the calling thread.
-fn thread_s() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the struct that it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! measured on an AMD Zen 5, 205-225 GFLOP/s a core against 100, forward and backward. So both are timed once a process, in turns and
 //! by processor time: on a machine that is shared, chance would choose, for as long as the process lives.
 
+use crate::processor::process_s;
 use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, TchError, Tensor, with_grad};
@@ -81,18 +82,10 @@ fn processor_seconds(
     weight: &Tensor,
     product: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError>,
 ) -> Result<f64, TchError> {
-    let start = processor_s();
+    let start = process_s();
     let loss = product(x, weight)?.f_square()?.f_sum(Kind::Float)?;
     drop(Tensor::f_run_backward(&[loss], &[x, weight], false, false)?);
-    Ok(processor_s() - start)
-}
-
-/// Processor seconds of this process so far.
-fn processor_s() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the struct that it is given.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    Ok(process_s() - start)
 }
 
 /// The shortest of a few runs.

@@ -231,16 +231,12 @@ mod tests {
         let mut run = with(Codec::Topk, |e| (e.down, e.last) = (Codec::Sign, Some(Codec::Int8)));
         run.validate().unwrap();
         let last = run.rounds;
-        for (round, up, down) in
-            [(last, Codec::Int8, Codec::Int8), (last - 1, Codec::Topk, Codec::Sign)]
-        {
+        let of_round = [(last, [Codec::Int8; 2]), (last - 1, [Codec::Topk, Codec::Sign])];
+        for (round, codecs) in of_round {
+            let context = run.exchange.context(run.model.dim, run.seed, 1, round);
             assert_eq!(
-                run.up(round, 1),
-                up.on(run.exchange.context(run.model.dim, run.seed, 1, round))
-            );
-            assert_eq!(
-                run.down(round, 1),
-                down.on(run.exchange.context(run.model.dim, run.seed, 1, round))
+                [run.up(round, 1), run.down(round, 1)],
+                codecs.map(|codec| codec.on(context))
             );
         }
         for codec in [Codec::Sign, Codec::Int8] {

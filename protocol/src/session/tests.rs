@@ -114,13 +114,18 @@ impl Bench {
         out
     }
 
+    /// A session of another peer of the run.
+    fn session_of(&self, n: u8) -> Session {
+        Bench::of(n, self.spec.clone()).session
+    }
+
     /// A beacon of a peer that stands on the genesis or, with a digest, on round 1.
     fn beacon(&self, n: u8, digest: Option<Digest>) -> Input {
-        let genesis = Bench::of(n, self.spec.clone()).session.digest;
+        let genesis = self.session_of(n).digest;
         match digest {
             Some(digest) => self.beacon_at(n, 1, digest, vec![genesis]),
             None => {
-                let beacon = Bench::of(n, self.spec.clone()).session.beacon(Time(1));
+                let beacon = self.session_of(n).beacon(Time(1));
                 Input::Received { from: peer(n), message: Message::Beacon(beacon) }
             }
         }
@@ -128,7 +133,7 @@ impl Bench {
 
     /// A beacon of a peer that stands on this round, and on the way there those before.
     fn beacon_at(&self, n: u8, round: Round, digest: Digest, recent: Vec<Digest>) -> Input {
-        let mut beacon = Bench::of(n, self.spec.clone()).session.beacon(Time(round));
+        let mut beacon = self.session_of(n).beacon(Time(round));
         (beacon.round, beacon.digest, beacon.recent) = (round, digest, recent);
         beacon.signature = Signature::default();
         beacon.signature = Keys(peer(n)).sign(&beacon.signed_bytes(&self.spec.id()));
@@ -136,7 +141,7 @@ impl Bench {
     }
 
     fn ready(&self, n: u8) -> Input {
-        let mut ready = Bench::of(n, self.spec.clone()).session.ready_for_tests();
+        let mut ready = self.session_of(n).ready_for_tests();
         ready.nonce = u64::from(n);
         Input::Received { from: peer(n), message: Message::Ready(ready) }
     }
